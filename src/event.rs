@@ -1,0 +1,442 @@
+//! What travels: a [`Block`] of records, an [`Event`], the [`Dependent`] that looks for its referents, an [`Outcome`].
+//!
+//! Nothing here knows how an event is read, resolved or written; every stage imports this module and no other stage.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use smallvec::SmallVec;
+use triomphe::ThinArc;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+/// The number of fixed slices that the key space is cut into. A shard is owned by one worker at a time.
+pub const SHARDS: usize = 256;
+
+/// The unit of commit. Epochs are numbered from 1 over the life of a job's state; 0 is "before the first".
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Epoch(pub u64);
+
+impl Epoch {
+    /// The epoch after this one.
+    pub fn next(self) -> Epoch {
+        Epoch(self.0 + 1)
+    }
+}
+
+/// Wall-clock time in microseconds since the Unix epoch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(pub i64);
+
+impl Timestamp {
+    /// Later than every deadline.
+    pub const MAX: Timestamp = Timestamp(i64::MAX);
+
+    /// This time plus a duration, saturating.
+    pub fn after(self, duration: Duration) -> Timestamp {
+        let micros = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
+        Timestamp(self.0.saturating_add(micros))
+    }
+
+    /// Microseconds from `earlier` to this time; 0 where `earlier` is the later one, so that a latency is never negative.
+    pub fn micros_since(self, earlier: Timestamp) -> u64 {
+        u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0)
+    }
+}
+
+/// One worker of the dataflow, counted from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WorkerIndex(pub usize);
+
+/// A stream of the job: an index into its rules, in the order of the streams' names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StreamId(pub u16);
+
+/// A namespace of keys: an index into the job's rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EntityId(pub u16);
+
+/// A file or a topic partition; its name is in [`Partitions`]. Numbers stay the same for the life of a job's state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PartitionId(pub u32);
+
+/// A record's position in compact form; unique for each record and ordered as the records of a partition are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EventId {
+    /// Where the record was read.
+    pub partition: PartitionId,
+    /// Byte offset in a file, record offset in a topic partition.
+    pub offset: u64,
+}
+
+/// The names of the partitions a job has ever read, by [`PartitionId`]. Kept in the state, so that ids outlive a restart.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Partitions {
+    names: Vec<Arc<str>>,
+}
+
+impl Partitions {
+    /// The registry with these names, the first being partition 0.
+    pub fn new(names: impl IntoIterator<Item = Arc<str>>) -> Self {
+        Partitions { names: names.into_iter().collect() }
+    }
+
+    /// The id of `name`, entered now if it is new.
+    pub fn id(&mut self, name: &str) -> PartitionId {
+        let at = match self.names.iter().position(|n| &**n == name) {
+            Some(at) => at,
+            None => {
+                self.names.push(name.into());
+                self.names.len() - 1
+            }
+        };
+        PartitionId(u32::try_from(at).unwrap_or(u32::MAX))
+    }
+
+    /// The name of a partition; `?` for one that was never entered.
+    pub fn name(&self, id: PartitionId) -> &str {
+        self.names.get(id.0 as usize).map_or("?", |n| n)
+    }
+
+    /// All names, in the order of their ids.
+    pub fn names(&self) -> &[Arc<str>] {
+        &self.names
+    }
+
+    /// `partition:offset`, as users see a position.
+    pub fn position(&self, id: EventId) -> String {
+        format!("{}:{}", self.name(id.partition), id.offset)
+    }
+}
+
+/// How far each partition has been read: the offset of the first record that was not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Positions(pub std::collections::BTreeMap<PartitionId, u64>);
+
+/// A run of consecutive records of one partition, as a source hands them to a worker to decode.
+#[derive(Debug)]
+pub struct Block {
+    /// Where the records come from.
+    pub partition: PartitionId,
+    /// The stream of every record in it, where the partition decides that and not a field of the record.
+    pub stream: Option<StreamId>,
+    /// When it was read: the arrival of its records.
+    pub arrival: Timestamp,
+    /// The records.
+    pub content: Content,
+    /// The offset of the record after the last one: the position to commit once the block has been handled.
+    pub next_offset: u64,
+}
+
+/// The records of a [`Block`].
+#[derive(Debug)]
+pub enum Content {
+    /// Lines of a file; `base` is the byte offset of the first byte. The last line may lack its line break. Blank lines are no records.
+    Lines {
+        /// Byte offset of `bytes[0]`.
+        base: u64,
+        /// Whole lines.
+        bytes: Vec<u8>,
+    },
+    /// One record that is longer than the job's `max_record`: only its head was kept.
+    Oversized {
+        /// Offset of the record.
+        offset: u64,
+        /// Its first `max_record` bytes.
+        head: Vec<u8>,
+        /// Its whole length in bytes.
+        size: u64,
+    },
+}
+
+/// A key of an entity. Integers and strings never compare equal: `1` is not `"1"`.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Key {
+    /// An integer within `i64`.
+    Int(i64),
+    /// An integer above `i64::MAX`.
+    Big(u64),
+    /// A string, without its JSON escapes.
+    Text(ThinArc<(), u8>),
+}
+
+impl Key {
+    /// The key of an unsigned integer.
+    pub fn unsigned(value: u64) -> Key {
+        i64::try_from(value).map_or(Key::Big(value), Key::Int)
+    }
+
+    /// The key of a string.
+    pub fn text(value: &str) -> Key {
+        Key::Text(ThinArc::from_header_and_slice((), value.as_bytes()))
+    }
+
+    /// A hash that is the same on every machine and in every version: shards in the state depend on it.
+    ///
+    /// Integers go through the finalizer of SplitMix64 (Steele, Lea and Flood 2014), strings through XXH3.
+    pub fn hash(&self, entity: EntityId) -> KeyHash {
+        let seed = (u64::from(entity.0) + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        KeyHash(match self {
+            Key::Int(value) => split_mix(seed ^ (*value as u64)),
+            Key::Big(value) => split_mix(!seed ^ value),
+            Key::Text(bytes) => xxh3_64_with_seed(&bytes.slice, seed),
+        })
+    }
+
+    /// Heap bytes behind the key.
+    pub fn heap_bytes(&self) -> usize {
+        match self {
+            Key::Text(bytes) => bytes.slice.len() + 16,
+            Key::Int(_) | Key::Big(_) => 0,
+        }
+    }
+}
+
+impl fmt::Display for Key {
+    /// As JSON: `17` or `"seventeen"`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Key::Int(value) => write!(f, "{value}"),
+            Key::Big(value) => write!(f, "{value}"),
+            Key::Text(bytes) => f.write_str(&serde_json::Value::from(String::from_utf8_lossy(&bytes.slice)).to_string()),
+        }
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+fn split_mix(mut z: u64) -> u64 {
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}
+
+/// The stable hash of an entity's key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyHash(pub u64);
+
+impl KeyHash {
+    /// The shard of the key: bits that hash tables do not look at.
+    pub fn shard(self) -> u8 {
+        (self.0 >> 40) as u8
+    }
+
+    /// The worker that owns the key's shard.
+    pub fn owner(self, workers: usize) -> WorkerIndex {
+        WorkerIndex(usize::from(self.shard()) * workers / SHARDS)
+    }
+}
+
+/// What is known of an event besides its bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventHeader {
+    /// Its position.
+    pub id: EventId,
+    /// Its stream.
+    pub stream: StreamId,
+    /// When its record was read; kept over restarts.
+    pub arrival: Timestamp,
+    /// Event time in milliseconds, where the stream declares one.
+    pub time: Option<i64>,
+    /// Its own key, where the stream has one.
+    pub key: Option<Key>,
+}
+
+/// A record that decoded and validated as one of a stream: header and bytes in one shared allocation, so that a copy costs a counter.
+pub type Event = ThinArc<EventHeader, u8>;
+
+/// A copy of `bytes` with its header.
+pub fn event(header: EventHeader, bytes: &[u8]) -> Event {
+    ThinArc::from_header_and_slice(header, bytes)
+}
+
+/// Memory held by an event: header, counter and bytes.
+pub fn event_bytes(event: &Event) -> usize {
+    event.slice.len() + size_of::<EventHeader>() + 16 + event.header.header.key.as_ref().map_or(0, Key::heap_bytes)
+}
+
+/// One reference of an event, and what is known of its referent.
+#[derive(Clone, Debug)]
+pub struct Reference {
+    /// The key referred to.
+    pub key: Key,
+    /// Its hash, taken once.
+    pub hash: KeyHash,
+    /// The entity referred to.
+    pub entity: EntityId,
+    /// Which of the stream's dependencies this is one of, as an index.
+    pub dependency: u16,
+    /// What was found.
+    pub found: Found,
+}
+
+/// What is known of a reference's referent.
+#[derive(Clone, Debug)]
+pub enum Found {
+    /// Its shard has not been asked since the event arrived or woke.
+    Unknown,
+    /// Its shard did not have it.
+    Missing,
+    /// It was there: the version that the event carries.
+    Present(Event),
+    /// Its deadline passed with `on_expiry = "partial"`: no longer asked for.
+    GivenUp,
+}
+
+/// An event on its way to its referents, or waiting for one of them.
+#[derive(Clone, Debug)]
+pub struct Dependent {
+    /// The event.
+    pub event: Event,
+    /// All its references, those of one dependency together and in the order of its array.
+    pub references: SmallVec<[Reference; 2]>,
+    /// Dependencies that this event has at all, one bit each: an absent optional one is not among them.
+    pub present: u64,
+    /// Dependencies that this event gives as an array, one bit each.
+    pub arrays: u64,
+    /// Dependencies past their first deadline that wait on (`defer`, `keep`), one bit each.
+    pub overdue: u64,
+    /// The value that orders it among its stream's events (`ordered_by`), with its hash.
+    pub order: Option<(Key, KeyHash)>,
+    /// When the last of the referents found so far arrived; its own arrival before that.
+    pub completed_at: Timestamp,
+    /// Whether an `accepted` notice was written.
+    pub accepted: bool,
+    /// The epoch that last wrote it to the state, if one did.
+    pub logged: Option<Epoch>,
+}
+
+impl Dependent {
+    /// Where the references of one dependency are.
+    pub fn references_of(&self, dependency: usize) -> impl Iterator<Item = &Reference> {
+        self.references.iter().filter(move |r| usize::from(r.dependency) == dependency)
+    }
+
+    /// References still asked for.
+    pub fn missing(&self) -> impl Iterator<Item = &Reference> {
+        self.references.iter().filter(|r| matches!(r.found, Found::Missing | Found::Unknown))
+    }
+}
+
+/// Why an event ended without its references.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ExpiredReason {
+    /// A wait ended.
+    Deadline,
+    /// A wait ended, and what was missing led back to the event itself.
+    Cycle,
+    /// `--until-end=expire`.
+    EndOfInput,
+    /// Ended by hand.
+    Operator,
+}
+
+impl ExpiredReason {
+    /// As it is written in outcomes and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ExpiredReason::Deadline => "deadline",
+            ExpiredReason::Cycle => "cycle",
+            ExpiredReason::EndOfInput => "end_of_input",
+            ExpiredReason::Operator => "operator",
+        }
+    }
+}
+
+/// Why an event ended `dropped`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DroppedReason {
+    /// `on_expiry = "drop"`.
+    Deadline,
+    /// It deleted its referent.
+    Tombstone,
+}
+
+impl DroppedReason {
+    /// As it is written in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            DroppedReason::Deadline => "deadline",
+            DroppedReason::Tombstone => "tombstone",
+        }
+    }
+}
+
+/// Why a record is no event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RejectedReason {
+    /// Not JSON.
+    InvalidJson,
+    /// Not UTF-8.
+    InvalidUtf8,
+    /// JSON, but not an object.
+    NotAnObject,
+    /// The stream field is missing or names no stream of the job.
+    UnknownStream,
+    /// The key is missing, null, or neither an integer nor a string.
+    InvalidKey,
+    /// A required reference is missing or null, or a reference is neither an integer, nor a string, nor an array of them.
+    InvalidReference,
+    /// The event time is missing or no time.
+    InvalidTime,
+    /// The value of `ordered_by` is missing or neither an integer nor a string.
+    InvalidOrder,
+    /// Longer than `max_record`.
+    TooLarge,
+    /// The event refers to itself where the referent must be resolved first.
+    SelfReference,
+}
+
+impl RejectedReason {
+    /// As it is written in outcomes and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            RejectedReason::InvalidJson => "invalid_json",
+            RejectedReason::InvalidUtf8 => "invalid_utf8",
+            RejectedReason::NotAnObject => "not_an_object",
+            RejectedReason::UnknownStream => "unknown_stream",
+            RejectedReason::InvalidKey => "invalid_key",
+            RejectedReason::InvalidReference => "invalid_reference",
+            RejectedReason::InvalidTime => "invalid_time",
+            RejectedReason::InvalidOrder => "invalid_order",
+            RejectedReason::TooLarge => "too_large",
+            RejectedReason::SelfReference => "self_reference",
+        }
+    }
+}
+
+/// A record that is no event, with all that its outcome says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejection {
+    /// Its position.
+    pub id: EventId,
+    /// When it was read.
+    pub arrival: Timestamp,
+    /// Why.
+    pub reason: RejectedReason,
+    /// What was found and where, for a person.
+    pub detail: String,
+    /// Its bytes; its head where it was too large.
+    pub record: Vec<u8>,
+    /// Its length in bytes where `record` is only its head.
+    pub size: Option<u64>,
+}
+
+/// What became of a record.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// Every reference is there, or was given up.
+    Resolved(Box<Dependent>),
+    /// A notice: some deferred reference is missing, the event waits in the state.
+    Accepted(Box<Dependent>),
+    /// A wait ended.
+    Expired(Box<Dependent>, ExpiredReason),
+    /// Counted, and no line written.
+    Dropped(Box<Dependent>, DroppedReason),
+    /// Not an event.
+    Rejected(Box<Rejection>),
+}

@@ -1,0 +1,7 @@
+//! Resolvent resolves events that depend on other events.
+
+pub mod clock;
+pub mod dependency;
+pub mod event;
+pub mod sink;
+pub mod source;

@@ -1,0 +1,60 @@
+//! Where outcomes go: files, standard output, nowhere.
+//!
+//! [`render`] builds lines on the workers; a [`Sink`] takes whole lines on the committer's thread. A sink knows nothing of events.
+
+use std::path::PathBuf;
+
+/// The sinks of a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SinkKind {
+    /// `resolved` outcomes.
+    Resolved,
+    /// `expired` and `rejected` outcomes.
+    DeadLetter,
+    /// `accepted` notices.
+    Accepted,
+}
+
+/// Where one sink writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Appended to a file.
+    File(PathBuf),
+    /// Standard output: at least once, for it cannot be cut.
+    Stdout,
+    /// Counted and discarded.
+    Null,
+}
+
+/// Where each kind of outcome goes; one that has no target cannot occur, or (`accepted`) is not wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// For [`SinkKind::Resolved`].
+    pub resolved: Target,
+    /// For [`SinkKind::DeadLetter`].
+    pub dead_letter: Option<Target>,
+    /// For [`SinkKind::Accepted`].
+    pub accepted: Option<Target>,
+}
+
+/// What a commit has to remember of a sink: cut back to it, the sink holds what was committed and nothing else.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mark {
+    /// Length of the file in bytes; 0 for sinks that are no files.
+    pub length: u64,
+}
+
+/// A place that takes lines.
+pub trait Sink: Send {
+    /// Takes whole lines. What was taken may be lost until [`Sink::sync`] has returned.
+    fn write(&mut self, lines: &[u8]) -> Result<(), SinkError>;
+
+    /// Makes all that was written durable.
+    fn sync(&mut self) -> Result<Mark, SinkError>;
+
+    /// Bytes written since it was opened.
+    fn bytes_written(&self) -> u64;
+}
+
+/// Opens a sink. With a mark it is cut back to that; without one a file that holds anything is refused.
+pub fn open(target: &Target, mark: Option<Mark>) -> Result<Box<dyn Sink>, SinkError>;
