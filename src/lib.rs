@@ -5,5 +5,4 @@ pub mod dependency;
 pub mod event;
 pub mod http;
 pub mod metrics;
-pub mod sink;
-pub mod source;
+pub mod mode;

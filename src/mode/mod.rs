@@ -28,10 +28,10 @@ use crate::event::{Dependent, EntityId, Event, EventId, Key, KeyHash, Outcome, T
 pub use codec::StoredError;
 pub use deferred::{Answer, Changes, Query};
 pub use engine::{Backlog, Engine, Phase, Settings};
-pub use independent::{accept, wake};
+pub use independent::accept;
 pub use operator::{Lookup, resolve};
 pub use restore::{LogEpoch, RestoreError, Restored, answer, each_waiting, log_key, restore};
-pub use streaming::replay;
+pub use streaming::{replay, wake};
 pub use table::Memory;
 
 /// What one worker sends to the owner of a shard.

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::Exchange;
-use timely::dataflow::operators::capability::{CapabilitySet, CapabilityTrait};
+use timely::dataflow::operators::{CapabilitySet, CapabilityTrait};
 use timely::dataflow::operators::core::{Concat, ConnectLoop, Enter, Leave, LoopVariable};
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
