@@ -1,0 +1,56 @@
+# The commands of the README. All is built in one profile and one directory outside the checkout, so that RocksDB's C++, twenty minutes on two
+# cores, is compiled once.
+CARGO_TARGET_DIR ?= $(HOME)/.cache/resolvent/target
+RESOLVENT_TOOLS ?= $(HOME)/.cache/resolvent/tools
+PATH := $(RESOLVENT_TOOLS)/bin:$(PATH)
+export CARGO_TARGET_DIR RESOLVENT_TOOLS PATH
+
+# Events of the demo.
+EVENTS ?= 2000000
+# Cases of each property test in a soak; a usual run has 256.
+SOAK_CASES ?= 20000
+
+# Tests run with debug assertions and overflow checks in our own crates; everything else is the build's. Binaries that they start are put into a
+# directory of their own: release/ always holds what is shipped.
+CHECKED_TEST = CARGO_BUILD_BUILD_DIR='$(CARGO_TARGET_DIR)' CARGO_TARGET_DIR='$(CARGO_TARGET_DIR)/checked' \
+	cargo test --release --locked --workspace --config .cargo/checked.toml
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build demo test bench lint soak
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' Makefile
+
+setup: ## Install what is missing to build
+	@.ci/setup build
+
+build: setup ## Build the jobs
+	cargo build --release --locked --bins
+
+demo: setup ## Resolve one disordered stream in each of the three modes, and compare (EVENTS=2000000)
+	cargo build --release --locked --bins --example demo
+	@'$(CARGO_TARGET_DIR)/release/examples/demo' --events $(EVENTS)
+
+test: ## Run all tests
+	@.ci/setup test
+	$(CHECKED_TEST) --doc
+	$(CHECKED_TEST) --lib --tests
+
+bench: setup ## Compare the modes over rates, disorder and dependent share (ARGS=--quick: about a minute)
+	cargo bench --locked --bench modes -- $(ARGS)
+
+lint: ## Check format, lints, docs, licences, and where dependencies come from
+	@.ci/setup lint
+	cargo fmt --all --check
+	cargo clippy --release --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --release --locked --workspace --no-deps
+	cargo deny check --hide-inclusion-graph bans licenses sources
+	@if curl --silent --fail --head --max-time 5 --output /dev/null https://github.com/RustSec/advisory-db; then \
+		cargo deny check advisories; \
+	else \
+		echo 'lint: the advisory database cannot be reached from here: advisories were not checked'; \
+	fi
+
+soak: ## Run the tests with many more cases of each property (SOAK_CASES=20000)
+	@.ci/setup test
+	PROPTEST_CASES=$(SOAK_CASES) $(CHECKED_TEST) --lib --tests

@@ -1,0 +1,275 @@
+//! The demo: one disordered Nexmark stream, resolved by each of the three modes, and the modes side by side. `make demo` builds and runs it.
+//!
+//! Every figure is the job's own, out of its `--summary-json`. Only the checksum is worked out here, from the lines that the job wrote.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use clap::Parser;
+use miette::{Context, IntoDiagnostic, Result, ensure, miette};
+use serde::Deserialize;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use sonic_rs::LazyValue;
+use tempfile::TempDir;
+use xxhash_rust::xxh3::Xxh3;
+
+/// The jobs to compare. The last two must agree on every outcome.
+const JOBS: [&str; 3] = ["independent", "sedd", "dedd"];
+
+/// Of Nexmark's events a bid waits for its auction and its bidder, an auction for its seller.
+const CONFIG: &str = include_str!("examples/nexmark.toml");
+
+/// Resolves one disordered stream in each of the three modes, and compares them.
+#[derive(Parser)]
+struct Arguments {
+    /// Events of the stream.
+    #[arg(long, default_value_t = 2_000_000)]
+    events: u64,
+    /// Events are shuffled within windows of this many.
+    #[arg(long, default_value_t = 20_000)]
+    disorder: u64,
+    /// Seed of the stream: the same one gives the same stream.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+/// What a job says of its run.
+#[derive(Deserialize)]
+struct Summary {
+    elapsed_seconds: f64,
+    totals: Totals,
+    waiting_peak: u64,
+    latency: Latencies,
+    memory_peak_bytes: Option<u64>,
+    state_bytes: u64,
+}
+
+#[derive(Deserialize)]
+struct Totals {
+    read: u64,
+    rejected: u64,
+    resolved: u64,
+    expired: u64,
+}
+
+#[derive(Deserialize)]
+struct Latencies {
+    accept: Quantiles,
+    resolve: Quantiles,
+    completion: Quantiles,
+}
+
+#[derive(Deserialize)]
+struct Quantiles {
+    count: u64,
+    p50_us: u64,
+    p99_us: u64,
+}
+
+/// One job's run: what it says, and what it wrote.
+struct Run {
+    summary: Summary,
+    outcomes: Outcomes,
+}
+
+/// The outcomes of a job as a set: how many, and the sum of their hashes, which no order changes.
+#[derive(Default, PartialEq, Eq)]
+struct Outcomes {
+    count: u64,
+    checksum: u64,
+}
+
+/// What two jobs must agree on of an outcome: all but when it came, which differs, and the position, which follows from the event.
+#[derive(Deserialize)]
+struct OutcomeLine<'a> {
+    #[serde(borrow)]
+    outcome: LazyValue<'a>,
+    #[serde(borrow)]
+    stream: Option<LazyValue<'a>>,
+    #[serde(borrow)]
+    event: Option<LazyValue<'a>>,
+    #[serde(borrow)]
+    dependencies: Option<LazyValue<'a>>,
+    #[serde(borrow)]
+    missing: Option<LazyValue<'a>>,
+}
+
+/// Where the jobs are, and where they work.
+struct Demo {
+    binaries: PathBuf,
+    work: TempDir,
+    interrupted: Arc<AtomicBool>,
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let demo = Demo::prepare()?;
+    eprintln!("generating {} events …", grouped(arguments.events));
+    demo.generate(&arguments)?;
+    let mut runs = Vec::with_capacity(JOBS.len());
+    for job in JOBS {
+        eprintln!("running {job} …");
+        runs.push(demo.run(job)?);
+    }
+    print_table(&runs);
+    if let [_, sedd, dedd] = runs.as_slice() {
+        ensure!(sedd.outcomes == dedd.outcomes, "sedd and dedd must agree on every outcome, and do not");
+        println!("\nsedd and dedd agree on all {} outcomes.", grouped(sedd.outcomes.count));
+    }
+    Ok(())
+}
+
+impl Demo {
+    fn prepare() -> Result<Self> {
+        // An interrupt stops the job that is running; this program then ends by itself, and removes what was written.
+        let interrupted = Arc::new(AtomicBool::new(false));
+        for signal in [SIGINT, SIGTERM] {
+            signal_hook::flag::register(signal, Arc::clone(&interrupted)).into_diagnostic()?;
+        }
+        // Cargo puts an example one directory below the jobs.
+        let this = std::env::current_exe().into_diagnostic()?;
+        let binaries = this.ancestors().nth(2).ok_or_else(|| miette!("{} is in no build directory", this.display()))?;
+        // Not in the system's temporary directory, which may be memory: state and outcomes take gigabytes.
+        let work = tempfile::Builder::new()
+            .prefix("demo-")
+            .tempdir_in(binaries)
+            .into_diagnostic()
+            .wrap_err_with(|| format!("cannot make a directory in {}", binaries.display()))?;
+        Ok(Demo { binaries: binaries.to_path_buf(), work, interrupted })
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.work.path().join(name)
+    }
+
+    fn generate(&self, arguments: &Arguments) -> Result<()> {
+        let mut command = self.command("generate");
+        command.args(["nexmark", "--output", "events.jsonl"]);
+        command.args(["--events", &arguments.events.to_string()]);
+        command.args(["--disorder", &arguments.disorder.to_string()]);
+        command.args(["--seed", &arguments.seed.to_string()]);
+        self.succeed(command)
+    }
+
+    /// Runs one job over the stream. What it leaves is counted and removed, for what three leave may not fit on the disk.
+    fn run(&self, job: &str) -> Result<Run> {
+        fs::write(self.path("job.toml"), CONFIG).into_diagnostic()?;
+        let mut command = self.command(job);
+        command.args(["--config", "job.toml", "--state", "state", "--until-end=expire"]);
+        command.args(["--quiet", "--summary-json", "summary.json"]);
+        self.succeed(command)?;
+        let summary = fs::read(self.path("summary.json")).into_diagnostic()?;
+        let summary = serde_json::from_slice(&summary).into_diagnostic().wrap_err("summary.json")?;
+        let mut outcomes = Outcomes::default();
+        for file in ["resolved.jsonl", "dead.jsonl"] {
+            outcomes.add_file(&self.path(file))?;
+            fs::remove_file(self.path(file)).into_diagnostic()?;
+        }
+        let state = self.path("state");
+        if state.exists() {
+            fs::remove_dir_all(state).into_diagnostic()?;
+        }
+        Ok(Run { summary, outcomes })
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(self.binaries.join(program));
+        command.current_dir(self.work.path());
+        command
+    }
+
+    fn succeed(&self, mut command: Command) -> Result<()> {
+        let program = command.get_program().to_string_lossy().into_owned();
+        let status = command.status().into_diagnostic().wrap_err_with(|| format!("cannot run {program}"))?;
+        ensure!(!self.interrupted.load(Ordering::Relaxed), "interrupted");
+        ensure!(status.success(), "{program} failed: {status}");
+        Ok(())
+    }
+}
+
+impl Outcomes {
+    fn add_file(&mut self, path: &Path) -> Result<()> {
+        let file = File::open(path).into_diagnostic().wrap_err_with(|| path.display().to_string())?;
+        let mut lines = BufReader::with_capacity(1 << 20, file);
+        let mut line = Vec::new();
+        while lines.read_until(b'\n', &mut line).into_diagnostic()? > 0 {
+            self.add(sonic_rs::from_slice(&line).into_diagnostic().wrap_err_with(|| path.display().to_string())?);
+            line.clear();
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, line: OutcomeLine<'_>) {
+        let OutcomeLine { outcome, stream, event, dependencies, missing } = line;
+        let mut hasher = Xxh3::new();
+        for part in [Some(outcome), stream, event, dependencies, missing] {
+            hasher.update(part.as_ref().map_or("", LazyValue::as_raw_str).as_bytes());
+            hasher.update(b"\n");
+        }
+        self.count += 1;
+        self.checksum = self.checksum.wrapping_add(hasher.digest());
+    }
+}
+
+/// One row of the table: what it says of a run.
+type Row = (&'static str, fn(&Run) -> String);
+
+const ROWS: [Row; 14] = [
+    ("events a second", |run| rate(&run.summary)),
+    ("accept latency, p50", |run| latency(&run.summary.latency.accept, |latency| latency.p50_us)),
+    ("accept latency, p99", |run| latency(&run.summary.latency.accept, |latency| latency.p99_us)),
+    ("resolve latency, p50", |run| latency(&run.summary.latency.resolve, |latency| latency.p50_us)),
+    ("resolve latency, p99", |run| latency(&run.summary.latency.resolve, |latency| latency.p99_us)),
+    ("completion latency, p50", |run| latency(&run.summary.latency.completion, |latency| latency.p50_us)),
+    ("completion latency, p99", |run| latency(&run.summary.latency.completion, |latency| latency.p99_us)),
+    ("waiting, peak", |run| grouped(run.summary.waiting_peak)),
+    ("memory, peak", |run| run.summary.memory_peak_bytes.map_or_else(|| "-".to_owned(), mebibytes)),
+    ("state on disk", |run| mebibytes(run.summary.state_bytes)),
+    ("resolved", |run| grouped(run.summary.totals.resolved)),
+    ("expired", |run| grouped(run.summary.totals.expired)),
+    ("rejected", |run| grouped(run.summary.totals.rejected)),
+    ("checksum of outcomes", |run| format!("{:016x}", run.outcomes.checksum)),
+];
+
+fn print_table(runs: &[Run]) {
+    print_row("", JOBS.iter().map(|job| (*job).to_owned()));
+    for (name, cell) in ROWS {
+        print_row(name, runs.iter().map(cell));
+    }
+}
+
+fn print_row(name: &str, cells: impl Iterator<Item = String>) {
+    let cells: String = cells.map(|cell| format!("{cell:>18}")).collect();
+    println!("{name:<24}{cells}");
+}
+
+fn rate(summary: &Summary) -> String {
+    // Both far below 2^53, and a rate is no exact number.
+    grouped((summary.totals.read as f64 / summary.elapsed_seconds) as u64)
+}
+
+fn latency(quantiles: &Quantiles, micros: fn(&Quantiles) -> u64) -> String {
+    if quantiles.count == 0 { "-".to_owned() } else { format!("{:.1?}", Duration::from_micros(micros(quantiles))) }
+}
+
+fn mebibytes(bytes: u64) -> String {
+    format!("{} MiB", grouped(bytes.div_ceil(1 << 20)))
+}
+
+/// A number with its thousands apart.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
