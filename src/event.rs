@@ -168,7 +168,12 @@ impl Key {
 
     /// The key of a string.
     pub fn text(value: &str) -> Key {
-        Key::Text(ThinArc::from_header_and_slice((), value.as_bytes()))
+        Key::bytes(value.as_bytes())
+    }
+
+    /// The key of a string, from its bytes in UTF-8.
+    pub fn bytes(value: &[u8]) -> Key {
+        Key::Text(ThinArc::from_header_and_slice((), value))
     }
 
     /// A hash that is the same on every machine and in every version: shards in the state depend on it.
@@ -270,6 +275,10 @@ pub struct Reference {
     pub entity: EntityId,
     /// Which of the stream's dependencies this is one of, as an index.
     pub dependency: u16,
+    /// When the wait for it ends; [`Timestamp::MAX`] is never.
+    pub deadline: Timestamp,
+    /// Whether its first deadline has passed and it waits on (`defer`, `keep`).
+    pub overdue: bool,
     /// What was found.
     pub found: Found,
 }
@@ -298,16 +307,37 @@ pub struct Dependent {
     pub present: u64,
     /// Dependencies that this event gives as an array, one bit each.
     pub arrays: u64,
-    /// Dependencies past their first deadline that wait on (`defer`, `keep`), one bit each.
-    pub overdue: u64,
-    /// The value that orders it among its stream's events (`ordered_by`), with its hash.
-    pub order: Option<(Key, KeyHash)>,
+    /// Its place among its stream's events of one `ordered_by` value.
+    pub order: Option<Order>,
     /// When the last of the referents found so far arrived; its own arrival before that.
     pub completed_at: Timestamp,
-    /// Whether an `accepted` notice was written.
+    /// Whether an `accepted` notice was due and written.
     pub accepted: bool,
-    /// The epoch that last wrote it to the state, if one did.
-    pub logged: Option<Epoch>,
+    /// Whether every missing reference is being asked for once more because a deadline has passed.
+    pub judging: bool,
+    /// Where the state holds it.
+    pub stored: Stored,
+}
+
+/// The place of an event among the events of its stream that share an `ordered_by` value.
+#[derive(Clone, Debug)]
+pub struct Order {
+    /// The value.
+    pub key: Key,
+    /// Its hash in the stream's queue entity.
+    pub hash: KeyHash,
+    /// Its number in the queue, given when it enters; 0 before that.
+    pub ticket: u64,
+}
+
+/// Where the state holds a waiting event.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stored {
+    /// Nowhere yet.
+    #[default]
+    No,
+    /// In the log of waiting events, written by this epoch.
+    Log(Epoch),
 }
 
 impl Dependent {

@@ -4,5 +4,7 @@ pub mod clock;
 pub mod config;
 pub mod dependency;
 pub mod event;
+pub mod http;
+pub mod metrics;
 pub mod sink;
 pub mod source;

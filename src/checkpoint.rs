@@ -1,0 +1,273 @@
+//! The commit protocol: an epoch's outcomes, its changes in the state and the positions it was read to become true together, or not at all.
+//!
+//! The positions live in the same write as the state that they produced, and with them the lengths of the output files. To commit an epoch, the files are
+//! made durable first; then one synced write to the state decides. After a crash the files are cut back to the lengths that the state has, and reading goes on
+//! from its positions: what was written in between is written again.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use bincode::Options;
+use resolvent_state::{Batch, Durability, State, StateError, Table};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::event::{Epoch, PartitionId, Partitions, Positions, WorkerIndex};
+use crate::metrics::Totals;
+use crate::mode::{Changes, LogEpoch, log_key};
+use crate::sink::{self, Mark, Sink, SinkError, SinkKind, Target};
+
+/// The row that every commit writes.
+const COMMIT: &[u8] = b"commit";
+
+/// The version of that row.
+const VERSION: u8 = 1;
+
+/// The log of waiting events is written anew, a part at a time, when it is this much larger than what lives in it.
+const LOG_SLACK_BYTES: u64 = 32 << 20;
+
+/// An epoch cannot be committed, or the last one cannot be found.
+#[derive(Debug, Error)]
+pub enum CheckpointError {
+    /// The state does not answer.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// A sink does not take what it is given.
+    #[error(transparent)]
+    Sink(#[from] SinkError),
+    /// The commit's row cannot be read.
+    #[error("the state's last commit cannot be read ({0}): restore the state directory from a copy, or start over with --fresh")]
+    Damaged(String),
+    /// It was written by a later program.
+    #[error("the state's last commit has version {0}, this program reads {VERSION}: use the newer program")]
+    Newer(u8),
+}
+
+/// All that the last commit says, and what the next one builds on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Committed {
+    /// The last epoch.
+    pub epoch: Epoch,
+    /// How far the sources had been read.
+    pub positions: Positions,
+    /// The names of their partitions.
+    pub partitions: Partitions,
+    /// What had become of all records.
+    pub totals: Totals,
+    /// Waiting events that are in the state and not in memory.
+    pub waiting_in_state: u64,
+    files: BTreeMap<PathBuf, u64>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Row {
+    epoch: u64,
+    positions: Vec<(u32, u64)>,
+    partitions: Vec<String>,
+    totals: Totals,
+    waiting_in_state: u64,
+    files: Vec<(PathBuf, u64)>,
+}
+
+impl Committed {
+    /// The last commit of a state; the beginning where there is none.
+    ///
+    /// # Errors
+    ///
+    /// The row is damaged or of a later version.
+    pub fn read(state: &State) -> Result<Committed, CheckpointError> {
+        let Some(bytes) = state.get(Table::Meta, COMMIT)? else { return Ok(Committed::default()) };
+        let row: Row = match bytes.split_first() {
+            Some((&VERSION, rest)) => {
+                options().deserialize(rest).map_err(|error| CheckpointError::Damaged(error.to_string()))?
+            }
+            Some((version, _)) => return Err(CheckpointError::Newer(*version)),
+            None => return Err(CheckpointError::Damaged("it is empty".into())),
+        };
+        Ok(Committed {
+            epoch: Epoch(row.epoch),
+            positions: Positions(row.positions.into_iter().map(|(p, offset)| (PartitionId(p), offset)).collect()),
+            partitions: Partitions::new(row.partitions.into_iter().map(Into::into)),
+            totals: row.totals,
+            waiting_in_state: row.waiting_in_state,
+            files: row.files.into_iter().collect(),
+        })
+    }
+
+    fn put(&self, batch: &mut Batch) -> Result<(), CheckpointError> {
+        let row = Row {
+            epoch: self.epoch.0,
+            positions: self.positions.0.iter().map(|(p, offset)| (p.0, *offset)).collect(),
+            partitions: self.partitions.names().iter().map(|name| name.to_string()).collect(),
+            totals: self.totals,
+            waiting_in_state: self.waiting_in_state,
+            files: self.files.iter().map(|(path, length)| (path.clone(), *length)).collect(),
+        };
+        let mut bytes = vec![VERSION];
+        options().serialize_into(&mut bytes, &row).map_err(|error| CheckpointError::Damaged(error.to_string()))?;
+        batch.put(Table::Meta, COMMIT, &bytes);
+        Ok(())
+    }
+}
+
+fn options() -> impl Options {
+    bincode::DefaultOptions::new()
+}
+
+struct Outlet {
+    kind: SinkKind,
+    file: Option<PathBuf>,
+    sink: Box<dyn Sink>,
+}
+
+/// What an epoch has come to.
+#[derive(Debug, Default)]
+pub struct EpochEnd {
+    /// How far the sources were read.
+    pub positions: Positions,
+    /// The names of their partitions.
+    pub partitions: Partitions,
+    /// What became of records in it.
+    pub totals: Totals,
+    /// What each worker changed in the state.
+    pub changes: Vec<(WorkerIndex, Changes)>,
+}
+
+/// The state and the sinks of a job, and what was committed to them last. One a process, used by one thread.
+pub struct Checkpoint {
+    state: State,
+    outlets: Vec<Outlet>,
+    committed: Committed,
+    log: BTreeMap<Epoch, LogEpoch>,
+    written: bool,
+}
+
+impl Checkpoint {
+    /// Opens the sinks as the last commit left them.
+    ///
+    /// # Errors
+    ///
+    /// A file is shorter than what was committed to it, or holds something though nothing was.
+    pub fn open(
+        state: State,
+        committed: Committed,
+        log: BTreeMap<Epoch, LogEpoch>,
+        sinks: &sink::Settings,
+    ) -> Result<Checkpoint, CheckpointError> {
+        let targets = [
+            (SinkKind::Resolved, Some(&sinks.resolved)),
+            (SinkKind::DeadLetter, sinks.dead_letter.as_ref()),
+            (SinkKind::Accepted, sinks.accepted.as_ref()),
+        ];
+        let mut outlets = Vec::new();
+        for (kind, target) in targets {
+            let Some(target) = target else { continue };
+            let file = match target {
+                Target::File(path) => Some(path.clone()),
+                Target::Stdout | Target::Null => None,
+            };
+            let length = file.as_ref().and_then(|path| committed.files.get(path).copied());
+            let sink = sink::open(target, length.map(|length| Mark { length }))?;
+            outlets.push(Outlet { kind, file, sink });
+        }
+        Ok(Checkpoint { state, outlets, committed, log, written: false })
+    }
+
+    /// The last commit.
+    pub fn committed(&self) -> &Committed {
+        &self.committed
+    }
+
+    /// Gives lines to a sink. They count once their epoch is committed.
+    ///
+    /// # Errors
+    ///
+    /// The sink does not take them.
+    pub fn write(&mut self, kind: SinkKind, lines: &[u8]) -> Result<(), CheckpointError> {
+        self.written = true;
+        match self.outlets.iter_mut().find(|outlet| outlet.kind == kind) {
+            Some(outlet) => Ok(outlet.sink.write(lines)?),
+            None => Ok(()),
+        }
+    }
+
+    /// Commits an epoch; one in which nothing happened writes nothing. Returns whether it wrote.
+    ///
+    /// # Errors
+    ///
+    /// A file cannot be made durable or the state cannot be written. Then nothing was committed, and no later commit can be.
+    pub fn commit(&mut self, epoch: Epoch, end: EpochEnd) -> Result<bool, CheckpointError> {
+        let idle = !self.written
+            && end.positions == self.committed.positions
+            && end.totals == Totals::default()
+            && end.changes.iter().all(|(_, changes)| changes.is_empty());
+        if idle {
+            return Ok(false);
+        }
+        for outlet in &mut self.outlets {
+            let mark = outlet.sink.sync()?;
+            if let Some(path) = &outlet.file {
+                self.committed.files.insert(path.clone(), mark.length);
+            }
+        }
+        self.committed.epoch = epoch;
+        self.committed.positions = end.positions;
+        self.committed.partitions = end.partitions;
+        self.committed.totals.add(&end.totals);
+        let mut batch = Batch::default();
+        self.put_changes(epoch, end.changes, &mut batch);
+        self.committed.put(&mut batch)?;
+        self.state.write(&batch, Durability::Synced)?;
+        self.written = false;
+        Ok(true)
+    }
+
+    fn put_changes(&mut self, epoch: Epoch, changes: Vec<(WorkerIndex, Changes)>, batch: &mut Batch) {
+        for (worker, changes) in changes {
+            batch.append(&changes.batch);
+            self.committed.waiting_in_state = self.committed.waiting_in_state.saturating_add_signed(changes.waiting_in_state);
+            if !changes.log.is_empty() {
+                let of_epoch = self.log.entry(epoch).or_default();
+                of_epoch.live += changes.added;
+                of_epoch.written += changes.added;
+            }
+            for (part, value) in changes.log.iter().enumerate() {
+                let key = log_key(epoch, worker, part);
+                batch.put(Table::Log, &key, value);
+                let of_epoch = self.log.entry(epoch).or_default();
+                of_epoch.bytes += value.len() as u64;
+                of_epoch.keys.push(key);
+            }
+            for obsolete in changes.obsolete {
+                if let Some(of_epoch) = self.log.get_mut(&obsolete) {
+                    of_epoch.live = of_epoch.live.saturating_sub(1);
+                }
+            }
+        }
+        // From the oldest on, and no further than the first that lives: what a later value takes out of an earlier one must not come back.
+        while let Some(oldest) = self.log.first_entry().filter(|oldest| oldest.get().live == 0) {
+            for key in oldest.remove().keys {
+                batch.delete(Table::Log, &key);
+            }
+        }
+    }
+
+    /// Where the log has grown far beyond what lives in it: the epoch before which everything that lives should be written anew.
+    pub fn rewrite_before(&self) -> Option<Epoch> {
+        let total: u64 = self.log.values().map(|of_epoch| of_epoch.bytes).sum();
+        let living: u64 = self.log.values().map(LogEpoch::living_bytes).sum();
+        if total <= 3 * living + LOG_SLACK_BYTES {
+            return None;
+        }
+        let mut seen = 0;
+        self.log.iter().find_map(|(epoch, of_epoch)| {
+            seen += of_epoch.bytes;
+            (seen > total / 2).then_some(epoch.next())
+        })
+    }
+
+    /// Bytes written to files.
+    pub fn bytes_written(&self) -> u64 {
+        self.outlets.iter().map(|outlet| outlet.sink.bytes_written()).sum()
+    }
+}

@@ -1,0 +1,324 @@
+//! The metrics of a job: one method for each thing that can happen.
+//!
+//! Code says what happened (`metrics.records_read(n)`) and never touches a counter. Every name and help stands in `definitions.rs`.
+//! Methods take counts, not single events: called once for a chunk, they cost next to nothing an event. Labels are of bounded cardinality, never keys.
+//!
+//! Totals go on over restarts ([`Metrics::restore_totals`]); everything else counts from the start of the process.
+
+mod definitions;
+mod health;
+mod latency;
+mod process;
+mod snapshot;
+mod totals;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use prometheus::{Registry, TextEncoder};
+
+pub use health::{Health, Phase};
+pub use latency::Quantiles;
+pub use process::{ResidentMemory, cpu_seconds, resident_memory};
+pub use snapshot::Snapshot;
+pub use totals::{ConservationError, Totals};
+
+use crate::event::{DroppedReason, ExpiredReason, RejectedReason};
+use definitions::{Events, Input, Latencies, Resources, gauge_value, set_optional};
+
+/// The metrics of one job. Cheap to copy; all copies are the same.
+#[derive(Clone)]
+pub struct Metrics {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    registry: Registry,
+    health: Health,
+    events: Events,
+    latencies: Latencies,
+    input: Input,
+    resources: Resources,
+    waiting_peak: AtomicU64,
+}
+
+impl Inner {
+    fn new(job: &str) -> prometheus::Result<Self> {
+        let registry = Registry::new_custom(None, Some(HashMap::from([("job".to_owned(), job.to_owned())])))?;
+        let health = Health::default();
+        definitions::register_about(&registry, &health)?;
+        Ok(Inner {
+            events: Events::new(&registry)?,
+            latencies: Latencies::new(&registry)?,
+            input: Input::new(&registry)?,
+            resources: Resources::new(&registry)?,
+            waiting_peak: AtomicU64::new(0),
+            registry,
+            health,
+        })
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").field("snapshot", &self.snapshot()).finish_non_exhaustive()
+    }
+}
+
+/// The limit that holds a source back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Backpressure {
+    /// The queue of blocks is full: the workers are busy.
+    Workers,
+    /// Two epochs are open, or an epoch has reached `epoch_size`: the commit, and so the sinks, are busy.
+    Commit,
+    /// `[streaming] memory` is used up.
+    Memory,
+    /// The state stalls writes.
+    State,
+}
+
+impl Backpressure {
+    /// All causes.
+    pub const ALL: [Backpressure; 4] =
+        [Backpressure::Workers, Backpressure::Commit, Backpressure::Memory, Backpressure::State];
+
+    /// As it is written in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Backpressure::Workers => "workers",
+            Backpressure::Commit => "commit",
+            Backpressure::Memory => "memory",
+            Backpressure::State => "state",
+        }
+    }
+}
+
+/// What holds memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MemoryPart {
+    /// Referents in memory.
+    Referents,
+    /// Waiting events in memory.
+    Waiting,
+    /// Blocks read and not yet decoded, and events under way between workers.
+    Queues,
+    /// Lines and changes that are not committed yet.
+    Uncommitted,
+    /// Hot referents of the deferred mode.
+    Cache,
+    /// Filters over what the state holds.
+    Filters,
+    /// The state's block cache, with its indexes and filters.
+    StateBlockCache,
+    /// The state's writes that are not in its tables yet.
+    StateMemtables,
+}
+
+impl MemoryPart {
+    /// All parts.
+    pub const ALL: [MemoryPart; 8] = [
+        MemoryPart::Referents,
+        MemoryPart::Waiting,
+        MemoryPart::Queues,
+        MemoryPart::Uncommitted,
+        MemoryPart::Cache,
+        MemoryPart::Filters,
+        MemoryPart::StateBlockCache,
+        MemoryPart::StateMemtables,
+    ];
+
+    /// As it is written in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            MemoryPart::Referents => "referents",
+            MemoryPart::Waiting => "waiting",
+            MemoryPart::Queues => "queues",
+            MemoryPart::Uncommitted => "uncommitted",
+            MemoryPart::Cache => "cache",
+            MemoryPart::Filters => "filters",
+            MemoryPart::StateBlockCache => "state_block_cache",
+            MemoryPart::StateMemtables => "state_memtables",
+        }
+    }
+}
+
+impl Metrics {
+    /// The metrics of the job `job`, all zero. Its name is the label `job` of every one.
+    pub fn new(job: &str) -> Self {
+        #[expect(clippy::expect_used, reason = "names, helps and labels are constants of this file; every test makes these metrics")]
+        let inner = Inner::new(job).expect("the metrics of this file are valid and distinct");
+        Metrics { inner: Arc::new(inner) }
+    }
+
+    /// All metrics as Prometheus text, format 0.0.4.
+    pub fn gather(&self) -> String {
+        // Encoding fails only for a metric without a name or values: registering checks the one, gathering leaves out the other.
+        TextEncoder::new().encode_to_string(&self.inner.registry.gather()).unwrap_or_default()
+    }
+
+    /// Whether the job is ready and alive.
+    pub fn health(&self) -> &Health {
+        &self.inner.health
+    }
+
+    /// Starts the totals where the last committed epoch left them.
+    pub fn restore_totals(&self, totals: &Totals) {
+        let events = &self.inner.events;
+        for (counter, count) in [
+            (&events.read, totals.read),
+            (&events.rejected, totals.rejected),
+            (&events.accepted, totals.accepted),
+            (&events.resolved, totals.resolved),
+            (&events.expired, totals.expired),
+            (&events.dropped, totals.dropped),
+        ] {
+            counter.reset();
+            counter.inc_by(count);
+        }
+    }
+
+    /// Records were read for the first time.
+    pub fn records_read(&self, records: u64) {
+        self.inner.events.read.inc_by(records);
+    }
+
+    /// Bytes of records were read for the first time.
+    pub fn bytes_read(&self, bytes: u64) {
+        self.inner.input.bytes_read.inc_by(bytes);
+    }
+
+    /// Records were read again to rebuild referents.
+    pub fn records_replayed(&self, records: u64) {
+        self.inner.input.replayed.inc_by(records);
+    }
+
+    /// Records decoded and validated as events.
+    pub fn accepted(&self, events: u64) {
+        self.inner.events.accepted.inc_by(events);
+    }
+
+    /// Records were rejected.
+    pub fn rejected(&self, reason: RejectedReason, records: u64) {
+        self.inner.events.rejected.inc_by(records);
+        self.inner.events.rejected_by_reason.with_label_values(&[reason.as_str()]).inc_by(records);
+    }
+
+    /// Events of a stream were resolved.
+    pub fn resolved(&self, stream: &str, events: u64) {
+        self.inner.events.resolved.inc_by(events);
+        self.inner.events.by_stream.with_label_values(&[stream, "resolved", ""]).inc_by(events);
+    }
+
+    /// Events of a stream expired.
+    pub fn expired(&self, stream: &str, reason: ExpiredReason, events: u64) {
+        self.inner.events.expired.inc_by(events);
+        self.inner.events.by_stream.with_label_values(&[stream, "expired", reason.as_str()]).inc_by(events);
+    }
+
+    /// Events of a stream were dropped.
+    pub fn dropped(&self, stream: &str, reason: DroppedReason, events: u64) {
+        self.inner.events.dropped.inc_by(events);
+        self.inner.events.by_stream.with_label_values(&[stream, "dropped", reason.as_str()]).inc_by(events);
+    }
+
+    /// `accepted` notices were made. Notices are no outcomes.
+    pub fn notices(&self, notices: u64) {
+        self.inner.events.notices.inc_by(notices);
+    }
+
+    /// How many events wait in memory and in the state now.
+    pub fn waiting(&self, memory: u64, state: u64) {
+        self.inner.events.waiting_memory.set(gauge_value(memory));
+        self.inner.events.waiting_state.set(gauge_value(state));
+        self.inner.waiting_peak.fetch_max(memory + state, Ordering::Relaxed);
+    }
+
+    /// How many waiting events are overdue now.
+    pub fn overdue(&self, events: u64) {
+        self.inner.events.overdue.set(gauge_value(events));
+    }
+
+    /// How long the oldest waiting event has waited; `None` where none waits.
+    pub fn oldest_waiting(&self, waited: Option<Duration>) {
+        self.inner.events.oldest_waiting.set(waited.unwrap_or_default().as_secs_f64());
+    }
+
+    /// How many referents are still waking what waited for them.
+    pub fn draining(&self, referents: u64) {
+        self.inner.events.draining.set(gauge_value(referents));
+    }
+
+    /// Events were accepted by a commit: pairs of microseconds since arrival, and how many events had them.
+    pub fn accept_latency(&self, latencies: impl IntoIterator<Item = (u64, u64)>) {
+        self.inner.latencies.accept.record(latencies);
+    }
+
+    /// A sink took outcomes: pairs of microseconds since the event's arrival, and how many events had them.
+    pub fn resolve_latency(&self, latencies: impl IntoIterator<Item = (u64, u64)>) {
+        self.inner.latencies.resolve.record(latencies);
+    }
+
+    /// A sink took outcomes: pairs of microseconds since the last missing referent's arrival, and how many events had them.
+    pub fn completion_latency(&self, latencies: impl IntoIterator<Item = (u64, u64)>) {
+        self.inner.latencies.completion.record(latencies);
+    }
+
+    /// A commit made outcomes visible: pairs of microseconds since the event's arrival, and how many events had them.
+    pub fn visible_latency(&self, latencies: impl IntoIterator<Item = (u64, u64)>) {
+        self.inner.latencies.visible.record(latencies);
+    }
+
+    /// An epoch was committed.
+    pub fn epoch_committed(&self, took: Duration) {
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.inner.latencies.epoch_commit.record([(micros, 1)]);
+    }
+
+    /// What lies between what was read and the present end of the input, in bytes and in records; `None` where the source does not know.
+    pub fn source_lag(&self, bytes: Option<u64>, records: Option<u64>) {
+        set_optional(&self.inner.input.lag_bytes, bytes);
+        set_optional(&self.inner.input.lag_records, records);
+    }
+
+    /// The source was held back for this long.
+    pub fn backpressure(&self, cause: Backpressure, held: Duration) {
+        self.inner.input.backpressure.with_label_values(&[cause.as_str()]).inc_by(held.as_secs_f64());
+    }
+
+    /// The size of the state on disk now.
+    pub fn state_bytes(&self, bytes: u64) {
+        self.inner.resources.state_bytes.set(gauge_value(bytes));
+    }
+
+    /// How much memory a part holds now.
+    pub fn memory(&self, part: MemoryPart, bytes: u64) {
+        self.inner.resources.memory.with_label_values(&[part.as_str()]).set(gauge_value(bytes));
+    }
+
+    /// Referents went from memory to the state.
+    pub fn referents_moved_to_state(&self, referents: u64) {
+        self.inner.resources.referents_moved.inc_by(referents);
+    }
+
+    /// Waiting events went from memory to the state.
+    pub fn events_moved_to_state(&self, events: u64) {
+        self.inner.resources.events_moved.inc_by(events);
+    }
+
+    /// Distinct keys were looked up in the state.
+    pub fn state_lookups(&self, keys: u64) {
+        self.inner.resources.state_lookups.inc_by(keys);
+    }
+
+    /// A sink (`resolved`, `dead_letter`, `accepted`) took lines.
+    pub fn sink_bytes(&self, sink: &'static str, bytes: u64) {
+        self.inner.resources.sink_bytes.with_label_values(&[sink]).inc_by(bytes);
+    }
+}

@@ -1,0 +1,88 @@
+//! The present values of the metrics, for the live line, the summary and the comparison of the modes.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::definitions::{count, optional, sum};
+use super::{Backpressure, Inner, MemoryPart, Metrics, Quantiles, Totals};
+
+/// The present values of a job's metrics.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Snapshot {
+    /// What became of all records, over all runs of the job.
+    pub totals: Totals,
+    /// Events that wait in memory.
+    pub waiting_memory: u64,
+    /// Events that wait in the state.
+    pub waiting_state: u64,
+    /// The most events that have waited at once, in memory and state together.
+    pub waiting_peak: u64,
+    /// Bytes of records read.
+    pub bytes_read: u64,
+    /// Records read again to rebuild referents.
+    pub records_replayed: u64,
+    /// Bytes that are still to be read, where that is known.
+    pub lag_bytes: Option<u64>,
+    /// Records that are still to be read, where that is known.
+    pub lag_records: Option<u64>,
+    /// Arrival to the commit of the epoch that accepted.
+    pub accept: Quantiles,
+    /// Arrival to the sink taking the outcome.
+    pub resolve: Quantiles,
+    /// Arrival of the last missing referent to the sink taking the outcome.
+    pub completion: Quantiles,
+    /// Arrival to the commit that makes the outcome visible.
+    pub visible: Quantiles,
+    /// Commits of epochs.
+    pub epoch_commit: Quantiles,
+    /// How long the source was held back, by cause.
+    pub backpressure: [(Backpressure, Duration); Backpressure::ALL.len()],
+    /// Bytes of memory accounted for, by part.
+    pub memory: [(MemoryPart, u64); MemoryPart::ALL.len()],
+    /// Bytes of the state on disk.
+    pub state_bytes: u64,
+    /// Bytes of outcomes that the sinks took.
+    pub sink_bytes: u64,
+}
+
+impl Snapshot {
+    /// Events that wait, in memory and in the state.
+    pub fn waiting(&self) -> u64 {
+        self.waiting_memory + self.waiting_state
+    }
+}
+
+impl Metrics {
+    /// The present values. Each is right; together they are not of one instant.
+    pub fn snapshot(&self) -> Snapshot {
+        let Inner { events, latencies, input, resources, waiting_peak, .. } = &*self.inner;
+        let held = |cause: Backpressure| input.backpressure.with_label_values(&[cause.as_str()]).get();
+        Snapshot {
+            totals: Totals {
+                read: events.read.get(),
+                rejected: events.rejected.get(),
+                accepted: events.accepted.get(),
+                resolved: events.resolved.get(),
+                expired: events.expired.get(),
+                dropped: events.dropped.get(),
+            },
+            waiting_memory: count(&events.waiting_memory),
+            waiting_state: count(&events.waiting_state),
+            waiting_peak: waiting_peak.load(Ordering::Relaxed),
+            bytes_read: input.bytes_read.get(),
+            records_replayed: input.replayed.get(),
+            lag_bytes: optional(&input.lag_bytes),
+            lag_records: optional(&input.lag_records),
+            accept: latencies.accept.quantiles(),
+            resolve: latencies.resolve.quantiles(),
+            completion: latencies.completion.quantiles(),
+            visible: latencies.visible.quantiles(),
+            epoch_commit: latencies.epoch_commit.quantiles(),
+            backpressure: Backpressure::ALL
+                .map(|cause| (cause, Duration::try_from_secs_f64(held(cause)).unwrap_or_default())),
+            memory: MemoryPart::ALL.map(|part| (part, count(&resources.memory.with_label_values(&[part.as_str()])))),
+            state_bytes: count(&resources.state_bytes),
+            sink_bytes: sum(&resources.sink_bytes),
+        }
+    }
+}

@@ -1,0 +1,317 @@
+//! How events lie in the state: keys that begin with the shard, values that begin with a version.
+//!
+//! Values are bincode with variable-length integers. What follows from the rules (entities, hashes) is not stored but taken from them again.
+
+use std::ops::Range;
+
+use bincode::Options;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::dependency::Rules;
+use crate::event::{
+    Dependent, EntityId, Event, EventHeader, EventId, Found, Key, KeyHash, Order, PartitionId, Reference, Stored,
+    StreamId, Timestamp, event,
+};
+
+/// The version of every value that this program writes.
+const VERSION: u8 = 1;
+
+/// Bytes of an [`EventId`] in a key.
+const ID_BYTES: usize = 12;
+
+/// A value in the state that this program cannot read.
+#[derive(Debug, Error)]
+pub enum StoredError {
+    /// It was written by a later program.
+    #[error("a value in the state has version {0}, this program reads up to {VERSION}: use the newer program")]
+    Version(u8),
+    /// It is damaged.
+    #[error("a value in the state is damaged: {0}")]
+    Damaged(String),
+    /// It names something that the rules do not have.
+    #[error("a value in the state names {0}, which the configuration does not have")]
+    Unknown(String),
+}
+
+#[derive(Serialize, Deserialize)]
+enum StoredKey<'a> {
+    Int(i64),
+    Big(u64),
+    Text(#[serde(borrow, with = "serde_bytes")] &'a [u8]),
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredEvent<'a> {
+    partition: u32,
+    offset: u64,
+    stream: u16,
+    arrival: i64,
+    time: Option<i64>,
+    #[serde(borrow)]
+    key: Option<StoredKey<'a>>,
+    #[serde(borrow, with = "serde_bytes")]
+    bytes: &'a [u8],
+}
+
+#[derive(Serialize, Deserialize)]
+enum StoredFound<'a> {
+    Missing,
+    GivenUp,
+    Present(#[serde(borrow)] StoredEvent<'a>),
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredReference<'a> {
+    dependency: u16,
+    deadline: i64,
+    overdue: bool,
+    #[serde(borrow)]
+    key: StoredKey<'a>,
+    #[serde(borrow)]
+    found: StoredFound<'a>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredDependent<'a> {
+    #[serde(borrow)]
+    event: StoredEvent<'a>,
+    #[serde(borrow)]
+    references: Vec<StoredReference<'a>>,
+    present: u64,
+    arrays: u64,
+    #[serde(borrow)]
+    order: Option<(StoredKey<'a>, u64)>,
+    completed_at: i64,
+    accepted: bool,
+}
+
+impl<'a> StoredKey<'a> {
+    fn of(key: &'a Key) -> Self {
+        match key {
+            Key::Int(value) => StoredKey::Int(*value),
+            Key::Big(value) => StoredKey::Big(*value),
+            Key::Text(bytes) => StoredKey::Text(&bytes.slice),
+        }
+    }
+
+    fn restore(&self) -> Key {
+        match self {
+            StoredKey::Int(value) => Key::Int(*value),
+            StoredKey::Big(value) => Key::Big(*value),
+            StoredKey::Text(bytes) => Key::bytes(bytes),
+        }
+    }
+}
+
+impl<'a> StoredEvent<'a> {
+    fn of(event: &'a Event) -> Self {
+        let header = &event.header.header;
+        StoredEvent {
+            partition: header.id.partition.0,
+            offset: header.id.offset,
+            stream: header.stream.0,
+            arrival: header.arrival.0,
+            time: header.time,
+            key: header.key.as_ref().map(StoredKey::of),
+            bytes: &event.slice,
+        }
+    }
+
+    fn restore(&self, rules: &Rules) -> Result<Event, StoredError> {
+        if usize::from(self.stream) >= rules.streams().len() {
+            return Err(StoredError::Unknown(format!("stream {}", self.stream)));
+        }
+        let header = EventHeader {
+            id: EventId { partition: PartitionId(self.partition), offset: self.offset },
+            stream: StreamId(self.stream),
+            arrival: Timestamp(self.arrival),
+            time: self.time,
+            key: self.key.as_ref().map(StoredKey::restore),
+        };
+        Ok(event(header, self.bytes))
+    }
+}
+
+impl<'a> StoredDependent<'a> {
+    fn of(dependent: &'a Dependent) -> Self {
+        StoredDependent {
+            event: StoredEvent::of(&dependent.event),
+            references: dependent.references.iter().map(StoredReference::of).collect(),
+            present: dependent.present,
+            arrays: dependent.arrays,
+            order: dependent.order.as_ref().map(|order| (StoredKey::of(&order.key), order.ticket)),
+            completed_at: dependent.completed_at.0,
+            accepted: dependent.accepted,
+        }
+    }
+
+    fn restore(&self, rules: &Rules, stored: Stored) -> Result<Box<Dependent>, StoredError> {
+        let event = self.event.restore(rules)?;
+        let stream = rules.stream(event.header.header.stream);
+        let references = self.references.iter().map(|reference| {
+            let Some(rule) = stream.depends_on.get(usize::from(reference.dependency)) else {
+                return Err(StoredError::Unknown(format!("dependency {} of {}", reference.dependency, stream.name)));
+            };
+            let key = reference.key.restore();
+            Ok(Reference {
+                hash: key.hash(rule.entity),
+                key,
+                entity: rule.entity,
+                dependency: reference.dependency,
+                deadline: Timestamp(reference.deadline),
+                overdue: reference.overdue,
+                found: match &reference.found {
+                    StoredFound::Missing => Found::Unknown,
+                    StoredFound::GivenUp => Found::GivenUp,
+                    StoredFound::Present(event) => Found::Present(event.restore(rules)?),
+                },
+            })
+        });
+        let order = self.order.as_ref().zip(stream.ordered_by.as_ref()).map(|((key, ticket), (_, entity))| {
+            let key = key.restore();
+            Order { hash: key.hash(*entity), key, ticket: *ticket }
+        });
+        Ok(Box::new(Dependent {
+            references: references.collect::<Result<_, _>>()?,
+            event,
+            present: self.present,
+            arrays: self.arrays,
+            order,
+            completed_at: Timestamp(self.completed_at),
+            accepted: self.accepted,
+            judging: false,
+            stored,
+        }))
+    }
+}
+
+impl<'a> StoredReference<'a> {
+    fn of(reference: &'a Reference) -> Self {
+        StoredReference {
+            dependency: reference.dependency,
+            deadline: reference.deadline.0,
+            overdue: reference.overdue,
+            key: StoredKey::of(&reference.key),
+            found: match &reference.found {
+                Found::Missing | Found::Unknown => StoredFound::Missing,
+                Found::GivenUp => StoredFound::GivenUp,
+                Found::Present(event) => StoredFound::Present(StoredEvent::of(event)),
+            },
+        }
+    }
+}
+
+fn options() -> impl Options {
+    bincode::DefaultOptions::new()
+}
+
+fn write(value: &impl Serialize, out: &mut Vec<u8>) {
+    out.push(VERSION);
+    // Writing to memory does not fail, and no type here has a length that bincode cannot know.
+    let written = options().serialize_into(out, value);
+    debug_assert!(written.is_ok());
+}
+
+fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, StoredError> {
+    match bytes.split_first() {
+        Some((&VERSION, rest)) => {
+            options().deserialize(rest).map_err(|error| StoredError::Damaged(error.to_string()))
+        }
+        Some((version, _)) => Err(StoredError::Version(*version)),
+        None => Err(StoredError::Damaged("it is empty".into())),
+    }
+}
+
+/// Appends an event as a value.
+pub(super) fn put_event(event: &Event, out: &mut Vec<u8>) {
+    write(&StoredEvent::of(event), out);
+}
+
+/// Reads the value of an event.
+pub(super) fn get_event(rules: &Rules, bytes: &[u8]) -> Result<Event, StoredError> {
+    read::<StoredEvent>(bytes)?.restore(rules)
+}
+
+/// Appends a waiting event as a value.
+pub(super) fn put_dependent(dependent: &Dependent, out: &mut Vec<u8>) {
+    write(&StoredDependent::of(dependent), out);
+}
+
+/// Reads the value of a waiting event. What it lacked is to be asked for again.
+pub(super) fn get_dependent(rules: &Rules, bytes: &[u8], stored: Stored) -> Result<Box<Dependent>, StoredError> {
+    read::<StoredDependent>(bytes)?.restore(rules, stored)
+}
+
+/// The position of the event in the value of a waiting one, without reading the rest of it.
+pub(super) fn dependent_id(bytes: &[u8]) -> Option<EventId> {
+    let (_, rest) = bytes.split_first().filter(|(version, _)| **version == VERSION)?;
+    let (partition, offset): (u32, u64) = options().allow_trailing_bytes().deserialize(rest).ok()?;
+    Some(EventId { partition: PartitionId(partition), offset })
+}
+
+/// The entity in a key.
+pub(super) fn entity_of(key: &[u8]) -> Option<EntityId> {
+    let entity = key.get(1..)?.first_chunk::<2>()?;
+    Some(EntityId(u16::from_be_bytes(*entity)))
+}
+
+/// Appends `shard | entity | key`: an integer as 8 ordered bytes, a string with its length before it, so that no key is the beginning of another.
+pub(super) fn put_key(entity: EntityId, hash: KeyHash, key: &Key, out: &mut Vec<u8>) {
+    out.push(hash.shard());
+    out.extend_from_slice(&entity.0.to_be_bytes());
+    match key {
+        Key::Int(value) => {
+            out.push(0);
+            out.extend_from_slice(&(*value as u64 ^ (1 << 63)).to_be_bytes());
+        }
+        Key::Big(value) => {
+            out.push(1);
+            out.extend_from_slice(&value.to_be_bytes());
+        }
+        Key::Text(bytes) => {
+            out.push(2);
+            out.extend_from_slice(&u32::try_from(bytes.slice.len()).unwrap_or(u32::MAX).to_be_bytes());
+            out.extend_from_slice(&bytes.slice);
+        }
+    }
+}
+
+/// Appends an event's id, in the order of its partition.
+pub(super) fn put_id(id: EventId, out: &mut Vec<u8>) {
+    out.extend_from_slice(&id.partition.0.to_be_bytes());
+    out.extend_from_slice(&id.offset.to_be_bytes());
+}
+
+/// The id at the end of a key.
+pub(super) fn id_at_end(key: &[u8]) -> Option<EventId> {
+    let id: &[u8; ID_BYTES] = key.last_chunk()?;
+    let (partition, offset) = id.split_first_chunk::<4>()?;
+    Some(EventId {
+        partition: PartitionId(u32::from_be_bytes(*partition)),
+        offset: u64::from_be_bytes(offset.try_into().ok()?),
+    })
+}
+
+/// Appends `shard | deadline | waiting key without its shard`: the deadlines of a shard in the order in which they pass.
+pub(super) fn put_deadline_key(at: Timestamp, waiting_key: &[u8], out: &mut Vec<u8>) {
+    let Some((shard, rest)) = waiting_key.split_first() else { return };
+    out.push(*shard);
+    out.extend_from_slice(&(at.0 as u64 ^ (1 << 63)).to_be_bytes());
+    out.extend_from_slice(rest);
+}
+
+/// The deadline and the waiting key of a deadline key.
+pub(super) fn split_deadline_key(key: &[u8]) -> Option<(Timestamp, Vec<u8>)> {
+    let (shard, rest) = key.split_first()?;
+    let (at, rest) = rest.split_first_chunk::<8>()?;
+    let waiting_key = [&[*shard], rest].concat();
+    Some((Timestamp((u64::from_be_bytes(*at) ^ (1 << 63)) as i64), waiting_key))
+}
+
+/// The shards that a worker owns.
+pub(super) fn shards_of(worker: usize, workers: usize) -> Range<usize> {
+    use crate::event::SHARDS;
+    let first = |w: usize| (w * SHARDS).div_ceil(workers);
+    first(worker)..first(worker + 1)
+}

@@ -1,0 +1,198 @@
+//! Which waiting events wait for themselves.
+//!
+//! Only events that need a *resolved* referent can: what they lack may be provided by an event that waits for them in turn. The graph of all such events
+//! is kept on one worker, and asked only when a wait has ended anyway, so that a cycle is never reported early.
+
+use std::collections::BTreeSet;
+
+use rustc_hash::FxHashMap;
+
+use crate::event::{EntityId, Epoch, EventId, Key};
+
+use super::Link;
+
+type Provided = (EntityId, Key);
+
+/// The waiting events of streams that may wait in cycles, and what they wait for.
+#[derive(Debug, Default)]
+pub(super) struct WaitGraph {
+    links: FxHashMap<EventId, Link>,
+    providers: FxHashMap<u64, BTreeSet<EventId>>,
+    /// Events that ended in `ended_in`: they count until that epoch is over, for a cycle ends as one.
+    ended: Vec<EventId>,
+    ended_in: Epoch,
+    /// What is known of the graph as it is.
+    on_cycle: FxHashMap<EventId, bool>,
+}
+
+impl WaitGraph {
+    pub(super) fn add(&mut self, id: EventId, link: Link) {
+        self.providers.entry(hash(&link.provides)).or_default().insert(id);
+        self.links.insert(id, link);
+        self.on_cycle.clear();
+    }
+
+    /// Takes an event out when `epoch` is over.
+    pub(super) fn end(&mut self, id: EventId, epoch: Epoch) {
+        self.start(epoch);
+        self.ended.push(id);
+    }
+
+    /// Forgets what ended before `epoch`.
+    pub(super) fn start(&mut self, epoch: Epoch) {
+        if self.ended_in == epoch {
+            return;
+        }
+        self.ended_in = epoch;
+        self.on_cycle.clear();
+        for id in std::mem::take(&mut self.ended) {
+            let Some(link) = self.links.remove(&id) else { continue };
+            let hash = hash(&link.provides);
+            if let Some(ids) = self.providers.get_mut(&hash) {
+                ids.remove(&id);
+                if ids.is_empty() {
+                    self.providers.remove(&hash);
+                }
+            }
+        }
+    }
+
+    /// Whether what an event lacks leads back to it: whether it is in a strongly connected component of more than itself.
+    ///
+    /// Tarjan's algorithm (1972) with frames of its own instead of recursion. What it finds out about the others on the way is kept for as long as the
+    /// graph stays as it is, so that a chain whose events all end at once is walked once.
+    pub(super) fn leads_back(&mut self, id: EventId) -> bool {
+        if !self.on_cycle.contains_key(&id) {
+            let found = Tarjan::new(self).run(id);
+            self.on_cycle.extend(found);
+        }
+        self.on_cycle.get(&id).copied().unwrap_or(false)
+    }
+
+    fn lacked_by(&self, id: EventId) -> Vec<EventId> {
+        let lacks = self.links.get(&id).map_or(&[][..], |link| &link.lacks);
+        lacks.iter().flat_map(|key| self.provided_by(key)).collect()
+    }
+
+    fn provided_by<'a>(&'a self, key: &'a Provided) -> impl Iterator<Item = EventId> + 'a {
+        let ids = self.providers.get(&hash(key)).into_iter().flatten().copied();
+        ids.filter(move |id| self.links.get(id).is_some_and(|link| link.provides == *key))
+    }
+}
+
+fn hash(provided: &Provided) -> u64 {
+    provided.1.hash(provided.0).0
+}
+
+/// One event on the path of the walk.
+struct Frame {
+    id: EventId,
+    ahead: Vec<EventId>,
+    low: usize,
+}
+
+struct Tarjan<'a> {
+    graph: &'a WaitGraph,
+    index: FxHashMap<EventId, usize>,
+    open: Vec<EventId>,
+    path: Vec<Frame>,
+    found: Vec<(EventId, bool)>,
+}
+
+impl<'a> Tarjan<'a> {
+    fn new(graph: &'a WaitGraph) -> Self {
+        Tarjan { graph, index: FxHashMap::default(), open: Vec::new(), path: Vec::new(), found: Vec::new() }
+    }
+
+    fn run(mut self, start: EventId) -> Vec<(EventId, bool)> {
+        self.enter(start);
+        while let Some(frame) = self.path.last_mut() {
+            match frame.ahead.pop() {
+                Some(next) if self.graph.on_cycle.contains_key(&next) => {}
+                Some(next) => match self.index.get(&next) {
+                    // A closed component has the index usize::MAX, which lowers nothing.
+                    Some(index) => frame.low = frame.low.min(*index),
+                    None => self.enter(next),
+                },
+                None => self.leave(),
+            }
+        }
+        self.found
+    }
+
+    fn enter(&mut self, id: EventId) {
+        let index = self.index.len();
+        self.index.insert(id, index);
+        self.open.push(id);
+        self.path.push(Frame { id, ahead: self.graph.lacked_by(id), low: index });
+    }
+
+    fn leave(&mut self) {
+        let Some(frame) = self.path.pop() else { return };
+        if let Some(parent) = self.path.last_mut() {
+            parent.low = parent.low.min(frame.low);
+        }
+        if self.index.get(&frame.id) != Some(&frame.low) {
+            return;
+        }
+        let from = self.open.iter().rposition(|id| *id == frame.id).unwrap_or(self.open.len());
+        let component = self.open.split_off(from);
+        let cyclic = component.len() > 1 || self.graph.lacked_by(frame.id).contains(&frame.id);
+        for id in component {
+            self.index.insert(id, usize::MAX);
+            self.found.push((id, cyclic));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::PartitionId;
+
+    const MESSAGE: EntityId = EntityId(3);
+
+    fn id(n: u64) -> EventId {
+        EventId { partition: PartitionId(0), offset: n }
+    }
+
+    fn graph(edges: &[(u64, &[u64])]) -> WaitGraph {
+        let mut graph = WaitGraph::default();
+        let key = |n: &u64| (MESSAGE, Key::unsigned(*n));
+        for (n, lacks) in edges {
+            graph.add(id(*n), Link { provides: key(n), lacks: lacks.iter().map(key).collect() });
+        }
+        graph
+    }
+
+    #[test]
+    fn only_events_on_a_cycle_lead_back_to_themselves() {
+        let mut graph = graph(&[(1, &[2]), (2, &[3]), (3, &[1, 9]), (4, &[1]), (5, &[6]), (6, &[7]), (8, &[8])]);
+        let on_cycle: Vec<u64> = (1..=9).filter(|n| graph.leads_back(id(*n))).collect();
+        assert_eq!(on_cycle, [1, 2, 3, 8]);
+    }
+
+    #[test]
+    fn an_event_between_two_cycles_is_on_none() {
+        let mut graph = graph(&[(1, &[2]), (2, &[1, 3]), (3, &[4]), (4, &[5]), (5, &[4])]);
+        let on_cycle: Vec<u64> = (1..=5).filter(|n| graph.leads_back(id(*n))).collect();
+        assert_eq!(on_cycle, [1, 2, 4, 5]);
+    }
+
+    #[test]
+    fn a_deep_chain_is_walked_once_and_without_recursion() {
+        let edges: Vec<(u64, Vec<u64>)> = (0..100_000).map(|n| (n, vec![n + 1])).collect();
+        let edges: Vec<(u64, &[u64])> = edges.iter().map(|(n, lacks)| (*n, &lacks[..])).collect();
+        let mut graph = graph(&edges);
+        assert!((0..100_000).all(|n| !graph.leads_back(id(n))));
+    }
+
+    #[test]
+    fn what_ends_in_an_epoch_counts_until_it_is_over() {
+        let mut graph = graph(&[(1, &[2]), (2, &[1])]);
+        graph.end(id(1), Epoch(7));
+        assert!(graph.leads_back(id(2)));
+        graph.start(Epoch(8));
+        assert!(!graph.leads_back(id(2)));
+    }
+}

@@ -1,0 +1,594 @@
+//! What an engine keeps in the state: which referents and waiting events move there, and what is fetched back.
+//!
+//! Memory is a write-back cache over the state, one epoch at a time. Within an epoch memory alone is changed; at its end the net changes become one
+//! [`Changes`] value. Queries are answered from a state that has every earlier epoch, so that what moved out at the end of one epoch is found in the next.
+//!
+//! Waiting events are written to a log, an epoch's new ones in one value, since most of them leave within a few epochs: a key of its own is only given
+//! to an event that leaves memory. Referents of deferred dependencies are written in the epoch in which they come.
+
+use fastbloom::BloomFilter;
+use resolvent_state::{Batch, Table as Stored};
+use rustc_hash::{FxHashMap, FxHashSet};
+use slab::Slab;
+
+use crate::dependency::Rules;
+use crate::event::{Dependent, EntityId, Epoch, Event, EventId, Key, KeyHash, Outcome, Stored as Place, Timestamp};
+
+use super::engine::{Engine, Settings};
+use super::table::{Entry, Parked, WaiterId};
+use super::{Effects, Referent, Visit, codec, deadline};
+
+/// Bytes at which a value of the log is closed and another begun.
+const LOG_VALUE_BYTES: usize = 1 << 20;
+
+/// What must be looked up in the state.
+#[derive(Clone, Debug)]
+pub enum Query {
+    /// The referent of a key.
+    Referent {
+        /// The entity.
+        entity: EntityId,
+        /// The hash of the key.
+        hash: KeyHash,
+        /// The key.
+        key: Key,
+    },
+    /// Events that wait for a key.
+    Waiters(Drain),
+    /// Events whose deadline has passed, of the shards of one worker.
+    Due {
+        /// The latest deadline that has passed.
+        until: Timestamp,
+    },
+    /// Every waiting event of the shards of one worker, from a key on.
+    All {
+        /// The key after the last one that was fetched; empty at first.
+        from: Vec<u8>,
+    },
+}
+
+/// Events in the state that a referent wakes, a page at a time.
+#[derive(Clone, Debug)]
+pub struct Drain {
+    /// The entity.
+    pub entity: EntityId,
+    /// The hash of the key.
+    pub hash: KeyHash,
+    /// The key.
+    pub key: Key,
+    /// The referent that came.
+    pub referent: Event,
+    /// The last event that was fetched.
+    pub after: Option<EventId>,
+}
+
+/// What the state has.
+#[derive(Debug)]
+pub enum Answer {
+    /// To [`Query::Referent`].
+    Referent {
+        /// The entity.
+        entity: EntityId,
+        /// The hash of the key.
+        hash: KeyHash,
+        /// The key.
+        key: Key,
+        /// The referent, if there is one.
+        found: Option<Event>,
+    },
+    /// To [`Query::Waiters`].
+    Waiters {
+        /// What was asked.
+        drain: Drain,
+        /// The next events.
+        page: Vec<Kept>,
+        /// Whether there may be more.
+        more: bool,
+    },
+    /// To [`Query::Due`].
+    Due {
+        /// Events whose deadline has passed.
+        page: Vec<Kept>,
+        /// Rows of deadlines whose event is gone.
+        stale: Vec<Vec<u8>>,
+        /// The earliest deadline that was left.
+        next: Option<Timestamp>,
+    },
+    /// To [`Query::All`].
+    All {
+        /// The next events.
+        page: Vec<Kept>,
+        /// Where to go on; `None` after the last.
+        next: Option<Vec<u8>>,
+    },
+}
+
+/// A waiting event out of the state, with the key under which it is there.
+#[derive(Debug)]
+pub struct Kept {
+    /// Its key in the table of waiting events.
+    pub key: Vec<u8>,
+    /// The event.
+    pub dependent: Box<Dependent>,
+}
+
+/// What an epoch has changed in the state.
+#[derive(Debug, Default)]
+pub struct Changes {
+    /// Referents, and waiting events that left memory or came back.
+    pub batch: Batch,
+    /// Values for the log of waiting events.
+    pub log: Vec<Vec<u8>>,
+    /// Waiting events in those values.
+    pub added: u64,
+    /// For each event in the log that has left it or is written anew: the epoch that wrote it.
+    pub obsolete: Vec<Epoch>,
+    /// Waiting events in the state and not in memory: how many more than before.
+    pub waiting_in_state: i64,
+    /// Referents that moved from memory to the state because memory is bounded.
+    pub referents_moved: u64,
+    /// Waiting events that did.
+    pub waiting_moved: u64,
+}
+
+impl Changes {
+    /// Whether nothing has changed.
+    pub fn is_empty(&self) -> bool {
+        self.batch.is_empty() && self.log.is_empty()
+    }
+}
+
+/// Keys of which the state may have something that memory has not. It may say yes in error; then the state is asked in vain.
+#[derive(Debug)]
+struct Filter {
+    bits: usize,
+    bloom: Option<BloomFilter>,
+    /// The state is of an earlier run: any key may be in it.
+    all: bool,
+}
+
+impl Filter {
+    fn new(bytes: usize, all: bool) -> Self {
+        Filter { bits: bytes.max(1 << 10) * 8, bloom: None, all }
+    }
+
+    fn add(&mut self, hash: KeyHash) {
+        let bits = self.bits;
+        self.bloom.get_or_insert_with(|| BloomFilter::with_num_bits(bits).hashes(4)).insert(&hash.0);
+    }
+
+    fn may_hold(&self, hash: KeyHash) -> bool {
+        self.all || self.bloom.as_ref().is_some_and(|bloom| bloom.contains(&hash.0))
+    }
+}
+
+/// Who waits for an answer of the state.
+#[derive(Debug)]
+struct Suspended {
+    what: Visit,
+    answers_left: usize,
+}
+
+/// What an engine knows of the state's part of its shards.
+#[derive(Debug)]
+pub(super) struct Residency {
+    referents: Filter,
+    waiters: Filter,
+    /// What the event that asks right now needs.
+    wanted: Vec<(EntityId, KeyHash, Key)>,
+    fetching: FxHashMap<(EntityId, KeyHash), Vec<(Key, Vec<usize>)>>,
+    suspended: Slab<Suspended>,
+    /// Events taken out of the state in this epoch, which the state still shows.
+    taken: FxHashSet<EventId>,
+    drains: Vec<Drain>,
+    next_due: Option<Timestamp>,
+    due_asked: bool,
+    all_from: Option<Vec<u8>>,
+    asked: usize,
+    /// Events that were parked in this epoch, some of which have left again.
+    parked: Vec<(WaiterId, u64)>,
+    changes: Changes,
+    /// Events that left the log in this epoch.
+    removed: Vec<EventId>,
+    /// Events logged before this epoch are to be written anew, so that the log's old values can go.
+    rewrite_before: Epoch,
+}
+
+impl Residency {
+    pub(super) fn new(settings: &Settings) -> Self {
+        let share = (settings.streaming_bytes.min(settings.deferred_bytes)) / 16;
+        let all = settings.state_has_more;
+        Residency {
+            referents: Filter::new(share, false),
+            waiters: Filter::new(share, all),
+            wanted: Vec::new(),
+            fetching: FxHashMap::default(),
+            suspended: Slab::new(),
+            taken: FxHashSet::default(),
+            drains: Vec::new(),
+            next_due: all.then_some(Timestamp(i64::MIN)),
+            due_asked: false,
+            all_from: None,
+            asked: 0,
+            parked: Vec::new(),
+            changes: Changes::default(),
+            removed: Vec::new(),
+            rewrite_before: Epoch(0),
+        }
+    }
+
+    /// Whether the state may have a referent that memory does not know.
+    pub(super) fn may_hold_referent(&self, rules: &Rules, entity: EntityId, hash: KeyHash) -> bool {
+        (self.waiters.all && rules.entity(entity).deferred) || self.referents.may_hold(hash)
+    }
+
+    pub(super) fn may_hold_waiters(&self, hash: KeyHash) -> bool {
+        self.waiters.may_hold(hash)
+    }
+
+    /// Notes that the event that asks right now needs this key from the state.
+    pub(super) fn fetch(&mut self, entity: EntityId, hash: KeyHash, key: &Key) {
+        self.wanted.push((entity, hash, key.clone()));
+    }
+
+    /// Sets an event aside until all that it needs has been fetched.
+    pub(super) fn suspend(&mut self, what: Visit, effects: &mut Effects) {
+        let wanted = std::mem::take(&mut self.wanted);
+        let id = self.suspended.insert(Suspended { what, answers_left: wanted.len() });
+        for (entity, hash, key) in wanted {
+            let same_hash = self.fetching.entry((entity, hash)).or_default();
+            match same_hash.iter_mut().find(|(k, _)| *k == key) {
+                Some((_, waiting)) => waiting.push(id),
+                None => {
+                    same_hash.push((key.clone(), vec![id]));
+                    self.asked += 1;
+                    effects.queries.push(Query::Referent { entity, hash, key });
+                }
+            }
+        }
+    }
+
+    /// Who goes on now that a key has been fetched.
+    fn resume(&mut self, entity: EntityId, hash: KeyHash, key: &Key) -> Vec<Visit> {
+        let Some(same_hash) = self.fetching.get_mut(&(entity, hash)) else { return Vec::new() };
+        let Some(at) = same_hash.iter().position(|(k, _)| k == key) else { return Vec::new() };
+        let (_, waiting) = same_hash.swap_remove(at);
+        if same_hash.is_empty() {
+            self.fetching.remove(&(entity, hash));
+        }
+        let mut ready = Vec::new();
+        for id in waiting {
+            let Some(suspended) = self.suspended.get_mut(id) else { continue };
+            suspended.answers_left -= 1;
+            if suspended.answers_left == 0 {
+                ready.push(self.suspended.remove(id).what);
+            }
+        }
+        ready
+    }
+
+    /// Begins to wake events in the state.
+    pub(super) fn wake(&mut self, entity: EntityId, hash: KeyHash, key: &Key, referent: &Event) {
+        let drain = Drain { entity, hash, key: key.clone(), referent: referent.clone(), after: None };
+        self.drains.push(drain);
+    }
+
+    /// Asks for the next page of all that is being fetched in pages.
+    pub(super) fn fetch_pages(&mut self, effects: &mut Effects) {
+        for drain in std::mem::take(&mut self.drains) {
+            self.asked += 1;
+            effects.queries.push(Query::Waiters(drain));
+        }
+        if let Some(from) = self.all_from.take() {
+            self.asked += 1;
+            effects.queries.push(Query::All { from });
+        }
+    }
+
+    /// Asks for the events whose deadline has passed, if there are any.
+    pub(super) fn fetch_due(&mut self, until: Timestamp, effects: &mut Effects) {
+        if !self.due_asked && self.next_due.is_some_and(|due| due <= until) {
+            self.due_asked = true;
+            self.asked += 1;
+            effects.queries.push(Query::Due { until });
+        }
+    }
+
+    /// Asks for every event, from the first on.
+    pub(super) fn fetch_all(&mut self) {
+        self.all_from = Some(Vec::new());
+    }
+
+    /// Whether there are pages to ask for, at this time.
+    pub(super) fn has_pages(&self, now: Timestamp, deadlines_fire: bool) -> bool {
+        let due = deadlines_fire && !self.due_asked && self.next_due.is_some_and(|due| due <= now);
+        due || !self.drains.is_empty() || self.all_from.is_some()
+    }
+
+    /// Whether an answer is outstanding.
+    pub(super) fn is_fetching(&self) -> bool {
+        self.asked > 0
+    }
+
+    pub(super) fn has_deadline(&self) -> bool {
+        self.next_due.is_some()
+    }
+
+    pub(super) fn parked(&mut self, waiter: WaiterId, ticket: u64) {
+        self.parked.push((waiter, ticket));
+    }
+
+    /// Notes that an event has ended: the log no longer holds it.
+    pub(super) fn ended(&mut self, dependent: &Dependent) {
+        if let Place::Log(epoch) = dependent.stored {
+            self.removed.push(dependent.event.header.header.id);
+            self.changes.obsolete.push(epoch);
+        }
+    }
+
+    /// Notes that an event ended unresolved where that must be known when its stream is replayed.
+    pub(super) fn ended_unresolved(&mut self, rules: &Rules, dependent: &Dependent) {
+        let header = &dependent.event.header.header;
+        if rules.stream(header.stream).provides_resolved.is_some_and(|twin| !rules.entity(twin).deferred) {
+            let mut key = Vec::new();
+            codec::put_id(header.id, &mut key);
+            self.changes.batch.put(Stored::Ended, &key, &[]);
+        }
+    }
+
+    /// Writes a referent to the state with this epoch.
+    pub(super) fn keep(&mut self, rules: &Rules, entity: EntityId, hash: KeyHash, key: &Key, event: &Event) {
+        let (mut row, mut value) = (Vec::new(), Vec::new());
+        codec::put_key(entity, hash, key, &mut row);
+        codec::put_event(event, &mut value);
+        let header = &event.header.header;
+        let until = rules.stream(header.stream).retain.map_or(Timestamp::MAX, |retain| header.arrival.after(retain));
+        self.changes.batch.put_until(&row, &value, until.0);
+    }
+
+    /// Moves a waiting event to a row of its own.
+    fn move_out(&mut self, dependent: &Dependent, at: usize) {
+        let Some(reference) = dependent.references.get(at) else { return };
+        let (mut row, mut value) = (Vec::new(), Vec::new());
+        codec::put_key(reference.entity, reference.hash, &reference.key, &mut row);
+        codec::put_id(dependent.event.header.header.id, &mut row);
+        codec::put_dependent(dependent, &mut value);
+        self.changes.batch.put(Stored::Waiting, &row, &value);
+        if let Some(due) = deadline::next(dependent) {
+            let mut deadline = Vec::new();
+            codec::put_deadline_key(due, &row, &mut deadline);
+            self.changes.batch.put(Stored::Deadline, &deadline, &[]);
+            self.next_due = Some(self.next_due.map_or(due, |next| next.min(due)));
+        }
+        self.waiters.add(reference.hash);
+        self.ended(dependent);
+        self.changes.waiting_in_state += 1;
+        self.changes.waiting_moved += 1;
+    }
+
+    /// Takes an event out of the state, unless that was done in this epoch already.
+    fn move_in(&mut self, kept: Kept) -> Option<Box<Dependent>> {
+        if !self.taken.insert(kept.dependent.event.header.header.id) {
+            return None;
+        }
+        self.changes.batch.delete(Stored::Waiting, &kept.key);
+        self.changes.waiting_in_state -= 1;
+        if let Some(due) = deadline::next(&kept.dependent) {
+            let mut deadline = Vec::new();
+            codec::put_deadline_key(due, &kept.key, &mut deadline);
+            self.changes.batch.delete(Stored::Deadline, &deadline);
+        }
+        Some(kept.dependent)
+    }
+}
+
+impl Engine {
+    /// Goes on with what waited for an answer of the state.
+    pub fn answer(&mut self, answer: Answer, effects: &mut Effects) {
+        self.residency.asked -= 1;
+        match answer {
+            Answer::Referent { entity, hash, key, found } => {
+                if self.table.entry(entity, hash, &key).is_none() {
+                    match found {
+                        Some(event) => self.table.put(entity, hash, &key, event, true),
+                        None => self.table.know(entity, hash, &key),
+                    }
+                }
+                self.work.extend(self.residency.resume(entity, hash, &key));
+            }
+            Answer::Waiters { mut drain, page, more } => {
+                drain.after = page.last().map(|kept| kept.dependent.event.header.header.id);
+                for kept in page {
+                    let Some(dependent) = self.residency.move_in(kept) else { continue };
+                    self.wake_one(dependent, drain.entity, drain.hash, &drain.key, &drain.referent);
+                }
+                self.note_drain(&drain, more);
+                if more {
+                    self.residency.drains.push(drain);
+                }
+            }
+            Answer::Due { page, stale, next } => {
+                for row in stale {
+                    self.residency.changes.batch.delete(Stored::Deadline, &row);
+                }
+                self.residency.due_asked = false;
+                self.residency.next_due = next;
+                self.ask_kept_again(page);
+            }
+            Answer::All { page, next } => {
+                self.residency.all_from = next;
+                self.ask_kept_again(page);
+            }
+        }
+        self.run(effects);
+    }
+
+    fn ask_kept_again(&mut self, page: Vec<Kept>) {
+        for kept in page {
+            let Some(mut dependent) = self.residency.move_in(kept) else { continue };
+            dependent.judging = true;
+            self.work.push_back(Visit::Dependent(dependent));
+        }
+    }
+
+    /// Remembers in the state that events there are being woken, until the last of them is.
+    fn note_drain(&mut self, drain: &Drain, more: bool) {
+        let mut row = super::restore::DRAIN_PREFIX.to_vec();
+        codec::put_key(drain.entity, drain.hash, &drain.key, &mut row);
+        if more {
+            let mut value = Vec::new();
+            codec::put_event(&drain.referent, &mut value);
+            self.residency.changes.batch.put(Stored::Meta, &row, &value);
+        } else {
+            self.residency.changes.batch.delete(Stored::Meta, &row);
+        }
+    }
+
+    /// Goes on waking events in the state where an earlier run left off.
+    pub fn restore_drain(&mut self, referent: Referent) {
+        if let Some(key) = referent.event.header.header.key.clone() {
+            self.residency.wake(referent.entity, referent.hash, &key, &referent.event);
+        }
+    }
+
+    /// Events logged before `epoch` are written anew at the end of this one.
+    pub fn rewrite_log_before(&mut self, epoch: Epoch) {
+        self.residency.rewrite_before = self.residency.rewrite_before.max(epoch);
+    }
+}
+
+/// Ends an epoch: `accepted` notices, the log, what memory has no room for.
+pub(super) fn end_epoch(engine: &mut Engine, effects: &mut Effects) -> Changes {
+    let mut log = LogWriter::default();
+    for (waiter, ticket) in std::mem::take(&mut engine.residency.parked) {
+        write_to_log(engine, waiter, Some(ticket), &mut log, effects);
+    }
+    let before = std::mem::take(&mut engine.residency.rewrite_before);
+    if before > Epoch(0) {
+        let old = engine.table.waiters().filter(|(_, w)| matches!(w.dependent.stored, Place::Log(e) if e < before));
+        let old: Vec<WaiterId> = old.map(|(waiter, _)| waiter).collect();
+        for waiter in old {
+            write_to_log(engine, waiter, None, &mut log, effects);
+        }
+    }
+    evict(engine);
+    engine.residency.taken.clear();
+    let mut changes = std::mem::take(&mut engine.residency.changes);
+    changes.added = log.added;
+    changes.log = log.finish(&std::mem::take(&mut engine.residency.removed));
+    changes
+}
+
+fn write_to_log(
+    engine: &mut Engine,
+    waiter: WaiterId,
+    ticket: Option<u64>,
+    log: &mut LogWriter,
+    effects: &mut Effects,
+) {
+    let Some(w) = engine.table.waiter_mut(waiter).filter(|w| ticket.is_none_or(|t| w.ticket == t)) else { return };
+    if w.deferred && !w.dependent.accepted {
+        w.dependent.accepted = true;
+        if engine.settings.accepted {
+            effects.outcomes.push(Outcome::Accepted(w.dependent.clone()));
+        }
+    }
+    if let Place::Log(epoch) = w.dependent.stored {
+        engine.residency.changes.obsolete.push(epoch);
+    }
+    w.dependent.stored = Place::Log(engine.epoch);
+    log.add(&w.dependent);
+}
+
+/// Builds the log's values: `version | count | ids that left | (length | event) …`.
+#[derive(Debug, Default)]
+struct LogWriter {
+    closed: Vec<Vec<u8>>,
+    open: Vec<u8>,
+    added: u64,
+}
+
+impl LogWriter {
+    fn add(&mut self, dependent: &Dependent) {
+        let at = self.open.len();
+        self.open.extend_from_slice(&[0; 4]);
+        codec::put_dependent(dependent, &mut self.open);
+        let length = u32::try_from(self.open.len() - at - 4).unwrap_or(u32::MAX);
+        if let Some(slot) = self.open.get_mut(at..at + 4) {
+            slot.copy_from_slice(&length.to_le_bytes());
+        }
+        self.added += 1;
+        if self.open.len() >= LOG_VALUE_BYTES {
+            self.closed.push(std::mem::take(&mut self.open));
+        }
+    }
+
+    fn finish(mut self, removed: &[EventId]) -> Vec<Vec<u8>> {
+        if !self.open.is_empty() || (self.closed.is_empty() && !removed.is_empty()) {
+            self.closed.push(self.open);
+        }
+        let values = self.closed.into_iter().enumerate();
+        values.map(|(at, events)| super::restore::log_value(if at == 0 { removed } else { &[] }, &events)).collect()
+    }
+}
+
+/// Moves what is cold to the state until memory is within its bounds, or nothing cold is left.
+fn evict(engine: &mut Engine) {
+    const STEPS: usize = 4096;
+    // The first round over all buckets finds what was not touched since the last; it takes the touch off the rest, which the second round then finds.
+    let mut steps_left = 2 * engine.table.buckets();
+    while steps_left > 0 {
+        let memory = engine.memory();
+        let over = Over {
+            streaming: memory.streaming() > engine.settings.streaming_bytes,
+            deferred: memory.deferred() > engine.settings.deferred_bytes,
+        };
+        if !over.streaming && !over.deferred {
+            return;
+        }
+        let rules = std::sync::Arc::clone(&engine.rules);
+        let is_cold = |entry: &Entry| over.takes(rules.entity(entry.entity).deferred) || entry.waiters() > 0;
+        for cold in engine.table.sweep(STEPS, is_cold) {
+            move_out_waiters(engine, cold.entity, cold.hash, &cold.key, over);
+            if over.takes(rules.entity(cold.entity).deferred) {
+                move_out_referent(engine, cold.entity, cold.hash, &cold.key);
+            }
+        }
+        steps_left = steps_left.saturating_sub(STEPS);
+    }
+}
+
+/// Which memory is over its bound.
+#[derive(Clone, Copy)]
+struct Over {
+    streaming: bool,
+    deferred: bool,
+}
+
+impl Over {
+    fn takes(self, deferred: bool) -> bool {
+        if deferred { self.deferred } else { self.streaming }
+    }
+}
+
+fn move_out_waiters(engine: &mut Engine, entity: EntityId, hash: KeyHash, key: &Key, over: Over) {
+    for waiter in engine.table.chained(entity, hash, key) {
+        let Some(w) = engine.table.waiter(waiter).filter(|w| over.takes(w.deferred)) else { continue };
+        let Parked::At(at) = w.parked else { continue };
+        if let Some(dependent) = engine.table.take(waiter) {
+            engine.residency.move_out(&dependent, at as usize);
+        }
+    }
+}
+
+fn move_out_referent(engine: &mut Engine, entity: EntityId, hash: KeyHash, key: &Key) {
+    let Some(entry) = engine.table.entry(entity, hash, key) else { return };
+    let Some(event) = &entry.referent else { return engine.table.forget(entity, hash, key) };
+    if !entry.stored {
+        let event = event.clone();
+        engine.residency.keep(&engine.rules, entity, hash, key, &event);
+    }
+    engine.residency.referents.add(hash);
+    engine.residency.changes.referents_moved += 1;
+    engine.table.forget(entity, hash, key);
+}

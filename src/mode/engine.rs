@@ -1,0 +1,658 @@
+//! One worker's share of the resolution: dependents visit, wait, are woken, and leave.
+//!
+//! Everything an engine does follows from the messages it is given and the time it is told. It works through a queue of its own instead of calling itself,
+//! so that a chain of events that resolve each other may be of any length.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::dependency::Rules;
+use crate::event::{
+    Dependent, DroppedReason, EntityId, Epoch, Event, EventHeader, ExpiredReason, Found, Key, KeyHash, Outcome,
+    Timestamp, WorkerIndex,
+};
+
+use super::cycle::WaitGraph;
+use super::deadline::{self, Deadlines, Verdict};
+use super::deferred::Residency;
+use super::order::Queues;
+use super::table::{Chain, Memory, Parked, Table, WaiterId};
+use super::{Changes, Effects, Link, Message, Place, Referent, Visit};
+
+/// Dependents of one referent that are woken at once; more are woken in slices, so that others get their turn.
+pub(super) const SLICE: usize = 256;
+
+/// What bounds an engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Bytes of memory for streaming referents and the events that wait for them (this worker's share of `[streaming] memory`).
+    pub streaming_bytes: usize,
+    /// Bytes of memory for the cache of deferred referents and waiting events (this worker's share of `[state] memory`).
+    pub deferred_bytes: usize,
+    /// Whether `accepted` notices are wanted.
+    pub accepted: bool,
+    /// Whether the state may hold referents or waiting events of an earlier run.
+    pub state_has_more: bool,
+}
+
+/// Dependents that are being woken a slice at a time.
+#[derive(Debug)]
+struct Drain {
+    entity: EntityId,
+    hash: KeyHash,
+    key: Key,
+    chain: Chain,
+    referent: Event,
+}
+
+/// One worker's referents and waiting events. See the module's description.
+#[derive(Debug)]
+pub struct Engine {
+    pub(super) rules: Arc<Rules>,
+    pub(super) me: WorkerIndex,
+    pub(super) workers: usize,
+    pub(super) settings: Settings,
+    pub(super) epoch: Epoch,
+    pub(super) now: Timestamp,
+    pub(super) table: Table,
+    pub(super) deadlines: Deadlines,
+    pub(super) ages: Deadlines,
+    pub(super) residency: Residency,
+    phase: Phase,
+    queues: Queues,
+    graph: WaitGraph,
+    drains: VecDeque<Drain>,
+    /// Events that the end of the input has still to end.
+    ending: Option<Vec<WaiterId>>,
+    /// Whether the last slice left events whose wait has ended.
+    due_left: bool,
+    work: VecDeque<Visit>,
+}
+
+/// What an engine has left to do when its messages are done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Backlog {
+    /// Nothing.
+    None,
+    /// The state has still to answer.
+    Answers,
+    /// Another tick does another slice.
+    Slices,
+}
+
+/// What the passing of time may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Committed input is read again: referents come back, nothing is woken.
+    Replay,
+    /// The sources have not been read to the end that they had at the start: no deadline fires.
+    CatchUp,
+    /// Deadlines fire.
+    Live,
+    /// The input has ended, and so does every wait.
+    Ending,
+}
+
+impl Engine {
+    /// An engine with nothing in it, for one of `workers` workers.
+    pub fn new(rules: Arc<Rules>, me: WorkerIndex, workers: usize, settings: Settings) -> Self {
+        let kept = rules.entities().iter().map(|e| e.deferred).collect();
+        Engine {
+            table: Table::new(kept),
+            residency: Residency::new(&settings),
+            rules,
+            me,
+            workers,
+            settings,
+            epoch: Epoch(0),
+            now: Timestamp::default(),
+            deadlines: Deadlines::default(),
+            ages: Deadlines::default(),
+            phase: Phase::Replay,
+            queues: Queues::default(),
+            graph: WaitGraph::default(),
+            drains: VecDeque::new(),
+            ending: None,
+            due_left: false,
+            work: VecDeque::new(),
+        }
+    }
+
+    /// Begins an epoch, unless it has begun.
+    pub fn begin(&mut self, epoch: Epoch, phase: Phase) {
+        self.phase = phase;
+        if self.epoch != epoch {
+            self.epoch = epoch;
+            self.graph.start(epoch);
+        }
+    }
+
+    /// Tells the time; it never goes back.
+    pub fn tell_time(&mut self, now: Timestamp) {
+        self.now = self.now.max(now);
+    }
+
+    /// Does what a message asks.
+    pub fn handle(&mut self, visit: Visit, effects: &mut Effects) {
+        self.work.push_back(visit);
+        self.run(effects);
+    }
+
+    pub(super) fn run(&mut self, effects: &mut Effects) {
+        while let Some(visit) = self.work.pop_front() {
+            self.step(visit, effects);
+        }
+    }
+
+    fn step(&mut self, visit: Visit, effects: &mut Effects) {
+        match visit {
+            Visit::Dependent(dependent) => self.advance(dependent, effects),
+            Visit::Referent(referent) => self.arrive(referent, effects),
+            Visit::Enter(dependent) => self.enter(dependent, effects),
+            Visit::Complete(dependent) => self.take_turn(dependent, effects),
+            Visit::Leave(place) => self.leave(&place),
+            Visit::Waits(id, link) => self.graph.add(id, link),
+            Visit::Ended(id) => self.graph.end(id, self.epoch),
+            Visit::Judge(dependent) => {
+                let cycle = self.graph.leads_back(dependent.event.header.header.id);
+                self.graph.end(dependent.event.header.header.id, self.epoch);
+                let reason = if cycle { ExpiredReason::Cycle } else { self.plain_reason() };
+                effects.outcomes.push(Outcome::Expired(dependent, reason));
+            }
+            Visit::Tick(now) => self.tick(now, effects),
+        }
+    }
+
+    fn plain_reason(&self) -> ExpiredReason {
+        if self.phase == Phase::Ending { ExpiredReason::EndOfInput } else { ExpiredReason::Deadline }
+    }
+
+    // --- a dependent looks for its referents ---
+
+    /// Visits the shards here that the event has not asked, goes on to another worker's, or is judged once all have been asked.
+    pub(super) fn advance(&mut self, mut dependent: Box<Dependent>, effects: &mut Effects) {
+        loop {
+            let Some(asked) = self.ask_here(&mut dependent) else {
+                return self.residency.suspend(Visit::Dependent(dependent), effects);
+            };
+            if let Some(to) = asked.elsewhere {
+                return effects.messages.push(Message { to, visit: Visit::Dependent(dependent) });
+            }
+            if dependent.missing().next().is_none() {
+                return self.complete(dependent, effects);
+            }
+            match self.judge(&mut dependent) {
+                Judged::Waits => return self.settle(dependent, asked.missing, effects),
+                Judged::AskAgain => continue,
+                Judged::Ends(Verdict::Drops(reason)) => return self.end_dropped(dependent, reason, effects),
+                Judged::Ends(_) => return self.end_expired(dependent, effects),
+            }
+        }
+    }
+
+    /// Asks the shards of this worker for everything not asked yet. `None` where some answer has to be fetched from the state first.
+    fn ask_here(&mut self, dependent: &mut Dependent) -> Option<Asked> {
+        let mut asked = Asked { elsewhere: None, missing: None };
+        let mut fetching = false;
+        for (at, reference) in dependent.references.iter_mut().enumerate() {
+            if !matches!(reference.found, Found::Unknown) {
+                continue;
+            }
+            let owner = reference.hash.owner(self.workers);
+            if owner != self.me {
+                asked.elsewhere = Some(owner);
+                continue;
+            }
+            match look_up(&mut self.table, &self.rules, self.now, reference.entity, reference.hash, &reference.key) {
+                Some(Some(event)) => {
+                    dependent.completed_at = dependent.completed_at.max(event.header.header.arrival);
+                    reference.found = Found::Present(event);
+                }
+                Some(None) => {
+                    reference.found = Found::Missing;
+                    asked.missing = Some(at);
+                }
+                None if self.residency.may_hold_referent(&self.rules, reference.entity, reference.hash) => {
+                    self.residency.fetch(reference.entity, reference.hash, &reference.key);
+                    fetching = true;
+                }
+                None => {
+                    reference.found = Found::Missing;
+                    asked.missing = Some(at);
+                }
+            }
+        }
+        if fetching { None } else { Some(asked) }
+    }
+
+    fn judge(&self, dependent: &mut Dependent) -> Judged {
+        if !matches!(self.phase, Phase::Live | Phase::Ending) {
+            return Judged::Waits;
+        }
+        let ending = self.phase == Phase::Ending;
+        if !ending && deadline::next(dependent).is_none_or(|due| due > self.now) {
+            return Judged::Waits;
+        }
+        if !dependent.judging {
+            // What it lacked when it was parked may have come since: the rest is visited before it is judged.
+            dependent.judging = true;
+            ask_missing_again(dependent);
+            return Judged::AskAgain;
+        }
+        dependent.judging = false;
+        let verdict = match ending {
+            true => deadline::judge_at_end(&self.rules, dependent),
+            false => deadline::judge(&self.rules, dependent, self.now),
+        };
+        match verdict {
+            Verdict::Waits => Judged::AskAgain,
+            verdict => Judged::Ends(verdict),
+        }
+    }
+
+    /// Parks an event that lacks something: at a reference that this worker was just asked for, or else at another, which is asked once more.
+    fn settle(&mut self, mut dependent: Box<Dependent>, here: Option<usize>, effects: &mut Effects) {
+        dependent.judging = false;
+        let Some(at) = here.or_else(|| self.lacking_here(&mut dependent)) else {
+            let again = dependent.references.iter_mut().find(|r| matches!(r.found, Found::Missing));
+            match again {
+                Some(reference) => {
+                    reference.found = Found::Unknown;
+                    let to = reference.hash.owner(self.workers);
+                    self.send(to, Visit::Dependent(dependent), effects);
+                }
+                None => self.complete(dependent, effects),
+            }
+            return;
+        };
+        self.tell_graph(&dependent, effects);
+        self.park(dependent, Parked::At(u32::try_from(at).unwrap_or(u32::MAX)));
+    }
+
+    /// A reference that this worker owns and lacks. What has come since the event last asked is taken on the way.
+    fn lacking_here(&mut self, dependent: &mut Dependent) -> Option<usize> {
+        for (at, reference) in dependent.references.iter_mut().enumerate() {
+            if !matches!(reference.found, Found::Missing) || reference.hash.owner(self.workers) != self.me {
+                continue;
+            }
+            let (entity, hash, key) = (reference.entity, reference.hash, &reference.key);
+            match look_up(&mut self.table, &self.rules, self.now, entity, hash, key) {
+                Some(Some(event)) => {
+                    dependent.completed_at = dependent.completed_at.max(event.header.header.arrival);
+                    reference.found = Found::Present(event);
+                }
+                Some(None) => return Some(at),
+                None if self.residency.may_hold_referent(&self.rules, entity, hash) => {
+                    // Known again once it is visited: leave it to a visit.
+                    continue;
+                }
+                None => return Some(at),
+            }
+        }
+        None
+    }
+
+    fn park(&mut self, dependent: Box<Dependent>, parked: Parked) -> WaiterId {
+        let deferred = deadline::lacks_deferred(&self.rules, &dependent);
+        let due = deadline::next(&dependent);
+        let arrival = dependent.event.header.header.arrival;
+        let (waiter, ticket) = self.table.park(dependent, parked, deferred);
+        if let Some(due) = due {
+            self.deadlines.add(due, waiter, ticket);
+        }
+        self.ages.add(arrival, waiter, ticket);
+        self.residency.parked(waiter, ticket);
+        waiter
+    }
+
+    fn tell_graph(&mut self, dependent: &Dependent, effects: &mut Effects) {
+        let header = &dependent.event.header.header;
+        let stream = self.rules.stream(header.stream);
+        let (true, Some(entity), Some(key)) = (stream.cyclic, stream.provides_resolved, &header.key) else { return };
+        let resolved = dependent.missing().filter(|r| self.rules.entity(r.entity).resolved_of.is_some());
+        let lacks = resolved.map(|r| (r.entity, r.key.clone())).collect();
+        let link = Link { provides: (entity, key.clone()), lacks };
+        self.send(GRAPH, Visit::Waits(header.id, link), effects);
+    }
+
+    // --- an event ends ---
+
+    fn complete(&mut self, dependent: Box<Dependent>, effects: &mut Effects) {
+        match place(&self.rules, &dependent) {
+            Some(place) => {
+                let to = place.hash.owner(self.workers);
+                self.send(to, Visit::Complete(dependent), effects);
+            }
+            None => self.end_resolved(dependent, effects),
+        }
+    }
+
+    fn end_resolved(&mut self, dependent: Box<Dependent>, effects: &mut Effects) {
+        self.residency.ended(&dependent);
+        self.leave_graph(&dependent, effects);
+        let header = &dependent.event.header.header;
+        let partial = dependent.references.iter().any(|r| matches!(r.found, Found::GivenUp));
+        if let (Some(entity), Some(key)) = (self.rules.stream(header.stream).provides_resolved, &header.key) {
+            if partial {
+                self.residency.ended_unresolved(&self.rules, &dependent);
+            } else {
+                let referent = Referent { entity, hash: key.hash(entity), event: dependent.event.clone() };
+                self.send(referent.hash.owner(self.workers), Visit::Referent(referent), effects);
+            }
+        }
+        effects.outcomes.push(Outcome::Resolved(dependent));
+    }
+
+    fn end_dropped(&mut self, dependent: Box<Dependent>, reason: DroppedReason, effects: &mut Effects) {
+        self.end_unresolved(&dependent, effects);
+        self.leave_graph(&dependent, effects);
+        effects.outcomes.push(Outcome::Dropped(dependent, reason));
+    }
+
+    fn end_expired(&mut self, dependent: Box<Dependent>, effects: &mut Effects) {
+        self.end_unresolved(&dependent, effects);
+        if self.rules.stream(dependent.event.header.header.stream).cyclic {
+            return self.send(GRAPH, Visit::Judge(dependent), effects);
+        }
+        let reason = self.plain_reason();
+        effects.outcomes.push(Outcome::Expired(dependent, reason));
+    }
+
+    fn end_unresolved(&mut self, dependent: &Dependent, effects: &mut Effects) {
+        self.residency.ended(dependent);
+        self.residency.ended_unresolved(&self.rules, dependent);
+        if let Some(place) = place(&self.rules, dependent) {
+            self.send(place.hash.owner(self.workers), Visit::Leave(place), effects);
+        }
+    }
+
+    fn leave_graph(&mut self, dependent: &Dependent, effects: &mut Effects) {
+        let header = &dependent.event.header.header;
+        if self.rules.stream(header.stream).cyclic {
+            self.send(GRAPH, Visit::Ended(header.id), effects);
+        }
+    }
+
+    fn send(&mut self, to: WorkerIndex, visit: Visit, effects: &mut Effects) {
+        if to == self.me {
+            self.work.push_back(visit);
+        } else {
+            effects.messages.push(Message { to, visit });
+        }
+    }
+
+    // --- a referent comes ---
+
+    fn arrive(&mut self, referent: Referent, effects: &mut Effects) {
+        let Referent { entity, hash, event } = &referent;
+        let Some(key) = event.header.header.key.clone() else { return };
+        match self.table.entry(*entity, *hash, &key) {
+            Some(entry) => {
+                let old = entry.referent.as_ref();
+                if old.is_some_and(|old| !replaces(&event.header.header, &old.header.header)) {
+                    return;
+                }
+            }
+            None => {
+                let timed = self.rules.entity(*entity).timed;
+                if timed && self.residency.may_hold_referent(&self.rules, *entity, *hash) {
+                    self.residency.fetch(*entity, *hash, &key);
+                    return self.residency.suspend(Visit::Referent(referent), effects);
+                }
+            }
+        }
+        let kept = self.rules.entity(*entity).deferred;
+        if kept {
+            self.residency.keep(&self.rules, *entity, *hash, &key, event);
+        }
+        self.table.put(*entity, *hash, &key, event.clone(), kept);
+        if self.phase != Phase::Replay {
+            self.wake(*entity, *hash, &key, event);
+        }
+    }
+
+    /// Wakes everybody who waits for a key: a few at once, more of them in slices, those in the state as they are fetched.
+    fn wake(&mut self, entity: EntityId, hash: KeyHash, key: &Key, referent: &Event) {
+        if self.residency.may_hold_waiters(hash) {
+            self.residency.wake(entity, hash, key, referent);
+        }
+        let mut chain = self.table.detach(entity, hash, key);
+        if chain.len() > SLICE {
+            self.table.mark_draining(&chain);
+            self.drains.push_back(Drain { entity, hash, key: key.clone(), chain, referent: referent.clone() });
+            return;
+        }
+        while let Some(dependent) = self.table.next_of(&mut chain) {
+            self.wake_one(dependent, entity, hash, key, referent);
+        }
+    }
+
+    /// Gives an event the referent that it waited for, and lets it go on: it takes what else is here, and parks at the first that is still missing.
+    pub(super) fn wake_one(
+        &mut self,
+        mut dependent: Box<Dependent>,
+        entity: EntityId,
+        hash: KeyHash,
+        key: &Key,
+        referent: &Event,
+    ) {
+        dependent.completed_at = dependent.completed_at.max(referent.header.header.arrival);
+        for r in &mut dependent.references {
+            let lacks = matches!(r.found, Found::Missing | Found::Unknown);
+            if lacks && r.hash == hash && r.entity == entity && r.key == *key {
+                r.found = Found::Present(referent.clone());
+            }
+        }
+        self.work.push_back(Visit::Dependent(dependent));
+    }
+
+    /// Goes on with what is done in slices: up to `budget` of the events whose wait has ended, and of the dependents of referents that many wait for,
+    /// a slice of each referent in turn.
+    pub fn drain(&mut self, mut budget: usize, effects: &mut Effects) {
+        self.residency.fetch_pages(effects);
+        self.due_left = true;
+        while budget > 0 {
+            let Some(waiter) = self.next_due() else {
+                self.due_left = false;
+                break;
+            };
+            self.ask_again(waiter);
+            self.run(effects);
+            budget -= 1;
+        }
+        while budget > 0 {
+            let Some(mut drain) = self.drains.pop_front() else { return };
+            for _ in 0..SLICE.min(budget) {
+                let Some(dependent) = self.table.next_of(&mut drain.chain) else { break };
+                self.wake_one(dependent, drain.entity, drain.hash, &drain.key, &drain.referent);
+                budget -= 1;
+            }
+            if !drain.chain.is_empty() {
+                self.drains.push_back(drain);
+            }
+            self.run(effects);
+        }
+    }
+
+    // --- order ---
+
+    fn enter(&mut self, mut dependent: Box<Dependent>, effects: &mut Effects) {
+        if let (Some(mut place), Some(order)) = (place(&self.rules, &dependent), dependent.order.as_mut()) {
+            place.ticket = self.queues.enter(place.entity, place.hash, &place.key, order.ticket);
+            order.ticket = place.ticket;
+        }
+        self.advance(dependent, effects);
+    }
+
+    fn take_turn(&mut self, dependent: Box<Dependent>, effects: &mut Effects) {
+        let Some(place) = place(&self.rules, &dependent) else { return self.end_resolved(dependent, effects) };
+        if !self.queues.is_first(&place) {
+            let waiter = self.park(dependent, Parked::Behind);
+            return self.queues.wait(&place, waiter);
+        }
+        self.leave(&place);
+        self.end_resolved(dependent, effects);
+    }
+
+    fn leave(&mut self, place: &Place) {
+        let Some(next) = self.queues.leave(place) else { return };
+        if let Some(dependent) = self.table.take(next) {
+            self.work.push_back(Visit::Complete(dependent));
+        }
+    }
+
+    // --- time ---
+
+    fn tick(&mut self, now: Timestamp, effects: &mut Effects) {
+        self.tell_time(now);
+        match self.phase {
+            Phase::Replay | Phase::CatchUp => {}
+            Phase::Live => self.residency.fetch_due(self.now, effects),
+            Phase::Ending if self.ending.is_none() => {
+                self.ending = Some(self.table.waiters().map(|(id, _)| id).collect());
+                self.residency.fetch_all();
+            }
+            Phase::Ending => {}
+        }
+    }
+
+    /// The next event whose wait has ended.
+    fn next_due(&mut self) -> Option<WaiterId> {
+        match self.phase {
+            Phase::Replay | Phase::CatchUp => None,
+            Phase::Live => self.deadlines.pop_due(self.now, &self.table),
+            Phase::Ending => self.ending.as_mut()?.pop(),
+        }
+    }
+
+    /// Lets a parked event ask for all that it lacks once more; one that is being drained or waits for its turn is left alone.
+    fn ask_again(&mut self, waiter: WaiterId) {
+        if !self.table.waiter(waiter).is_some_and(|w| matches!(w.parked, Parked::At(_))) {
+            return;
+        }
+        if let Some(mut dependent) = self.table.take(waiter) {
+            ask_missing_again(&mut dependent);
+            dependent.judging = true;
+            self.work.push_back(Visit::Dependent(dependent));
+        }
+    }
+
+    /// Ends an epoch: what has changed in the state, and the `accepted` notices that are due.
+    pub fn end_epoch(&mut self, effects: &mut Effects) -> Changes {
+        let changes = super::deferred::end_epoch(self, effects);
+        self.deadlines.compact(&self.table);
+        self.ages.compact(&self.table);
+        changes
+    }
+
+    // --- what others may know ---
+
+    /// The epoch that is open.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// What is left to do besides waiting for messages.
+    pub fn backlog(&self) -> Backlog {
+        let fires = matches!(self.phase, Phase::Live | Phase::Ending);
+        if self.due_left || !self.drains.is_empty() || self.residency.has_pages(self.now, fires) {
+            Backlog::Slices
+        } else if self.residency.is_fetching() {
+            Backlog::Answers
+        } else {
+            Backlog::None
+        }
+    }
+
+    /// Events that are being woken in slices, and referents that they are woken by.
+    pub fn drains(&self) -> (usize, usize) {
+        (self.drains.iter().map(|d| d.chain.len()).sum(), self.drains.len())
+    }
+
+    /// Memory that the tables hold.
+    pub fn memory(&self) -> Memory {
+        let mut memory = self.table.memory();
+        memory.waiting += self.deadlines.bytes() + self.ages.bytes();
+        memory
+    }
+
+    /// Events that wait in memory.
+    pub fn waiting(&self) -> usize {
+        self.table.waiters_len()
+    }
+
+    /// The arrival of the event that has waited longest, among those in memory.
+    pub fn oldest(&mut self) -> Option<Timestamp> {
+        self.ages.first(&self.table)
+    }
+
+    /// Whether any event, in memory or in the state, has a deadline ahead.
+    pub fn has_deadline(&mut self) -> bool {
+        self.deadlines.first(&self.table).is_some() || self.residency.has_deadline()
+    }
+}
+
+/// The worker that keeps the graph of events that may wait in cycles.
+pub(super) const GRAPH: WorkerIndex = WorkerIndex(0);
+
+/// What the shards of this worker answered.
+struct Asked {
+    /// A worker that has not been asked yet.
+    elsewhere: Option<WorkerIndex>,
+    /// A reference that was found missing here and now.
+    missing: Option<usize>,
+}
+
+enum Judged {
+    Waits,
+    AskAgain,
+    Ends(Verdict),
+}
+
+/// `Some(None)` where it is known that there is no referent; `None` where memory does not know.
+fn look_up(
+    table: &mut Table,
+    rules: &Rules,
+    now: Timestamp,
+    entity: EntityId,
+    hash: KeyHash,
+    key: &Key,
+) -> Option<Option<Event>> {
+    let entry = table.entry(entity, hash, key)?;
+    let Some(event) = &entry.referent else { return Some(None) };
+    let header = &event.header.header;
+    match rules.stream(header.stream).retain {
+        Some(retain) if header.arrival.after(retain) <= now => {
+            table.forget(entity, hash, key);
+            table.know(entity, hash, key);
+            Some(None)
+        }
+        _ => Some(Some(event.clone())),
+    }
+}
+
+/// Whether a referent that comes takes the place of the one that is there: within a partition the higher position does, across partitions the greater
+/// event time where both have one, and otherwise what comes later.
+fn replaces(new: &EventHeader, old: &EventHeader) -> bool {
+    if new.id.partition == old.id.partition {
+        return new.id.offset > old.id.offset;
+    }
+    match (new.time, old.time) {
+        (Some(new), Some(old)) => new >= old,
+        _ => true,
+    }
+}
+
+fn ask_missing_again(dependent: &mut Dependent) {
+    for reference in &mut dependent.references {
+        if matches!(reference.found, Found::Missing) {
+            reference.found = Found::Unknown;
+        }
+    }
+}
+
+fn place(rules: &Rules, dependent: &Dependent) -> Option<Place> {
+    let order = dependent.order.as_ref()?;
+    let (_, entity) = rules.stream(dependent.event.header.header.stream).ordered_by.as_ref()?;
+    Some(Place { entity: *entity, key: order.key.clone(), hash: order.hash, ticket: order.ticket })
+}

@@ -1,0 +1,111 @@
+//! The modes: what is here, what waits, what is due.
+//!
+//! [`Engine`] is the pure half: messages in, [`Effects`] out, on a clock that it is told. It holds one worker's shards of every entity, in memory
+//! first, and asks for what it put into the state through [`Query`]s that its shell answers. `operator` is the shell that timely drives.
+//!
+//! * `independent`: events that wait for nothing.
+//! * `engine`: a dependent visits, waits, is woken and leaves; with the `table` of what is here, the `deadline`s of what waits, the queues of
+//!   `ordered_by` (`order`), and the graph of events that may wait for each other (`cycle`).
+//! * `streaming`: what is particular to references that are joined in memory: rebuilding them after a restart.
+//! * `deferred`: what is particular to references that are kept in the state: what moves there, and what is fetched back; `restore` reads it.
+//! * [`mod@reference`]: the slow, obviously right resolver that the others are tested against.
+
+mod codec;
+mod cycle;
+mod deadline;
+mod deferred;
+mod engine;
+mod independent;
+mod operator;
+mod order;
+pub mod reference;
+mod restore;
+mod streaming;
+mod table;
+
+use crate::event::{Dependent, EntityId, Event, EventId, Key, KeyHash, Outcome, Timestamp, WorkerIndex};
+
+pub use codec::StoredError;
+pub use deferred::{Answer, Changes, Query};
+pub use engine::{Backlog, Engine, Phase, Settings};
+pub use independent::{accept, wake};
+pub use operator::{Lookup, resolve};
+pub use restore::{LogEpoch, RestoreError, Restored, answer, each_waiting, log_key, restore};
+pub use streaming::replay;
+pub use table::Memory;
+
+/// What one worker sends to the owner of a shard.
+#[derive(Debug)]
+pub struct Message {
+    /// The worker that owns the shard.
+    pub to: WorkerIndex,
+    /// What it is asked.
+    pub visit: Visit,
+}
+
+/// What a message asks of the shard it reaches.
+#[derive(Debug)]
+pub enum Visit {
+    /// A dependent looks for its referents.
+    Dependent(Box<Dependent>),
+    /// A referent has come.
+    Referent(Referent),
+    /// An event of a stream with `ordered_by` enters the queue of its value.
+    Enter(Box<Dependent>),
+    /// All references of an ordered event are there: its turn may have come.
+    Complete(Box<Dependent>),
+    /// An ordered event ended without being resolved: the next may go.
+    Leave(Place),
+    /// An event whose stream may wait in cycles has begun to wait.
+    Waits(EventId, Link),
+    /// That event has ended.
+    Ended(EventId),
+    /// A wait has ended: does what the event lacks lead back to it?
+    Judge(Box<Dependent>),
+    /// Time passes: deadlines, and the next slice of what is being drained.
+    Tick(Timestamp),
+}
+
+/// A referent on its way to its shard.
+#[derive(Debug)]
+pub struct Referent {
+    /// The entity it is provided as.
+    pub entity: EntityId,
+    /// The hash of its key there.
+    pub hash: KeyHash,
+    /// The event; its header has the key.
+    pub event: Event,
+}
+
+/// A place in the queue of an `ordered_by` value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The queue's entity.
+    pub entity: EntityId,
+    /// The value.
+    pub key: Key,
+    /// Its hash.
+    pub hash: KeyHash,
+    /// The number in the queue.
+    pub ticket: u64,
+}
+
+/// What a waiting event provides once resolved, and the resolved referents it waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// What it provides.
+    pub provides: (EntityId, Key),
+    /// What it waits for.
+    pub lacks: Vec<(EntityId, Key)>,
+}
+
+/// What an engine has decided, for its shell to carry out.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// Messages to other workers.
+    pub messages: Vec<Message>,
+    /// What became of events.
+    pub outcomes: Vec<Outcome>,
+    /// What must be looked up in the state.
+    pub queries: Vec<Query>,
+}

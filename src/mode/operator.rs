@@ -1,0 +1,156 @@
+//! The shell around an engine: a timely operator in a loop, so that an event can go on to the shard of its next reference.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use timely::dataflow::Stream;
+use timely::dataflow::channels::pact::Exchange;
+use timely::dataflow::operators::capability::{CapabilitySet, CapabilityTrait};
+use timely::dataflow::operators::core::{Concat, ConnectLoop, Enter, Leave, LoopVariable};
+use timely::dataflow::operators::generic::OutputBuilder;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::container::CapacityContainerBuilder;
+use timely::order::Product;
+use timely::progress::operate::FrontierInterest;
+
+use crate::clock::Clock;
+use crate::event::{Epoch, Outcome};
+
+use super::engine::{Engine, Phase};
+use super::{Answer, Effects, Message, Query, Visit};
+
+/// Slices that one tick works through: a few milliseconds, then others get their turn.
+const TICK_BUDGET: usize = 4096;
+
+/// Who looks things up in the state, on a thread of its own: an operator must not wait for a disk.
+pub trait Lookup {
+    /// Begins to look up; `epoch` is the one that asks.
+    fn ask(&mut self, epoch: Epoch, queries: Vec<Query>);
+
+    /// Answers that have come, each with the number of the call of [`Lookup::ask`] that it belongs to, counted from 0.
+    fn answers(&mut self) -> Vec<(usize, Vec<Answer>)>;
+
+    /// Says what to activate when answers have come.
+    fn notify(&mut self, activator: timely::scheduling::SyncActivator);
+}
+
+type InLoop = Product<u64, u32>;
+type Out<D> = OutputBuilder<InLoop, CapacityContainerBuilder<Vec<D>>>;
+
+/// The right to send at the time at which a query was asked.
+struct Held {
+    ask: usize,
+    again: CapabilitySet<InLoop>,
+    out: CapabilitySet<InLoop>,
+}
+
+/// Lets messages visit the shards of this worker's engine, and gives out what becomes of events.
+///
+/// `current` tells the open epoch and its phase; all messages between two of its answers are of that epoch, for the sources begin one only when
+/// the one before has gone through everywhere.
+pub fn resolve<'scope>(
+    messages: Stream<'scope, u64, Vec<Message>>,
+    engine: Rc<RefCell<Engine>>,
+    mut lookup: impl Lookup + 'static,
+    clock: Clock,
+    current: impl Fn() -> (Epoch, Phase) + 'static,
+) -> Stream<'scope, u64, Vec<Outcome>> {
+    let outer = messages.scope();
+    outer.iterative::<u32, _, _>(|inner| {
+        let (handle, looped) = inner.loop_variable(1);
+        let arriving = messages.enter(inner).concat(looped);
+
+        let mut builder = OperatorBuilder::new("resolve".to_owned(), inner);
+        lookup.notify(inner.worker().sync_activator_for(builder.operator_info().address.to_vec()));
+        let mut input = builder.new_input(arriving, Exchange::new(|message: &Message| message.to.0 as u64));
+        let (again, again_stream) = builder.new_output();
+        let (out, out_stream) = builder.new_output();
+        builder.set_notify_for(0, FrontierInterest::Never);
+        builder.build(move |capabilities| {
+            drop(capabilities);
+            let mut shell = Shell { engine, effects: Effects::default(), held: Vec::new(), asked: 0 };
+            let (mut again, mut out): (Out<Message>, Out<Outcome>) = (OutputBuilder::from(again), OutputBuilder::from(out));
+            move |_frontiers| {
+                shell.begin(&current, &clock);
+                for (ask, answers) in lookup.answers() {
+                    shell.answered(ask, answers, &mut lookup, &mut again, &mut out);
+                }
+                input.for_each(|capability, messages| {
+                    for message in messages.drain(..) {
+                        shell.handle(message.visit);
+                    }
+                    if let Some(ask) = shell.ask(&mut lookup) {
+                        let (again, out) = (capability.retain_stamp(0), capability.retain_stamp(1));
+                        shell.held.push(Held { ask, again, out });
+                    }
+                    send(&mut again, &capability, &mut shell.effects.messages);
+                    send(&mut out, &capability, &mut shell.effects.outcomes);
+                });
+            }
+        });
+        again_stream.connect_loop(handle);
+        out_stream.leave(outer)
+    })
+}
+
+struct Shell {
+    engine: Rc<RefCell<Engine>>,
+    effects: Effects,
+    held: Vec<Held>,
+    asked: usize,
+}
+
+impl Shell {
+    fn begin(&mut self, current: &impl Fn() -> (Epoch, Phase), clock: &Clock) {
+        let (epoch, phase) = current();
+        let mut engine = self.engine.borrow_mut();
+        engine.begin(epoch, phase);
+        engine.tell_time(clock.now());
+    }
+
+    fn handle(&mut self, visit: Visit) {
+        let mut engine = self.engine.borrow_mut();
+        let is_tick = matches!(visit, Visit::Tick(_));
+        engine.handle(visit, &mut self.effects);
+        if is_tick {
+            engine.drain(TICK_BUDGET, &mut self.effects);
+        }
+    }
+
+    /// Passes the engine's queries on; returns the number of the call.
+    fn ask(&mut self, lookup: &mut impl Lookup) -> Option<usize> {
+        if self.effects.queries.is_empty() {
+            return None;
+        }
+        let ask = self.asked;
+        self.asked += 1;
+        lookup.ask(self.engine.borrow().epoch(), std::mem::take(&mut self.effects.queries));
+        Some(ask)
+    }
+
+    fn answered(
+        &mut self,
+        ask: usize,
+        answers: Vec<Answer>,
+        lookup: &mut impl Lookup,
+        again: &mut Out<Message>,
+        out: &mut Out<Outcome>,
+    ) {
+        let Some(at) = self.held.iter().position(|held| held.ask == ask) else { return };
+        let held = self.held.swap_remove(at);
+        for answer in answers {
+            self.engine.borrow_mut().answer(answer, &mut self.effects);
+        }
+        send(again, &held.again, &mut self.effects.messages);
+        send(out, &held.out, &mut self.effects.outcomes);
+        if let Some(ask) = self.ask(lookup) {
+            self.held.push(Held { ask, ..held });
+        }
+    }
+}
+
+fn send<D: 'static>(output: &mut Out<D>, capability: &impl CapabilityTrait<InLoop>, data: &mut Vec<D>) {
+    if !data.is_empty() {
+        output.activate().session_with_builder(capability).give_iterator(data.drain(..));
+    }
+}

@@ -1,0 +1,82 @@
+//! The queues of `ordered_by`: events of one stream with one value are resolved in the order in which they came.
+//!
+//! An event enters the queue of its value before it looks for its referents, so that it waits for them at once; complete, it comes back and is let go
+//! when nobody that still waits is before it. An event that ends otherwise leaves on time, and does not hold up the rest.
+
+use std::collections::BTreeMap;
+
+use rustc_hash::FxHashMap;
+
+use crate::event::{EntityId, Key, KeyHash};
+
+use super::Place;
+use super::table::WaiterId;
+
+#[derive(Debug, Default)]
+struct Queue {
+    last: u64,
+    /// By ticket: the complete event that waits for its turn, or `None` for one that still lacks something.
+    places: BTreeMap<u64, Option<WaiterId>>,
+}
+
+/// All queues of one worker.
+#[derive(Debug, Default)]
+pub(super) struct Queues {
+    queues: FxHashMap<(EntityId, KeyHash), Vec<(Key, Queue)>>,
+}
+
+impl Queues {
+    /// Enters an event at the end, or at its old place when it comes out of the state with its ticket. Returns the ticket.
+    pub(super) fn enter(&mut self, entity: EntityId, hash: KeyHash, key: &Key, ticket: u64) -> u64 {
+        let same_hash = self.queues.entry((entity, hash)).or_default();
+        let at = match same_hash.iter().position(|(k, _)| k == key) {
+            Some(at) => at,
+            None => {
+                same_hash.push((key.clone(), Queue::default()));
+                same_hash.len() - 1
+            }
+        };
+        let Some((_, queue)) = same_hash.get_mut(at) else { return ticket };
+        let ticket = if ticket == 0 { queue.last + 1 } else { ticket };
+        queue.last = queue.last.max(ticket);
+        queue.places.insert(ticket, None);
+        ticket
+    }
+
+    /// Whether nobody is before this place.
+    pub(super) fn is_first(&mut self, place: &Place) -> bool {
+        self.queue(place).is_none_or(|q| q.places.first_key_value().is_none_or(|(first, _)| *first >= place.ticket))
+    }
+
+    /// Notes that the event of this place is complete and waits for its turn.
+    pub(super) fn wait(&mut self, place: &Place, waiter: WaiterId) {
+        if let Some(queue) = self.queue(place) {
+            queue.places.insert(place.ticket, Some(waiter));
+        }
+    }
+
+    /// Takes an event out of its queue. If the one that is first now is complete, that one is to go next.
+    pub(super) fn leave(&mut self, place: &Place) -> Option<WaiterId> {
+        let queue = self.queue(place)?;
+        queue.places.remove(&place.ticket);
+        let next = queue.places.first_key_value().and_then(|(_, waiter)| *waiter);
+        if queue.places.is_empty() {
+            self.remove(place);
+        }
+        next
+    }
+
+    fn queue(&mut self, place: &Place) -> Option<&mut Queue> {
+        let same_hash = self.queues.get_mut(&(place.entity, place.hash))?;
+        same_hash.iter_mut().find(|(key, _)| *key == place.key).map(|(_, queue)| queue)
+    }
+
+    fn remove(&mut self, place: &Place) {
+        if let Some(same_hash) = self.queues.get_mut(&(place.entity, place.hash)) {
+            same_hash.retain(|(key, _)| *key != place.key);
+            if same_hash.is_empty() {
+                self.queues.remove(&(place.entity, place.hash));
+            }
+        }
+    }
+}

@@ -1,0 +1,363 @@
+//! One worker's keys in memory: the referent of each, and the events that wait for it.
+//!
+//! An entry that is in the table knows its key's referent: there is none in the state that it does not know of. Events that wait are kept in a
+//! slab and chained from their entry, first come first, so that waking is in order and leaving from the middle costs nothing.
+
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry as Slot;
+use slab::Slab;
+
+use crate::event::{Dependent, EntityId, Event, Key, KeyHash, event_bytes};
+
+/// The end of a chain.
+const NONE: u32 = u32::MAX;
+
+/// A waiting event's place in the slab. Good until the event leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct WaiterId(u32);
+
+/// A chain of waiting events, in the order in which they came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Chain {
+    head: u32,
+    tail: u32,
+    len: u32,
+}
+
+impl Chain {
+    const EMPTY: Chain = Chain { head: NONE, tail: NONE, len: 0 };
+
+    pub(super) fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+}
+
+/// What is known of one key.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) hash: KeyHash,
+    pub(super) key: Key,
+    pub(super) referent: Option<Event>,
+    chain: Chain,
+    /// Whether the state has the referent too, or will with the commit of this epoch.
+    pub(super) stored: bool,
+    pub(super) entity: EntityId,
+    /// Looked at since the clock hand last passed.
+    touched: bool,
+}
+
+/// Why an event is in the slab.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Parked {
+    /// In the chain of the entry that this reference of it names.
+    At(u32),
+    /// Taken out of its entry's chain because its referent came; not woken yet.
+    Draining,
+    /// Complete, and behind others in the queue of its `ordered_by` value.
+    Behind,
+}
+
+/// A waiting event.
+#[derive(Debug)]
+pub(super) struct Waiter {
+    pub(super) dependent: Box<Dependent>,
+    pub(super) parked: Parked,
+    /// Unlike its place in the slab, never used again for another wait.
+    pub(super) ticket: u64,
+    /// Whether it waits for a deferred reference.
+    pub(super) deferred: bool,
+    prev: u32,
+    next: u32,
+}
+
+/// Bytes of memory by what they are for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// Referents of entities that only streaming dependencies name.
+    pub referents: usize,
+    /// Events that wait for streaming references only.
+    pub waiting: usize,
+    /// Cached referents that the state also has, or will have with the next commit.
+    pub cached_referents: usize,
+    /// Events that wait for a deferred reference.
+    pub cached_waiting: usize,
+}
+
+impl Memory {
+    /// What counts against `[streaming] memory`.
+    pub fn streaming(&self) -> usize {
+        self.referents + self.waiting
+    }
+
+    /// What counts against `[state] memory`.
+    pub fn deferred(&self) -> usize {
+        self.cached_referents + self.cached_waiting
+    }
+}
+
+/// An entry that the clock hand found cold.
+pub(super) struct Cold {
+    pub(super) hash: KeyHash,
+    pub(super) entity: EntityId,
+    pub(super) key: Key,
+}
+
+#[derive(Debug)]
+pub(super) struct Table {
+    entries: HashTable<Entry>,
+    waiters: Slab<Waiter>,
+    /// By entity: whether its referents are kept in the state.
+    kept: Vec<bool>,
+    memory: Memory,
+    tickets: u64,
+    hand: usize,
+}
+
+impl Table {
+    pub(super) fn new(kept: Vec<bool>) -> Self {
+        Table {
+            entries: HashTable::new(),
+            waiters: Slab::new(),
+            kept,
+            memory: Memory::default(),
+            tickets: 0,
+            hand: 0,
+        }
+    }
+
+    pub(super) fn memory(&self) -> Memory {
+        self.memory
+    }
+
+    pub(super) fn waiters(&self) -> impl Iterator<Item = (WaiterId, &Waiter)> {
+        self.waiters.iter().map(|(at, waiter)| (WaiterId(narrow(at)), waiter))
+    }
+
+    pub(super) fn waiters_len(&self) -> usize {
+        self.waiters.len()
+    }
+
+    /// What is known of a key; `None` where memory knows nothing.
+    pub(super) fn entry(&mut self, entity: EntityId, hash: KeyHash, key: &Key) -> Option<&mut Entry> {
+        let entry = self.entries.find_mut(hash.0, |e| e.entity == entity && e.key == *key)?;
+        entry.touched = true;
+        Some(entry)
+    }
+
+    /// Makes the key known, with no referent, if it was not.
+    pub(super) fn know(&mut self, entity: EntityId, hash: KeyHash, key: &Key) {
+        self.slot(entity, hash, key);
+    }
+
+    fn slot(&mut self, entity: EntityId, hash: KeyHash, key: &Key) -> &mut Entry {
+        let same = |e: &Entry| e.entity == entity && e.key == *key;
+        match self.entries.entry(hash.0, same, |e| e.hash.0) {
+            Slot::Occupied(entry) => entry.into_mut(),
+            Slot::Vacant(vacant) => {
+                *part(&mut self.memory, &self.kept, entity) += size_of::<Entry>() + key.heap_bytes();
+                let entry = Entry {
+                    hash,
+                    key: key.clone(),
+                    referent: None,
+                    chain: Chain::EMPTY,
+                    stored: false,
+                    entity,
+                    touched: true,
+                };
+                vacant.insert(entry).into_mut()
+            }
+        }
+    }
+
+    /// Puts a referent in place of what was there.
+    pub(super) fn put(&mut self, entity: EntityId, hash: KeyHash, key: &Key, referent: Event, stored: bool) {
+        let bytes = event_bytes(&referent);
+        let entry = self.slot(entity, hash, key);
+        entry.touched = true;
+        entry.stored = stored;
+        let before = entry.referent.replace(referent).map_or(0, |old| event_bytes(&old));
+        let part = part(&mut self.memory, &self.kept, entity);
+        *part = *part + bytes - before;
+    }
+
+    /// Forgets a key's referent, and the key if nobody waits for it.
+    pub(super) fn forget(&mut self, entity: EntityId, hash: KeyHash, key: &Key) {
+        if let Some(entry) = self.entry(entity, hash, key) {
+            let bytes = entry.referent.take().map_or(0, |old| event_bytes(&old));
+            *part(&mut self.memory, &self.kept, entity) -= bytes;
+            self.remove_if_empty(entity, hash, key);
+        }
+    }
+
+    /// Parks an event at one of its references, whose key it makes known. Returns its place and its ticket.
+    pub(super) fn park(&mut self, dependent: Box<Dependent>, parked: Parked, deferred: bool) -> (WaiterId, u64) {
+        self.tickets += 1;
+        *waiting_part(&mut self.memory, deferred) += waiter_bytes(&dependent);
+        let waiter = Waiter { dependent, parked, ticket: self.tickets, deferred, prev: NONE, next: NONE };
+        let id = narrow(self.waiters.insert(waiter));
+        if let Parked::At(reference) = parked {
+            self.chain(id, reference);
+        }
+        (WaiterId(id), self.tickets)
+    }
+
+    fn chain(&mut self, id: u32, reference: u32) {
+        let Some(r) = self.waiters.get(id as usize).and_then(|w| w.dependent.references.get(reference as usize)) else {
+            return;
+        };
+        let (entity, hash, key) = (r.entity, r.hash, r.key.clone());
+        let entry = self.slot(entity, hash, &key);
+        let tail = entry.chain.tail;
+        entry.chain.tail = id;
+        entry.chain.len += 1;
+        if tail == NONE {
+            entry.chain.head = id;
+            return;
+        }
+        if let Some(waiter) = self.waiters.get_mut(tail as usize) {
+            waiter.next = id;
+        }
+        if let Some(waiter) = self.waiters.get_mut(id as usize) {
+            waiter.prev = tail;
+        }
+    }
+
+    pub(super) fn waiter(&self, id: WaiterId) -> Option<&Waiter> {
+        self.waiters.get(id.0 as usize)
+    }
+
+    pub(super) fn waiter_mut(&mut self, id: WaiterId) -> Option<&mut Waiter> {
+        self.waiters.get_mut(id.0 as usize)
+    }
+
+    /// Takes an event out of the slab, and out of its entry's chain if it is in one.
+    pub(super) fn take(&mut self, id: WaiterId) -> Option<Box<Dependent>> {
+        let waiter = self.waiters.try_remove(id.0 as usize)?;
+        *waiting_part(&mut self.memory, waiter.deferred) -= waiter_bytes(&waiter.dependent);
+        if let Parked::At(reference) = waiter.parked {
+            self.unchain(&waiter, reference);
+        }
+        Some(waiter.dependent)
+    }
+
+    fn unchain(&mut self, waiter: &Waiter, reference: u32) {
+        let Some(r) = waiter.dependent.references.get(reference as usize) else { return };
+        if let Some(prev) = self.waiters.get_mut(waiter.prev as usize) {
+            prev.next = waiter.next;
+        }
+        if let Some(next) = self.waiters.get_mut(waiter.next as usize) {
+            next.prev = waiter.prev;
+        }
+        let Some(entry) = self.entries.find_mut(r.hash.0, |e| e.entity == r.entity && e.key == r.key) else { return };
+        entry.chain.len -= 1;
+        if waiter.prev == NONE {
+            entry.chain.head = waiter.next;
+        }
+        if waiter.next == NONE {
+            entry.chain.tail = waiter.prev;
+        }
+        self.remove_if_empty(r.entity, r.hash, &r.key);
+    }
+
+    fn remove_if_empty(&mut self, entity: EntityId, hash: KeyHash, key: &Key) {
+        let same = |e: &Entry| e.entity == entity && e.key == *key;
+        let Ok(found) = self.entries.find_entry(hash.0, same) else { return };
+        if found.get().referent.is_none() && found.get().chain.is_empty() {
+            found.remove();
+            *part(&mut self.memory, &self.kept, entity) -= size_of::<Entry>() + key.heap_bytes();
+        }
+    }
+
+    /// Takes the chain of all events that wait for a key out of its entry.
+    pub(super) fn detach(&mut self, entity: EntityId, hash: KeyHash, key: &Key) -> Chain {
+        match self.entry(entity, hash, key) {
+            Some(entry) => std::mem::replace(&mut entry.chain, Chain::EMPTY),
+            None => Chain::EMPTY,
+        }
+    }
+
+    /// Takes the first event out of a detached chain.
+    pub(super) fn next_of(&mut self, chain: &mut Chain) -> Option<Box<Dependent>> {
+        let waiter = self.waiters.try_remove(chain.head as usize)?;
+        *waiting_part(&mut self.memory, waiter.deferred) -= waiter_bytes(&waiter.dependent);
+        chain.head = waiter.next;
+        chain.len -= 1;
+        Some(waiter.dependent)
+    }
+
+    /// Marks every event of a detached chain, so that a deadline leaves it alone.
+    pub(super) fn mark_draining(&mut self, chain: &Chain) {
+        let mut at = chain.head;
+        while let Some(waiter) = self.waiters.get_mut(at as usize) {
+            waiter.parked = Parked::Draining;
+            at = waiter.next;
+        }
+    }
+
+    /// Moves the clock hand on over `steps` buckets (Corbató 1968: what was not touched since it last passed is cold) and collects cold entries.
+    pub(super) fn sweep(&mut self, steps: usize, mut cold: impl FnMut(&Entry) -> bool) -> Vec<Cold> {
+        let mut found = Vec::new();
+        let buckets = self.entries.num_buckets();
+        for _ in 0..steps.min(buckets) {
+            self.hand = if self.hand + 1 >= buckets { 0 } else { self.hand + 1 };
+            let Some(entry) = self.entries.get_bucket_mut(self.hand) else { continue };
+            if std::mem::take(&mut entry.touched) || !cold(entry) {
+                continue;
+            }
+            found.push(Cold { hash: entry.hash, entity: entry.entity, key: entry.key.clone() });
+        }
+        found
+    }
+
+    pub(super) fn buckets(&self) -> usize {
+        self.entries.num_buckets()
+    }
+
+    /// The events that wait for a key, first come first.
+    pub(super) fn chained(&mut self, entity: EntityId, hash: KeyHash, key: &Key) -> Vec<WaiterId> {
+        let mut found = Vec::new();
+        let mut at = self.entry(entity, hash, key).map_or(NONE, |entry| entry.chain.head);
+        while let Some(waiter) = self.waiters.get(at as usize) {
+            found.push(WaiterId(at));
+            at = waiter.next;
+        }
+        found
+    }
+}
+
+impl Entry {
+    pub(super) fn waiters(&self) -> usize {
+        self.chain.len()
+    }
+}
+
+fn part<'a>(memory: &'a mut Memory, kept: &[bool], entity: EntityId) -> &'a mut usize {
+    match kept.get(usize::from(entity.0)) {
+        Some(true) => &mut memory.cached_referents,
+        _ => &mut memory.referents,
+    }
+}
+
+fn waiting_part(memory: &mut Memory, deferred: bool) -> &mut usize {
+    if deferred { &mut memory.cached_waiting } else { &mut memory.waiting }
+}
+
+/// Memory of a waiting event, without the referents that it carries: they are shared.
+fn waiter_bytes(dependent: &Dependent) -> usize {
+    let spilled = if dependent.references.spilled() { dependent.references.len() } else { 0 };
+    let keys: usize = dependent.references.iter().map(|r| r.key.heap_bytes()).sum();
+    size_of::<Waiter>()
+        + size_of::<Dependent>()
+        + spilled * size_of::<crate::event::Reference>()
+        + keys
+        + event_bytes(&dependent.event)
+}
+
+/// A slab holds fewer than 2³² events: at 200 bytes each that is 800 GB of memory.
+fn narrow(at: usize) -> u32 {
+    u32::try_from(at).unwrap_or(NONE)
+}

@@ -1,0 +1,294 @@
+//! The thread that owns the sinks and the state: it takes lines as they come and commits epochs one by one.
+
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
+
+use crate::checkpoint::{Checkpoint, EpochEnd};
+use crate::clock::Clock;
+use crate::event::{DroppedReason, Epoch, ExpiredReason, Partitions, RejectedReason, StreamId, Timestamp, WorkerIndex};
+use crate::metrics::{MemoryPart, Metrics, Totals};
+use crate::mode::{Backlog, Changes, Memory, Phase};
+use crate::sink::SinkKind;
+
+use super::intake::{Closed, Intake};
+use super::lookup::CommittedEpoch;
+use super::{RunError, UntilEnd};
+
+/// What happened to events, counted where it happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Happening {
+    Resolved(StreamId),
+    Expired(StreamId, ExpiredReason),
+    Dropped(StreamId, DroppedReason),
+    Rejected(RejectedReason),
+    Accepted,
+}
+
+/// Runs of equal times: most events of a block share one.
+#[derive(Debug, Default)]
+pub(super) struct Times(Vec<(Timestamp, u64)>);
+
+impl Times {
+    pub(super) fn add(&mut self, at: Timestamp) {
+        match self.0.last_mut() {
+            Some((last, count)) if *last == at => *count += 1,
+            _ => self.0.push((at, 1)),
+        }
+    }
+
+    fn until(&self, now: Timestamp) -> impl Iterator<Item = (u64, u64)> {
+        self.0.iter().map(move |(at, count)| (now.micros_since(*at), *count))
+    }
+
+    fn append(&mut self, mut other: Times) {
+        self.0.append(&mut other.0);
+    }
+}
+
+/// Lines that a worker has built, and what they stand for.
+#[derive(Debug, Default)]
+pub(super) struct Chunk {
+    pub(super) resolved: Vec<u8>,
+    pub(super) dead_letter: Vec<u8>,
+    pub(super) accepted: Vec<u8>,
+    pub(super) counts: Vec<(Happening, u64)>,
+    pub(super) arrivals: Times,
+    pub(super) completions: Times,
+}
+
+impl Chunk {
+    pub(super) fn bytes(&self) -> u64 {
+        (self.resolved.len() + self.dead_letter.len() + self.accepted.len()) as u64
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.counts.is_empty()
+    }
+
+    pub(super) fn count(&mut self, happening: Happening) {
+        match self.counts.iter_mut().find(|(h, _)| *h == happening) {
+            Some((_, count)) => *count += 1,
+            None => self.counts.push((happening, 1)),
+        }
+    }
+}
+
+/// A worker's share of an epoch that has gone through.
+#[derive(Debug)]
+pub(super) struct WorkerEnd {
+    pub(super) worker: WorkerIndex,
+    pub(super) epoch: Epoch,
+    pub(super) read: u64,
+    pub(super) accepted_at: Times,
+    pub(super) changes: Changes,
+    pub(super) memory: Memory,
+    pub(super) waiting: u64,
+    pub(super) oldest: Option<Timestamp>,
+    pub(super) has_deadline: bool,
+    pub(super) draining: u64,
+    pub(super) backlog: Backlog,
+}
+
+/// What the committer is told.
+#[derive(Debug)]
+pub(super) enum Told {
+    Chunk(Chunk),
+    End(Box<WorkerEnd>),
+    Failed(RunError),
+}
+
+/// All that the committer works with.
+pub(super) struct Committer {
+    pub(super) checkpoint: Checkpoint,
+    pub(super) intake: Arc<Intake>,
+    pub(super) told: Receiver<Told>,
+    pub(super) workers: usize,
+    pub(super) partitions: Partitions,
+    pub(super) until_end: Option<UntilEnd>,
+    pub(super) replay: bool,
+    pub(super) metrics: Metrics,
+    pub(super) clock: Clock,
+    pub(super) state: resolvent_state::State,
+    pub(super) streams: Vec<String>,
+    pub(super) committed: Arc<CommittedEpoch>,
+    pub(super) rewrite: Arc<std::sync::atomic::AtomicU64>,
+}
+
+/// What the epoch that is open has come to so far.
+#[derive(Default)]
+struct Gathered {
+    totals: Totals,
+    arrivals: Times,
+    ends: Vec<WorkerEnd>,
+}
+
+/// What comes after an epoch.
+enum Then {
+    Open(Phase),
+    Finish,
+}
+
+impl Committer {
+    /// Runs until the job is over. Returns the waiting events in memory at the end, and the checkpoint.
+    pub(super) fn run(mut self) -> Result<(u64, Checkpoint), RunError> {
+        let mut epoch = self.checkpoint.committed().epoch.next();
+        let mut phase = if self.replay { Phase::Replay } else { Phase::CatchUp };
+        self.committed.set(self.checkpoint.committed().epoch);
+        self.intake.open(epoch, phase);
+        loop {
+            let gathered = self.gather(epoch)?;
+            let closed = self.intake.closed();
+            let waiting: u64 = gathered.ends.iter().map(|end| end.waiting).sum();
+            let then = self.then(phase, &closed, &gathered.ends);
+            // The next epoch fills while this one is made durable.
+            if let Then::Open(next) = then {
+                if phase == Phase::Replay && next != Phase::Replay {
+                    self.intake.restart();
+                }
+                self.intake.open(epoch.next(), next);
+            }
+            self.commit(epoch, phase, closed, gathered)?;
+            match then {
+                Then::Open(next) => phase = next,
+                Then::Finish => return Ok((waiting, self.checkpoint)),
+            }
+            epoch = epoch.next();
+        }
+    }
+
+    /// Takes lines until every worker has ended the epoch.
+    fn gather(&mut self, epoch: Epoch) -> Result<Gathered, RunError> {
+        let mut gathered = Gathered::default();
+        while gathered.ends.len() < self.workers {
+            match self.told.recv() {
+                Ok(Told::Chunk(chunk)) => self.take(chunk, &mut gathered)?,
+                Ok(Told::End(end)) => {
+                    debug_assert_eq!(end.epoch, epoch);
+                    gathered.totals.read += end.read;
+                    gathered.ends.push(*end);
+                }
+                Ok(Told::Failed(error)) => return Err(error),
+                Err(_) => return Err(RunError::Worker("the workers are gone".into())),
+            }
+        }
+        Ok(gathered)
+    }
+
+    fn take(&mut self, chunk: Chunk, gathered: &mut Gathered) -> Result<(), RunError> {
+        let lines = [
+            (SinkKind::Resolved, "resolved", &chunk.resolved),
+            (SinkKind::DeadLetter, "dead_letter", &chunk.dead_letter),
+            (SinkKind::Accepted, "accepted", &chunk.accepted),
+        ];
+        for (kind, name, lines) in lines {
+            if !lines.is_empty() {
+                self.checkpoint.write(kind, lines)?;
+                self.metrics.sink_bytes(name, lines.len() as u64);
+            }
+        }
+        let now = self.clock.now();
+        self.metrics.resolve_latency(chunk.arrivals.until(now));
+        self.metrics.completion_latency(chunk.completions.until(now));
+        self.count(&chunk.counts, &mut gathered.totals);
+        self.intake.lines_taken(chunk.bytes());
+        gathered.arrivals.append(chunk.arrivals);
+        Ok(())
+    }
+
+    fn count(&self, counts: &[(Happening, u64)], totals: &mut Totals) {
+        let name = |stream: &StreamId| self.streams.get(usize::from(stream.0)).map_or("?", |name| name);
+        for (happening, count) in counts {
+            match happening {
+                Happening::Resolved(stream) => {
+                    totals.resolved += count;
+                    self.metrics.resolved(name(stream), *count);
+                }
+                Happening::Expired(stream, reason) => {
+                    totals.expired += count;
+                    self.metrics.expired(name(stream), *reason, *count);
+                }
+                Happening::Dropped(stream, reason) => {
+                    totals.dropped += count;
+                    self.metrics.dropped(name(stream), *reason, *count);
+                }
+                Happening::Rejected(reason) => {
+                    totals.rejected += count;
+                    self.metrics.rejected(*reason, *count);
+                }
+                Happening::Accepted => self.metrics.notices(*count),
+            }
+        }
+    }
+
+    fn then(&self, phase: Phase, closed: &Closed, ends: &[WorkerEnd]) -> Then {
+        let idle = ends.iter().all(|end| end.backlog == Backlog::None);
+        if closed.stopped {
+            return Then::Finish;
+        }
+        if phase == Phase::Replay {
+            return Then::Open(if closed.ended { Phase::CatchUp } else { Phase::Replay });
+        }
+        let live = if closed.caught_up { Phase::Live } else { Phase::CatchUp };
+        if !closed.ended || !idle {
+            return Then::Open(if phase == Phase::Ending { phase } else { live });
+        }
+        match self.until_end {
+            Some(UntilEnd::Expire) if phase != Phase::Ending => Then::Open(Phase::Ending),
+            Some(UntilEnd::Deadlines) if ends.iter().any(|end| end.has_deadline) => Then::Open(Phase::Live),
+            Some(_) => Then::Finish,
+            None => Then::Open(live),
+        }
+    }
+
+    fn commit(&mut self, epoch: Epoch, phase: Phase, closed: Closed, gathered: Gathered) -> Result<(), RunError> {
+        let began = Instant::now();
+        let mut totals = gathered.totals;
+        totals.accepted = totals.read - totals.rejected.min(totals.read);
+        let positions = match phase {
+            Phase::Replay => self.checkpoint.committed().positions.clone(),
+            Phase::CatchUp | Phase::Live | Phase::Ending => closed.positions,
+        };
+        self.report(&gathered.ends);
+        let mut changes = Vec::new();
+        let mut accepted_at = Times::default();
+        for end in gathered.ends {
+            accepted_at.append(end.accepted_at);
+            self.metrics.referents_moved_to_state(end.changes.referents_moved);
+            self.metrics.events_moved_to_state(end.changes.waiting_moved);
+            changes.push((end.worker, end.changes));
+        }
+        self.metrics.records_read(totals.read);
+        self.metrics.accepted(totals.accepted);
+        let end = EpochEnd { positions, partitions: self.partitions.clone(), totals, changes };
+        let wrote = self.checkpoint.commit(epoch, end)?;
+        self.committed.set(epoch);
+        if let Some(before) = self.checkpoint.rewrite_before() {
+            self.rewrite.store(before.0, std::sync::atomic::Ordering::Relaxed);
+        }
+        let now = self.clock.now();
+        self.metrics.visible_latency(gathered.arrivals.until(now));
+        self.metrics.accept_latency(accepted_at.until(now));
+        if wrote {
+            self.metrics.epoch_committed(began.elapsed());
+            self.metrics.state_bytes(self.state.disk_bytes());
+        }
+        Ok(())
+    }
+
+    fn report(&self, ends: &[WorkerEnd]) {
+        let memory: u64 = ends.iter().map(|end| end.waiting).sum();
+        self.metrics.waiting(memory, self.checkpoint.committed().waiting_in_state);
+        let now = self.clock.now();
+        let oldest = ends.iter().filter_map(|end| end.oldest).min();
+        self.metrics.oldest_waiting(oldest.map(|at| Duration::from_micros(now.micros_since(at))));
+        self.metrics.draining(ends.iter().map(|end| end.draining).sum());
+        let sum = |part: fn(&Memory) -> usize| ends.iter().map(|end| part(&end.memory) as u64).sum();
+        self.metrics.memory(MemoryPart::Referents, sum(|m| m.referents));
+        self.metrics.memory(MemoryPart::Cache, sum(|m| m.cached_referents));
+        self.metrics.memory(MemoryPart::Waiting, sum(|m| m.waiting + m.cached_waiting));
+        let state = self.state.memory();
+        self.metrics.memory(MemoryPart::StateBlockCache, state.block_cache);
+        self.metrics.memory(MemoryPart::StateMemtables, state.memtables);
+    }
+}

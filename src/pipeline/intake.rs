@@ -1,0 +1,313 @@
+//! Between the reading thread and the workers: a short queue of blocks, cut into epochs.
+//!
+//! An epoch's blocks are handed out only when the epoch before has gone through the whole dataflow. So the positions at its end are a plain prefix of every
+//! partition, its changes of the state are its own, and what is in flight is bounded by an epoch's size.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use timely::scheduling::SyncActivator;
+
+use crate::event::{Block, Content, Epoch, PartitionId, Positions};
+use crate::metrics::{Backpressure, Metrics};
+use crate::mode::{Backlog, Phase};
+
+/// What bounds the intake.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// How long an epoch is.
+    pub(super) epoch: Duration,
+    /// Bytes after which it ends before that.
+    pub(super) epoch_bytes: u64,
+    /// Blocks that wait for a worker.
+    pub(super) blocks: usize,
+    /// Only the first worker takes blocks, so that events keep the order of their records.
+    pub(super) one_reader: bool,
+    /// Bytes of lines that may wait for the committer before sources are held back.
+    pub(super) sink_bytes: u64,
+}
+
+/// What the reading thread puts into the queue.
+#[derive(Debug)]
+pub(super) enum Item {
+    Block(Block),
+    /// Every partition has been read to the end that it had at the start.
+    CaughtUp,
+    /// There will never be more.
+    End,
+}
+
+/// What a worker gets.
+#[derive(Debug)]
+pub(super) enum Taken {
+    /// Records of the open epoch.
+    Block(Block),
+    /// The epoch is over: nothing more of it will come.
+    Closed(Epoch),
+    /// Nothing now.
+    Nothing,
+}
+
+/// How an epoch stood when it was closed.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Closed {
+    pub(super) positions: Positions,
+    pub(super) caught_up: bool,
+    pub(super) ended: bool,
+    pub(super) stopped: bool,
+}
+
+struct Inner {
+    queue: VecDeque<Item>,
+    epoch: Epoch,
+    phase: Phase,
+    open: bool,
+    opened: Instant,
+    bytes: u64,
+    positions: Positions,
+    caught_up: bool,
+    ended: bool,
+    end_closed: bool,
+    stop: bool,
+    finished: bool,
+    waiting_lines: u64,
+    held_since: Option<Instant>,
+    backlog: Vec<Backlog>,
+    activators: Vec<SyncActivator>,
+}
+
+/// The queue and the state of the open epoch. One a process.
+pub(super) struct Intake {
+    limits: Limits,
+    metrics: Metrics,
+    inner: Mutex<Inner>,
+    room: Condvar,
+}
+
+impl Intake {
+    pub(super) fn new(limits: Limits, workers: usize, positions: Positions, metrics: Metrics) -> Self {
+        let inner = Inner {
+            queue: VecDeque::new(),
+            epoch: Epoch(0),
+            phase: Phase::Replay,
+            open: false,
+            opened: Instant::now(),
+            bytes: 0,
+            positions,
+            caught_up: false,
+            ended: false,
+            end_closed: false,
+            stop: false,
+            finished: false,
+            waiting_lines: 0,
+            held_since: None,
+            backlog: vec![Backlog::None; workers],
+            activators: Vec::new(),
+        };
+        Intake { limits, metrics, inner: Mutex::new(inner), room: Condvar::new() }
+    }
+
+    /// A thread that panics while it holds the lock ends the job; what it left behind is only looked at to stop.
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    // --- the reading thread ---
+
+    /// Puts an item into the queue, waiting for room. Returns whether the job goes on.
+    pub(super) fn push(&self, item: Item) -> bool {
+        let mut inner = self.lock();
+        while inner.queue.len() >= self.limits.blocks && !inner.is_over() {
+            inner = self.room.wait(inner).unwrap_or_else(PoisonError::into_inner);
+        }
+        inner.queue.push_back(item);
+        inner.wake();
+        !inner.is_over()
+    }
+
+    /// Whether reading should go on.
+    pub(super) fn goes_on(&self) -> bool {
+        !self.lock().is_over()
+    }
+
+    // --- the workers ---
+
+    /// Registers what wakes a worker's source.
+    pub(super) fn register(&self, activator: SyncActivator) {
+        self.lock().activators.push(activator);
+    }
+
+    /// The epoch and what the passing of time may do in it.
+    pub(super) fn current(&self) -> (Epoch, Phase) {
+        let inner = self.lock();
+        (inner.epoch, inner.phase)
+    }
+
+    /// The next block of the open epoch for a worker, which says what its engine has left to do.
+    pub(super) fn take(&self, worker: usize, backlog: Backlog) -> Taken {
+        let mut inner = self.lock();
+        if let Some(slot) = inner.backlog.get_mut(worker) {
+            *slot = backlog;
+        }
+        if !inner.open {
+            return Taken::Closed(inner.epoch);
+        }
+        if inner.is_due(&self.limits) {
+            inner.close();
+            return Taken::Closed(inner.epoch);
+        }
+        if self.is_held(&mut inner) || (self.limits.one_reader && worker != 0) {
+            return Taken::Nothing;
+        }
+        loop {
+            match inner.queue.pop_front() {
+                Some(Item::Block(block)) => {
+                    self.room.notify_one();
+                    inner.bytes += block.bytes();
+                    inner.advance(block.partition, block.next_offset);
+                    return Taken::Block(block);
+                }
+                Some(Item::CaughtUp) => inner.caught_up = true,
+                Some(Item::End) => inner.ended = true,
+                None => return Taken::Nothing,
+            }
+        }
+    }
+
+    /// Whether the sink is so far behind that nothing more may be read; the time is counted.
+    fn is_held(&self, inner: &mut Inner) -> bool {
+        let held = inner.waiting_lines > self.limits.sink_bytes;
+        let counts = held && !inner.queue.is_empty();
+        match (counts, inner.held_since) {
+            (true, None) => inner.held_since = Some(Instant::now()),
+            (false, Some(since)) => {
+                self.metrics.backpressure(Backpressure::Commit, since.elapsed());
+                inner.held_since = None;
+            }
+            _ => {}
+        }
+        held
+    }
+
+    /// Notes lines on their way to the committer. Returns whether slices should wait until it has caught up.
+    pub(super) fn lines_sent(&self, bytes: u64) {
+        self.lock().waiting_lines += bytes;
+    }
+
+    /// Whether the committer is behind.
+    pub(super) fn is_sink_behind(&self) -> bool {
+        self.lock().waiting_lines > self.limits.sink_bytes
+    }
+
+    /// How long until the open epoch is over; for an epoch that is closed, how long an epoch is.
+    pub(super) fn until_due(&self) -> Duration {
+        let inner = self.lock();
+        if inner.open { self.limits.epoch.saturating_sub(inner.opened.elapsed()) } else { self.limits.epoch }
+    }
+
+    /// Whether the job is over.
+    pub(super) fn is_finished(&self) -> bool {
+        self.lock().finished
+    }
+
+    // --- the committer ---
+
+    /// Opens an epoch.
+    pub(super) fn open(&self, epoch: Epoch, phase: Phase) {
+        let mut inner = self.lock();
+        inner.epoch = epoch;
+        inner.phase = phase;
+        inner.open = true;
+        inner.opened = Instant::now();
+        inner.bytes = 0;
+        inner.wake();
+    }
+
+    /// How the epoch stood when it was closed.
+    pub(super) fn closed(&self) -> Closed {
+        let inner = self.lock();
+        Closed {
+            positions: inner.positions.clone(),
+            caught_up: inner.caught_up,
+            ended: inner.ended,
+            stopped: inner.stop,
+        }
+    }
+
+    /// Notes that the committer has taken lines.
+    pub(super) fn lines_taken(&self, bytes: u64) {
+        let mut inner = self.lock();
+        let before = inner.waiting_lines > self.limits.sink_bytes;
+        inner.waiting_lines = inner.waiting_lines.saturating_sub(bytes);
+        if before && inner.waiting_lines <= self.limits.sink_bytes {
+            inner.wake();
+        }
+    }
+
+    /// Begins with another source: its end and its catching up are still to come.
+    pub(super) fn restart(&self) {
+        let mut inner = self.lock();
+        inner.ended = false;
+        inner.end_closed = false;
+        inner.caught_up = false;
+    }
+
+    /// Ends the job: workers come to rest.
+    pub(super) fn finish(&self) {
+        let mut inner = self.lock();
+        inner.finished = true;
+        inner.open = false;
+        inner.wake();
+        self.room.notify_all();
+    }
+
+    /// Asks for a stop: the open epoch is closed and committed, then the job is over.
+    pub(super) fn stop(&self) {
+        let mut inner = self.lock();
+        inner.stop = true;
+        inner.wake();
+        self.room.notify_all();
+    }
+}
+
+impl Inner {
+    fn is_over(&self) -> bool {
+        self.stop || self.finished
+    }
+
+    fn is_due(&self, limits: &Limits) -> bool {
+        let idle = self.backlog.iter().all(|backlog| *backlog == Backlog::None);
+        self.stop
+            || self.bytes >= limits.epoch_bytes
+            || self.opened.elapsed() >= limits.epoch
+            || (self.ended && !self.end_closed && idle)
+    }
+
+    fn close(&mut self) {
+        self.open = false;
+        self.end_closed |= self.ended;
+        self.wake();
+    }
+
+    fn advance(&mut self, partition: PartitionId, next: u64) {
+        let position = self.positions.0.entry(partition).or_default();
+        *position = next.max(*position);
+    }
+
+    fn wake(&self) {
+        for activator in &self.activators {
+            // A worker that is gone has nothing to be woken for.
+            let _ = activator.activate();
+        }
+    }
+}
+
+impl Block {
+    fn bytes(&self) -> u64 {
+        match &self.content {
+            Content::Lines { bytes, .. } => bytes.len() as u64,
+            Content::Oversized { size, .. } => *size,
+        }
+    }
+}

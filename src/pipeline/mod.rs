@@ -1,0 +1,354 @@
+//! The only place where stages meet: opens what a job needs, runs the dataflow, and brings it to rest.
+//!
+//! Three kinds of threads: one reads the source, the timely workers decode and resolve, one commits. What they share is the [`intake`] (blocks and
+//! epochs towards the workers) and a channel (lines and changes towards the committer).
+
+mod committer;
+mod intake;
+mod lookup;
+mod open;
+mod worker;
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use resolvent_state::{OpenError, StateError};
+use thiserror::Error;
+
+use crate::checkpoint::CheckpointError;
+use crate::clock::Clock;
+use crate::config::Job;
+use crate::dependency::Rules;
+use crate::event::WorkerIndex;
+use crate::metrics::{ConservationError, Metrics, Totals};
+use crate::mode::{self, RestoreError};
+use crate::sink::SinkError;
+use crate::source::{Next, Source, SourceError};
+
+use committer::{Committer, Told};
+use intake::{Intake, Item};
+use lookup::{CommittedEpoch, Reader};
+use open::Opened;
+
+/// How long the reading thread waits for records before it looks whether the job is to stop.
+const READ_WAIT: Duration = Duration::from_millis(50);
+
+/// How often the lag of the source is measured.
+const LAG_EVERY: Duration = Duration::from_millis(200);
+
+/// Bytes of lines that may wait for the committer before sources are held back.
+const SINK_BYTES_MAX: u64 = 64 << 20;
+
+/// What happens to what still waits at the end of the input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UntilEnd {
+    /// It goes on waiting in the next run.
+    Keep,
+    /// It ends at once, as its `on_expiry` says.
+    Expire,
+    /// The job stays until the last deadline; what has none goes on waiting.
+    Deadlines,
+}
+
+/// How a job is to run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RunOptions {
+    /// Start over: the state and the output files are deleted.
+    pub fresh: bool,
+    /// Stop at the end of the input; the default for sources that end.
+    pub until_end: Option<UntilEnd>,
+}
+
+/// Asks a job to commit and stop. All copies are the same flag.
+#[derive(Clone, Default)]
+pub struct StopFlag {
+    inner: Arc<StopInner>,
+}
+
+#[derive(Default)]
+struct StopInner {
+    asked: AtomicBool,
+    intake: Mutex<Option<Arc<Intake>>>,
+}
+
+impl StopFlag {
+    /// A flag that nobody has raised.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Asks the job to stop, before it runs or while it does.
+    pub fn stop(&self) {
+        self.inner.asked.store(true, Ordering::SeqCst);
+        if let Some(intake) = &*self.inner.intake.lock().unwrap_or_else(PoisonError::into_inner) {
+            intake.stop();
+        }
+    }
+
+    fn watch(&self, intake: &Arc<Intake>) {
+        *self.inner.intake.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(intake));
+        if self.inner.asked.load(Ordering::SeqCst) {
+            intake.stop();
+        }
+    }
+}
+
+impl fmt::Debug for StopFlag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("StopFlag").field(&self.inner.asked).finish()
+    }
+}
+
+/// What a job has done when it stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// What became of all records, in this run and the runs before it.
+    pub totals: Totals,
+    /// The totals when this run began.
+    pub before: Totals,
+    /// Events that wait, counted one by one.
+    pub waiting: u64,
+    /// How long this run took.
+    pub elapsed: Duration,
+    /// Bytes written to output files in this run.
+    pub bytes_written: u64,
+    /// Bytes of the state on disk.
+    pub state_bytes: u64,
+}
+
+/// A job could not start, or could not go on.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// The state cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The state does not answer.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The state cannot be read.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
+    /// The source cannot be read.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// A sink does not take what it is given.
+    #[error(transparent)]
+    Sink(#[from] SinkError),
+    /// An epoch cannot be committed.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// Output files cannot be deleted.
+    #[error("cannot delete {path} to start over: {error}")]
+    Fresh {
+        /// The file.
+        path: String,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// A thread of the job ended before its time.
+    #[error("a thread of the job failed ({0}): nothing after the last commit counts; start the job again, and report this")]
+    Worker(String),
+    /// Events were lost or answered twice: a defect.
+    #[error("{0}: a defect of Resolvent; what was committed before this run is whole")]
+    Conservation(#[from] ConservationError),
+}
+
+/// Runs a job until its input ends or it is asked to stop.
+///
+/// # Errors
+///
+/// What it needs cannot be opened, or something failed on the way; nothing after the last commit counts then.
+pub fn run(job: Job, options: RunOptions, metrics: Metrics, stop: StopFlag) -> Result<Summary, RunError> {
+    let began = Instant::now();
+    let health = metrics.health().clone();
+    health.not_ready("reading the state");
+    let clock = Clock::start();
+    let opened = open::open(&job, options, &clock)?;
+    let before = opened.checkpoint.committed().totals;
+    metrics.restore_totals(&before);
+    let finished = match run_opened(&job, opened, &metrics, clock, &stop) {
+        Ok(finished) => finished,
+        Err(error) => {
+            health.failed(error.to_string());
+            return Err(error);
+        }
+    };
+    let committed = finished.checkpoint.committed();
+    let waiting = finished.waiting_in_memory + committed.waiting_in_state;
+    committed.totals.conserves(waiting)?;
+    finished.state.flush()?;
+    Ok(Summary {
+        totals: committed.totals,
+        before,
+        waiting,
+        elapsed: began.elapsed(),
+        bytes_written: finished.checkpoint.bytes_written(),
+        state_bytes: finished.state.disk_bytes(),
+    })
+}
+
+struct Finished {
+    waiting_in_memory: u64,
+    checkpoint: crate::checkpoint::Checkpoint,
+    state: resolvent_state::State,
+}
+
+fn run_opened(
+    job: &Job,
+    opened: Opened,
+    metrics: &Metrics,
+    clock: Clock,
+    stop: &StopFlag,
+) -> Result<Finished, RunError> {
+    let workers = job.workers;
+    let (tell, told) = mpsc::channel();
+    let limits = intake::Limits {
+        epoch: job.epoch,
+        epoch_bytes: job.epoch_size,
+        blocks: 2 * workers + 2,
+        one_reader: is_ordered(&job.rules),
+        sink_bytes: SINK_BYTES_MAX,
+    };
+    let positions = opened.checkpoint.committed().positions.clone();
+    let intake = Arc::new(Intake::new(limits, workers, positions, metrics.clone()));
+    stop.watch(&intake);
+    metrics.health().not_ready(if opened.replay.is_some() { "replaying" } else { "catching up" });
+
+    let committed = Arc::new(CommittedEpoch::default());
+    let rewrite = Arc::new(AtomicU64::new(0));
+    let reader = Reader {
+        state: opened.state.clone(),
+        rules: Arc::clone(&job.rules),
+        worker: WorkerIndex(0),
+        workers,
+        committed: Arc::clone(&committed),
+        metrics: metrics.clone(),
+        tell: tell.clone(),
+    };
+    let setup = worker::Setup {
+        rules: Arc::clone(&job.rules),
+        stream_field: job.stream_field.clone(),
+        settings: opened.engine,
+        partitions: opened.partitions.clone(),
+        intake: Arc::clone(&intake),
+        reader,
+        clock: clock.clone(),
+        rewrite: Arc::clone(&rewrite),
+        waiting: share_out(opened.waiting, if limits.one_reader { 1 } else { workers }),
+        drains: opened.drains,
+        unresolved: Arc::new(opened.unresolved),
+    };
+    let committer = Committer {
+        checkpoint: opened.checkpoint,
+        intake: Arc::clone(&intake),
+        told,
+        workers,
+        partitions: opened.partitions,
+        until_end: opened.until_end,
+        replay: opened.replay.is_some(),
+        metrics: metrics.clone(),
+        clock,
+        state: opened.state.clone(),
+        streams: job.rules.streams().iter().map(|stream| stream.name.clone()).collect(),
+        committed,
+        rewrite,
+    };
+    let reading = start_reading(opened.replay, opened.source, Arc::clone(&intake), metrics.clone(), tell.clone());
+    let working = start_workers(workers, setup, tell);
+    let outcome = committer.run();
+    intake.finish();
+    // What a thread had to say it has told the committer; it only remains to wait for it.
+    let _ = reading.join();
+    let _ = working.join();
+    let (waiting_in_memory, checkpoint) = outcome?;
+    Ok(Finished { waiting_in_memory, checkpoint, state: opened.state })
+}
+
+fn is_ordered(rules: &Rules) -> bool {
+    rules.streams().iter().any(|stream| stream.ordered_by.is_some())
+}
+
+fn share_out<T>(all: Vec<T>, shares: usize) -> Vec<Mutex<Vec<T>>> {
+    let mut out: Vec<Vec<T>> = (0..shares).map(|_| Vec::new()).collect();
+    for (at, one) in all.into_iter().enumerate() {
+        if let Some(share) = out.get_mut(at % shares) {
+            share.push(one);
+        }
+    }
+    out.into_iter().map(Mutex::new).collect()
+}
+
+fn start_reading(
+    replay: Option<Box<dyn Source>>,
+    live: Box<dyn Source>,
+    intake: Arc<Intake>,
+    metrics: Metrics,
+    tell: Sender<Told>,
+) -> JoinHandle<()> {
+    thread::spawn(move || {
+        let read = |source, is_live| read_to_end(source, is_live, &intake, &metrics);
+        let result = match replay {
+            Some(replay) => read(replay, false).and_then(|()| read(live, true)),
+            None => read(live, true),
+        };
+        if let Err(error) = result {
+            let _ = tell.send(Told::Failed(error.into()));
+        }
+    })
+}
+
+/// Reads a source until it ends or the job does.
+fn read_to_end(mut source: Box<dyn Source>, live: bool, intake: &Intake, metrics: &Metrics) -> Result<(), SourceError> {
+    let mut measured = Instant::now();
+    while intake.goes_on() {
+        let going = match source.next(READ_WAIT)? {
+            Next::Block(block) => intake.push(Item::Block(block)),
+            Next::CaughtUp if live => intake.push(Item::CaughtUp),
+            Next::CaughtUp | Next::Idle => true,
+            Next::End => {
+                intake.push(Item::End);
+                false
+            }
+        };
+        if live && (!going || measured.elapsed() >= LAG_EVERY) {
+            measured = Instant::now();
+            let lag = source.lag();
+            metrics.source_lag(lag.bytes, lag.records);
+        }
+        if !going {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn start_workers(workers: usize, setup: worker::Setup, tell: Sender<Told>) -> JoinHandle<()> {
+    thread::spawn(move || {
+        let setup = Arc::new(setup);
+        let config = timely::Config::process(workers);
+        let outcome = timely::execute(config, move |worker| worker::run(worker, &setup));
+        let failed = match outcome {
+            Ok(guards) => guards.join().into_iter().find_map(Result::err),
+            Err(error) => Some(error),
+        };
+        if let Some(error) = failed {
+            let _ = tell.send(Told::Failed(RunError::Worker(error)));
+        }
+    })
+}
+
+/// The engine's share of a job's memory, for each of its workers.
+fn engine_settings(job: &Job, has_more: bool) -> mode::Settings {
+    let share = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX) / job.workers.max(1);
+    mode::Settings {
+        streaming_bytes: share(job.streaming_memory),
+        // Half of the state's budget is the cache of its hot entries, the other half is RocksDB's.
+        deferred_bytes: share(job.state.memory / 2),
+        accepted: job.sinks.accepted.is_some(),
+        state_has_more: has_more,
+    }
+}

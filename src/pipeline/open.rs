@@ -1,0 +1,135 @@
+//! Opens all that a job needs, in an order in which nothing is touched before everything that can be refused has been.
+
+use std::collections::BTreeSet;
+
+use resolvent_state::{Batch, Durability, Identity, Options, State, Table};
+use rustc_hash::FxHashSet;
+use tracing::info;
+
+use crate::checkpoint::{Checkpoint, Committed};
+use crate::clock::Clock;
+use crate::config::Job;
+use crate::dependency::Rules;
+use crate::event::{Dependent, EventId, Partitions, Positions, SHARDS};
+use crate::mode::{self, Referent};
+use crate::sink::Target;
+use crate::source::{self, Limits, Settings, Source};
+
+use super::{RunError, RunOptions, UntilEnd, engine_settings};
+
+/// Bytes that a block of records aims at: some milliseconds of work for a worker.
+const BLOCK_BYTES: usize = 256 << 10;
+
+/// A job with all that it needs.
+pub(super) struct Opened {
+    pub(super) state: State,
+    pub(super) checkpoint: Checkpoint,
+    pub(super) source: Box<dyn Source>,
+    /// The committed input, to be read again.
+    pub(super) replay: Option<Box<dyn Source>>,
+    pub(super) partitions: Partitions,
+    pub(super) waiting: Vec<Box<Dependent>>,
+    pub(super) drains: Vec<Referent>,
+    pub(super) unresolved: FxHashSet<EventId>,
+    pub(super) engine: mode::Settings,
+    pub(super) until_end: Option<UntilEnd>,
+}
+
+pub(super) fn open(job: &Job, options: RunOptions, clock: &Clock) -> Result<Opened, RunError> {
+    if options.fresh {
+        start_over(job)?;
+    }
+    let state = State::open(
+        &Options { path: job.state.path.clone(), memory: job.state.memory / 2, direct_io: job.state.direct_io },
+        &identity(job),
+    )?;
+    let committed = Committed::read(&state)?;
+    let restored = mode::restore(&state, &job.rules)?;
+    let mut partitions = committed.partitions.clone();
+    let limits = Limits { block_bytes: BLOCK_BYTES, record_bytes_max: job.max_record };
+    let settings = until_end_of(&job.source, options);
+    let source = source::open(&settings, limits, &mut partitions, &committed.positions, None, clock)?;
+    let replay = if needs_replay(&job.rules) && !committed.positions.0.is_empty() {
+        forget_overflow(&state, &job.rules)?;
+        let (from, to) = (Positions::default(), Some(&committed.positions));
+        Some(source::open(&settings, limits, &mut partitions, &from, to, clock)?)
+    } else {
+        None
+    };
+    let until_end = options.until_end.or_else(|| source_ends(&settings).then_some(UntilEnd::Keep));
+    let checkpoint = Checkpoint::open(state.clone(), committed, restored.log, &job.sinks)?;
+    Ok(Opened {
+        state,
+        checkpoint,
+        source,
+        replay,
+        partitions,
+        waiting: restored.waiting,
+        drains: restored.drains,
+        unresolved: restored.unresolved,
+        engine: engine_settings(job, restored.has_more),
+        until_end,
+    })
+}
+
+/// What tells this job's state from another's.
+pub(super) fn identity(job: &Job) -> Identity {
+    let text = job.rules.fingerprint_text();
+    Identity { job: job.name.clone(), fingerprint: text.clone().into_bytes(), fingerprint_text: text }
+}
+
+fn start_over(job: &Job) -> Result<(), RunError> {
+    let destroyed = State::destroy(&job.state.path, &job.name)?;
+    info!(path = %job.state.path.display(), ?destroyed, "--fresh: deleted the state");
+    let sinks = [Some(&job.sinks.resolved), job.sinks.dead_letter.as_ref(), job.sinks.accepted.as_ref()];
+    for target in sinks.into_iter().flatten() {
+        let Target::File(path) = target else { continue };
+        match std::fs::remove_file(path) {
+            Ok(()) => info!(path = %path.display(), "--fresh: deleted the output"),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(RunError::Fresh { path: path.display().to_string(), error }),
+        }
+    }
+    Ok(())
+}
+
+/// The source as it is to be read: one that is to stop at its end is not followed.
+fn until_end_of(settings: &Settings, options: RunOptions) -> Settings {
+    let mut settings = settings.clone();
+    if let (Settings::File(files), Some(_)) = (&mut settings, options.until_end) {
+        files.follow = false;
+    }
+    settings
+}
+
+fn source_ends(settings: &Settings) -> bool {
+    match settings {
+        Settings::File(files) => !files.follow,
+        Settings::Synthetic(synthetic) => synthetic.events > 0,
+    }
+}
+
+/// Whether some referents are in memory only.
+fn needs_replay(rules: &Rules) -> bool {
+    rules.entities().iter().any(|entity| entity.streaming && !entity.deferred)
+}
+
+/// Deletes what an earlier run moved out of memory of referents that the replay brings back.
+fn forget_overflow(state: &State, rules: &Rules) -> Result<(), RunError> {
+    let mut batch = Batch::default();
+    let entities: BTreeSet<u16> = (0u16..).zip(rules.entities()).filter(|(_, e)| !e.deferred).map(|(id, _)| id).collect();
+    for shard in 0..SHARDS {
+        for entity in &entities {
+            let [high, low] = entity.to_be_bytes();
+            let prefix = [u8::try_from(shard).unwrap_or(u8::MAX), high, low];
+            state.scan(Table::Referent, &prefix, &prefix, usize::MAX, |key, _| {
+                batch.delete(Table::Referent, key);
+                std::ops::ControlFlow::Continue(())
+            })?;
+        }
+    }
+    if !batch.is_empty() {
+        state.write(&batch, Durability::Buffered)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,360 @@
+//! One timely worker: source, engine and renderer, the same dataflow on every worker.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rustc_hash::FxHashSet;
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::operators::Capability;
+use timely::dataflow::operators::core::Probe;
+use timely::dataflow::operators::generic::operator::source;
+use timely::dataflow::operators::generic::{Operator, OutputBuilderSession};
+use timely::dataflow::operators::probe::Handle;
+use timely::dataflow::{Scope, Stream, channels::pact::Pipeline};
+use timely::scheduling::Activator;
+use timely::worker::Worker;
+
+use crate::clock::Clock;
+use crate::decode::{Decoded, Decoder};
+use crate::dependency::{Mode, Pointer, Rules};
+use crate::event::{Block, Dependent, Epoch, EventId, Outcome, Partitions, StreamId, WorkerIndex};
+use crate::mode::{self, Backlog, Engine, Message, Phase, Referent, Visit};
+use crate::sink::{Renderer, SinkKind};
+
+use super::committer::{Chunk, Happening, Times, Told, WorkerEnd};
+use super::intake::{Intake, Taken};
+use super::lookup::{Lookups, Reader};
+
+/// Lines are passed on at this size, and whenever the worker has nothing more to add.
+const CHUNK_BYTES: usize = 256 << 10;
+
+/// How long slices wait when the committer is behind.
+const SINK_BEHIND: Duration = Duration::from_millis(1);
+
+/// What every worker is given.
+pub(super) struct Setup {
+    pub(super) rules: Arc<Rules>,
+    pub(super) stream_field: Option<Pointer>,
+    pub(super) settings: mode::Settings,
+    pub(super) partitions: Partitions,
+    pub(super) intake: Arc<Intake>,
+    pub(super) reader: Reader,
+    pub(super) clock: Clock,
+    pub(super) rewrite: Arc<AtomicU64>,
+    /// Events that waited when an earlier run stopped, for each worker to bring in.
+    pub(super) waiting: Vec<Mutex<Vec<Box<Dependent>>>>,
+    /// Referents whose dependents in the state were being woken.
+    pub(super) drains: Vec<Referent>,
+    /// Events that are not resolved though they were read before.
+    pub(super) unresolved: Arc<FxHashSet<EventId>>,
+}
+
+/// What the source and the loop around the dataflow share.
+#[derive(Default)]
+struct Shared {
+    read: Cell<u64>,
+    accepted_at: RefCell<Times>,
+}
+
+/// Runs a worker until the job is over.
+pub(super) fn run(worker: &mut Worker, setup: &Setup) {
+    let me = WorkerIndex(worker.index());
+    let workers = worker.peers();
+    let engine = Rc::new(RefCell::new(Engine::new(Arc::clone(&setup.rules), me, workers, setup.settings)));
+    for referent in setup.drains.iter().filter(|r| r.hash.owner(workers) == me) {
+        let (entity, hash, event) = (referent.entity, referent.hash, referent.event.clone());
+        engine.borrow_mut().restore_drain(Referent { entity, hash, event });
+    }
+    let shared = Rc::new(Shared::default());
+    let lines = Rc::new(RefCell::new(Lines::new(setup)));
+    let (probe, wake) = worker.dataflow::<u64, _, _>(|scope| {
+        let (events, wake) = read(scope, setup, Rc::clone(&engine), Rc::clone(&shared), Rc::clone(&lines));
+        let intake = Arc::clone(&setup.intake);
+        let reader = Reader { worker: me, ..setup.reader.clone() };
+        let clock = setup.clock.clone();
+        let outcomes =
+            mode::resolve(events, Rc::clone(&engine), Lookups::new(reader), clock, move || intake.current());
+        (write(outcomes, Rc::clone(&lines)), wake)
+    });
+    let mut epoch = setup.intake.current().0;
+    while !setup.intake.is_finished() {
+        worker.step_or_park(Some(setup.intake.until_due()));
+        if setup.intake.until_due().is_zero() {
+            wake.activate();
+        }
+        let open = setup.intake.current().0;
+        if epoch == Epoch(0) {
+            epoch = open;
+        }
+        if epoch != Epoch(0) && !probe.less_equal(&epoch.0) {
+            let end = end_epoch(epoch, me, &mut engine.borrow_mut(), &shared, &mut lines.borrow_mut(), setup);
+            // Where the committer is gone the job is ending.
+            let _ = setup.reader.tell.send(Told::End(Box::new(end)));
+            epoch = epoch.next();
+        }
+    }
+}
+
+fn end_epoch(
+    epoch: Epoch,
+    worker: WorkerIndex,
+    engine: &mut Engine,
+    shared: &Shared,
+    lines: &mut Lines,
+    setup: &Setup,
+) -> WorkerEnd {
+    engine.rewrite_log_before(Epoch(setup.rewrite.swap(0, Ordering::Relaxed)));
+    let mut effects = mode::Effects::default();
+    let changes = engine.end_epoch(&mut effects);
+    lines.add(&effects.outcomes);
+    lines.flush();
+    WorkerEnd {
+        worker,
+        epoch,
+        read: shared.read.take(),
+        accepted_at: shared.accepted_at.take(),
+        changes,
+        memory: engine.memory(),
+        waiting: engine.waiting() as u64,
+        oldest: engine.oldest(),
+        has_deadline: engine.has_deadline(),
+        draining: engine.drains().1 as u64,
+        backlog: engine.backlog(),
+    }
+}
+
+type Out<'a> = OutputBuilderSession<'a, u64, CapacityContainerBuilder<Vec<Message>>>;
+
+/// The source: takes blocks, decodes them, and sends events on their way.
+fn read<'scope>(
+    scope: Scope<'scope, u64>,
+    setup: &Setup,
+    engine: Rc<RefCell<Engine>>,
+    shared: Rc<Shared>,
+    lines: Rc<RefCell<Lines>>,
+) -> (Stream<'scope, u64, Vec<Message>>, Activator) {
+    let me = WorkerIndex(scope.index());
+    let mut reading = Reading {
+        me,
+        workers: scope.peers(),
+        rules: Arc::clone(&setup.rules),
+        deferred: setup.rules.streams().iter().map(|s| s.depends_on.iter().any(|d| d.mode == Mode::Deferred)).collect(),
+        decoder: Decoder::new(Arc::clone(&setup.rules), setup.stream_field.clone()),
+        intake: Arc::clone(&setup.intake),
+        clock: setup.clock.clone(),
+        engine,
+        shared,
+        lines,
+        waiting: setup.waiting.get(me.0).map(|w| std::mem::take(&mut *w.lock().unwrap_or_else(PoisonError::into_inner))).unwrap_or_default(),
+        unresolved: Arc::clone(&setup.unresolved),
+        ticked: Epoch(0),
+    };
+    let activator_cell = Rc::new(RefCell::new(None));
+    let to_caller = Rc::clone(&activator_cell);
+    let intake = Arc::clone(&setup.intake);
+    let stream = source(scope, "source", move |capability: Capability<u64>, info| {
+        let address = info.address.to_vec();
+        intake.register(scope.worker().sync_activator_for(address));
+        let activator = scope.activator_for(Rc::clone(&info.address));
+        *to_caller.borrow_mut() = Some(scope.activator_for(info.address));
+        let mut capability = Some(capability);
+        move |output: &mut Out<'_>| {
+            if reading.intake.is_finished() {
+                capability = None;
+            }
+            if let Some(capability) = capability.as_mut() {
+                match reading.step(capability, output) {
+                    Again::Now => activator.activate(),
+                    Again::Later(delay) => activator.activate_after(delay),
+                    Again::WhenWoken => {}
+                }
+            }
+        }
+    });
+    let activator = activator_cell.borrow_mut().take();
+    // The source's constructor has run: it put the activator there.
+    (stream, activator.unwrap_or_else(|| scope.activator_for(Rc::from([].as_slice()))))
+}
+
+/// When the source is to run again.
+enum Again {
+    Now,
+    Later(Duration),
+    WhenWoken,
+}
+
+struct Reading {
+    me: WorkerIndex,
+    workers: usize,
+    rules: Arc<Rules>,
+    /// By stream: whether it has a deferred dependency.
+    deferred: Vec<bool>,
+    decoder: Decoder,
+    intake: Arc<Intake>,
+    clock: Clock,
+    engine: Rc<RefCell<Engine>>,
+    shared: Rc<Shared>,
+    lines: Rc<RefCell<Lines>>,
+    waiting: Vec<Box<Dependent>>,
+    unresolved: Arc<FxHashSet<EventId>>,
+    ticked: Epoch,
+}
+
+impl Reading {
+    fn step(&mut self, capability: &mut Capability<u64>, output: &mut Out<'_>) -> Again {
+        let backlog = self.engine.borrow().backlog();
+        let taken = self.intake.take(self.me.0, backlog);
+        if let Taken::Closed(epoch) = taken {
+            if *capability.time() <= epoch.0 {
+                capability.downgrade(&epoch.next().0);
+            }
+            return Again::WhenWoken;
+        }
+        let (epoch, phase) = self.intake.current();
+        if *capability.time() < epoch.0 {
+            capability.downgrade(&epoch.0);
+        }
+        self.engine.borrow_mut().begin(epoch, phase);
+        let mut session = output.session(capability);
+        let behind = backlog == Backlog::Slices && self.intake.is_sink_behind();
+        if self.ticked != epoch || (backlog == Backlog::Slices && !behind) {
+            self.ticked = epoch;
+            session.give(Message { to: self.me, visit: Visit::Tick(self.clock.now()) });
+        }
+        if phase != Phase::Replay {
+            for dependent in self.waiting.drain(..) {
+                session.give(mode::wake(dependent, self.workers));
+            }
+        }
+        match taken {
+            Taken::Block(block) => {
+                self.decode(&block, phase, |message| session.give(message));
+                Again::Now
+            }
+            Taken::Nothing if behind => Again::Later(SINK_BEHIND),
+            Taken::Nothing if backlog == Backlog::Slices => Again::Now,
+            Taken::Nothing | Taken::Closed(_) => Again::WhenWoken,
+        }
+    }
+
+    fn decode(&mut self, block: &Block, phase: Phase, mut send: impl FnMut(Message)) {
+        let (rules, workers, unresolved) = (&self.rules, self.workers, &self.unresolved);
+        if phase == Phase::Replay {
+            return self.decoder.decode(block, &mut |decoded| {
+                if let Decoded::Event(dependent) = decoded {
+                    let resolved = !unresolved.contains(&dependent.event.header.header.id);
+                    mode::replay(rules, &dependent, resolved, workers, &mut send);
+                }
+            });
+        }
+        let mut lines = self.lines.borrow_mut();
+        lines.now = self.clock.now();
+        let mut accepted_at = self.shared.accepted_at.borrow_mut();
+        let (mut read, deferred) = (0, &self.deferred);
+        self.decoder.decode(block, &mut |decoded| {
+            read += 1;
+            match decoded {
+                Decoded::Event(dependent) => {
+                    let header = &dependent.event.header.header;
+                    if deferred.get(usize::from(header.stream.0)) == Some(&true) {
+                        accepted_at.add(header.arrival);
+                    }
+                    if let Some(outcome) = mode::accept(rules, dependent, workers, &mut send) {
+                        lines.add_one(&outcome);
+                    }
+                }
+                Decoded::Rejected(rejection) => lines.add_one(&Outcome::Rejected(rejection)),
+            }
+        });
+        self.shared.read.set(self.shared.read.get() + read);
+        lines.flush();
+    }
+}
+
+/// The sink's half on the worker: builds lines and passes them on.
+fn write<'scope>(outcomes: Stream<'scope, u64, Vec<Outcome>>, lines: Rc<RefCell<Lines>>) -> Handle<u64> {
+    let done: Stream<'scope, u64, Vec<()>> = outcomes.unary(Pipeline, "render", |_capability, _info| {
+        move |input, _output: &mut OutputBuilderSession<'_, u64, CapacityContainerBuilder<Vec<()>>>| {
+            let mut lines = lines.borrow_mut();
+            lines.now = lines.clock.now();
+            input.for_each(|_capability, outcomes| {
+                lines.add(outcomes);
+                outcomes.clear();
+            });
+            lines.flush();
+        }
+    });
+    done.probe().0
+}
+
+/// Outcomes of one worker on their way to the committer.
+struct Lines {
+    renderer: Renderer,
+    chunk: Chunk,
+    now: crate::event::Timestamp,
+    clock: Clock,
+    intake: Arc<Intake>,
+    tell: Sender<Told>,
+}
+
+impl Lines {
+    fn new(setup: &Setup) -> Self {
+        let renderer = Renderer::new(Arc::clone(&setup.rules), &setup.partitions);
+        Lines {
+            renderer,
+            chunk: Chunk::default(),
+            now: setup.clock.now(),
+            clock: setup.clock.clone(),
+            intake: Arc::clone(&setup.intake),
+            tell: setup.reader.tell.clone(),
+        }
+    }
+
+    fn add(&mut self, outcomes: &[Outcome]) {
+        for outcome in outcomes {
+            self.add_one(outcome);
+        }
+    }
+
+    fn add_one(&mut self, outcome: &Outcome) {
+        let buffer = match SinkKind::of(outcome) {
+            Some(SinkKind::Resolved) => &mut self.chunk.resolved,
+            Some(SinkKind::Accepted) => &mut self.chunk.accepted,
+            Some(SinkKind::DeadLetter) | None => &mut self.chunk.dead_letter,
+        };
+        self.renderer.render(outcome, self.now, buffer);
+        self.count(outcome);
+        if self.chunk.resolved.len() >= CHUNK_BYTES {
+            self.flush();
+        }
+    }
+
+    fn count(&mut self, outcome: &Outcome) {
+        let stream = |dependent: &Dependent| -> StreamId { dependent.event.header.header.stream };
+        let (happening, arrival) = match outcome {
+            Outcome::Resolved(d) => {
+                self.chunk.completions.add(d.completed_at);
+                (Happening::Resolved(stream(d)), d.event.header.header.arrival)
+            }
+            Outcome::Expired(d, reason) => (Happening::Expired(stream(d), *reason), d.event.header.header.arrival),
+            Outcome::Dropped(d, reason) => (Happening::Dropped(stream(d), *reason), d.event.header.header.arrival),
+            Outcome::Rejected(rejection) => (Happening::Rejected(rejection.reason), rejection.arrival),
+            Outcome::Accepted(_) => return self.chunk.count(Happening::Accepted),
+        };
+        self.chunk.arrivals.add(arrival);
+        self.chunk.count(happening);
+    }
+
+    fn flush(&mut self) {
+        if self.chunk.is_empty() {
+            return;
+        }
+        let chunk = std::mem::take(&mut self.chunk);
+        self.intake.lines_sent(chunk.bytes());
+        let _ = self.tell.send(Told::Chunk(chunk));
+    }
+}

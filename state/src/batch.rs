@@ -1,0 +1,205 @@
+//! Changes to be written together.
+
+use crate::error::StateError;
+use crate::table::Table;
+
+/// The expiry of an entry that never expires.
+pub(crate) const NEVER: i64 = i64::MAX;
+/// Bytes of the expiry in front of every value of [`Table::Referent`]: microseconds, big-endian.
+pub(crate) const EXPIRY_BYTES: usize = size_of::<i64>();
+/// Set in an operation's first byte, beside the table's number, where it deletes.
+const DELETE: u8 = 0x80;
+
+/// Changes to be written together: plain data in one growing buffer.
+///
+/// Later changes win over earlier ones to the same key. The bytes of a batch may be kept as a value and read back
+/// ([`Batch::as_bytes`], [`Batch::from_bytes`]): their layout belongs to the format version of the state.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Batch {
+    /// Operations, one after the other: first byte, length of the key, key, and where it puts, length of the value, value.
+    /// Lengths are LEB128.
+    buffer: Vec<u8>,
+    len: usize,
+}
+
+/// One change of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Op<'a> {
+    pub(crate) table: Table,
+    pub(crate) key: &'a [u8],
+    /// What to put, with its expiry in front in [`Table::Referent`]; `None` deletes.
+    pub(crate) value: Option<&'a [u8]>,
+}
+
+impl Batch {
+    /// Puts a value; in [`Table::Referent`] one that never expires. See [`Table`] for where a key may be put twice.
+    pub fn put(&mut self, table: Table, key: &[u8], value: &[u8]) {
+        match table {
+            Table::Referent => self.put_until(key, value, NEVER),
+            _ => self.push_put(table, key, &[], value),
+        }
+    }
+
+    /// Puts a value into [`Table::Referent`] that is gone once [`State::advance`](crate::State::advance) has reached
+    /// `expires_micros` (microseconds since the Unix epoch; `i64::MAX`: never).
+    pub fn put_until(&mut self, key: &[u8], value: &[u8], expires_micros: i64) {
+        self.push_put(Table::Referent, key, &expires_micros.to_be_bytes(), value);
+    }
+
+    /// Deletes a key, whether it is there or not.
+    pub fn delete(&mut self, table: Table, key: &[u8]) {
+        self.buffer.push(table as u8 | DELETE);
+        push_length(&mut self.buffer, key.len());
+        self.buffer.extend_from_slice(key);
+        self.len += 1;
+    }
+
+    /// Adds the changes of another batch after those of this one.
+    pub fn append(&mut self, other: &Batch) {
+        self.buffer.extend_from_slice(&other.buffer);
+        self.len += other.len;
+    }
+
+    /// Number of changes.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is no change.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Size of the changes in bytes: keys, values and a few bytes each.
+    pub fn bytes(&self) -> usize {
+        self.buffer.len()
+    }
+
+    /// Removes all changes and keeps the memory.
+    pub fn clear(&mut self) {
+        self.buffer.clear();
+        self.len = 0;
+    }
+
+    /// The changes as bytes, to be kept as a value.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.buffer
+    }
+
+    /// The batch of [`Batch::as_bytes`]; [`StateError::Malformed`] for any other bytes.
+    pub fn from_bytes(bytes: Vec<u8>) -> Result<Batch, StateError> {
+        let mut len = 0;
+        let mut rest = bytes.as_slice();
+        while !rest.is_empty() {
+            read_op(&mut rest).ok_or(StateError::Malformed { bytes: bytes.len(), changes: len })?;
+            len += 1;
+        }
+        Ok(Batch { buffer: bytes, len })
+    }
+
+    /// The changes in order.
+    pub(crate) fn ops(&self) -> impl Iterator<Item = Op<'_>> {
+        let mut rest = self.buffer.as_slice();
+        std::iter::from_fn(move || read_op(&mut rest))
+    }
+
+    fn push_put(&mut self, table: Table, key: &[u8], expiry: &[u8], value: &[u8]) {
+        self.buffer.reserve(key.len() + expiry.len() + value.len() + 8);
+        self.buffer.push(table as u8);
+        push_length(&mut self.buffer, key.len());
+        self.buffer.extend_from_slice(key);
+        push_length(&mut self.buffer, expiry.len() + value.len());
+        self.buffer.extend_from_slice(expiry);
+        self.buffer.extend_from_slice(value);
+        self.len += 1;
+    }
+}
+
+/// The value behind the expiry of an entry of [`Table::Referent`], and the expiry; `None` where there is no room for one.
+pub(crate) fn split_expiry(stored: &[u8]) -> Option<(i64, &[u8])> {
+    let (expiry, value) = stored.split_first_chunk::<EXPIRY_BYTES>()?;
+    Some((i64::from_be_bytes(*expiry), value))
+}
+
+fn push_length(buffer: &mut Vec<u8>, mut length: usize) {
+    while length >= 0x80 {
+        buffer.push(length as u8 | 0x80);
+        length >>= 7;
+    }
+    buffer.push(length as u8);
+}
+
+fn read_op<'a>(rest: &mut &'a [u8]) -> Option<Op<'a>> {
+    let (&first, after) = rest.split_first()?;
+    *rest = after;
+    let table = Table::from_number(first & !DELETE)?;
+    let key = read_bytes(rest)?;
+    let value = if first & DELETE == 0 { Some(read_bytes(rest)?) } else { None };
+    if table == Table::Referent && value.is_some_and(|v| v.len() < EXPIRY_BYTES) {
+        return None;
+    }
+    Some(Op { table, key, value })
+}
+
+fn read_bytes<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let mut length = 0usize;
+    for shift in (0..usize::BITS).step_by(7) {
+        let (&byte, after) = rest.split_first()?;
+        *rest = after;
+        length |= usize::from(byte & 0x7f).checked_shl(shift)?;
+        if byte & 0x80 == 0 {
+            let (bytes, after) = rest.split_at_checked(length)?;
+            *rest = after;
+            return Some(bytes);
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn change() -> impl Strategy<Value = (usize, Vec<u8>, Option<Vec<u8>>, Option<i64>)> {
+        (0..6usize, vec(any::<u8>(), 0..300), proptest::option::of(vec(any::<u8>(), 0..300)), any::<Option<i64>>())
+    }
+
+    proptest! {
+        #[test]
+        fn changes_are_read_back_in_order(changes in vec(change(), 0..20), cut in 0usize..20) {
+            let (mut first, mut second) = (Batch::default(), Batch::default());
+            for (at, (table, key, value, expiry)) in changes.iter().enumerate() {
+                let batch = if at < cut { &mut first } else { &mut second };
+                match (value, expiry) {
+                    (Some(value), Some(expiry)) if Table::ALL[*table] == Table::Referent => batch.put_until(key, value, *expiry),
+                    (Some(value), _) => batch.put(Table::ALL[*table], key, value),
+                    (None, _) => batch.delete(Table::ALL[*table], key),
+                }
+            }
+            first.append(&second);
+            prop_assert_eq!(first.len(), changes.len());
+            prop_assert_eq!(&Batch::from_bytes(first.as_bytes().to_vec()).unwrap(), &first);
+            for (op, (table, key, value, expiry)) in first.ops().zip(&changes) {
+                prop_assert_eq!(op.table, Table::ALL[*table]);
+                prop_assert_eq!(op.key, key);
+                match (op.table, op.value) {
+                    (Table::Referent, Some(stored)) => prop_assert_eq!(
+                        split_expiry(stored).map(|(at, v)| (at, Some(v.to_vec()))),
+                        Some((expiry.unwrap_or(NEVER), value.clone()))
+                    ),
+                    (_, stored) => prop_assert_eq!(stored, value.as_deref()),
+                }
+            }
+        }
+
+        #[test]
+        fn other_bytes_are_refused_or_read_whole(bytes in vec(any::<u8>(), 0..40)) {
+            if let Ok(batch) = Batch::from_bytes(bytes) {
+                prop_assert_eq!(batch.ops().count(), batch.len());
+            }
+        }
+    }
+}
