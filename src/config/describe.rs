@@ -130,7 +130,8 @@ impl Description<'_> {
         let SyntheticSettings { disorder, duplicates, late, late_by, never, .. } = settings;
         writeln!(
             self.out,
-            "  disorder within {disorder} events; shares: duplicates {duplicates}, late {late} (by {late_by} events), never {never}"
+            "  disorder within {disorder} events; \
+             shares: duplicates {duplicates}, late {late} (by {late_by} events), never {never}"
         )
     }
 

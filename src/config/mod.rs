@@ -1,6 +1,7 @@
 //! A job's configuration: TOML read raw, then checked into a [`Job`], a type that cannot be wrong.
 //!
-//! [`load`] reports everything that is wrong with a file at once, each with its place; a job never starts from a wrong one.
+//! [`load`] reports everything that is wrong with a file at once, each with its place; a job never starts from a wrong
+//! one.
 
 mod describe;
 mod environment;
@@ -98,7 +99,8 @@ pub struct Job {
 }
 
 impl Job {
-    /// A configured text as the file has it: `${NAME}` where the value came from the environment. For logs and messages.
+    /// A configured text as the file has it: `${NAME}` where the value came from the environment. For logs and
+    /// messages.
     pub fn shown<'t>(&'t self, text: &'t str) -> &'t str {
         self.written.get(text).map_or(text, String::as_str)
     }

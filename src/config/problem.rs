@@ -23,7 +23,8 @@ impl Problem {
         &self.key
     }
 
-    /// Line and column, both from 1 and the column in characters; `None` for what is not in the file, such as an argument.
+    /// Line and column, both from 1 and the column in characters; `None` for what is not in the file, such as an
+    /// argument.
     pub fn location(&self) -> Option<(usize, usize)> {
         let before = self.source.inner().get(..self.span.as_ref()?.start)?;
         let line = before.matches('\n').count() + 1;
@@ -65,7 +66,8 @@ impl Diagnostic for Problem {
     }
 }
 
-/// Everything that is wrong with one configuration. Shown in full by `miette`; [`ConfigError::problems`] gives the parts.
+/// Everything that is wrong with one configuration. Shown in full by `miette`; [`ConfigError::problems`] gives the
+/// parts.
 pub struct ConfigError {
     file: String,
     problems: Vec<Problem>,

@@ -1,6 +1,8 @@
-//! Reads a TOML document key by key: each problem is noted with its place and reading goes on, so that all are told at once.
+//! Reads a TOML document key by key: each problem is noted with its place and reading goes on, so that all are told at
+//! once.
 //!
-//! A value that is missing or wrong reads as `None`; that it was wrong is in the problems, and no job is made while there are any.
+//! A value that is missing or wrong reads as `None`; that it was wrong is in the problems, and no job is made while
+//! there are any.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -140,7 +142,7 @@ impl<'r> Section<'r> {
 
     /// Refuses a key of Kafka's, which is known but cannot be had yet.
     pub(super) fn refuse_kafka(&self, key: &'static str, instead: &str) {
-        if self.has(key) {
+        if self.table.contains_key(key) {
             self.problem(key, "Kafka is not available yet", format!("use {instead}; Kafka comes in a later version"));
         }
     }
@@ -341,7 +343,8 @@ impl<'r> Section<'r> {
         Some(Section::new(self.reader, table, self.key(key), value.span()))
     }
 
-    /// An array of tables below this one. `form` shows how one is written, `name` how messages name the one at an index.
+    /// An array of tables below this one. `form` shows how one is written, `name` how messages name the one at an
+    /// index.
     pub(super) fn sections(&self, key: &'static str, form: &str, name: impl Fn(usize) -> String) -> Vec<Section<'r>> {
         let Some(value) = self.value(key) else { return Vec::new() };
         let Some(array) = value.get_ref().as_array() else {

@@ -122,7 +122,8 @@ fn read_state(root: &Section<'_>, state: Option<&Section<'_>>, argument: Option<
     }
 }
 
-/// Whether a directory is there and writable, or could be made; makes nothing. The error is what was found, and what would be right.
+/// Whether a directory is there and writable, or could be made; makes nothing. The error is what was found, and what
+/// would be right.
 fn check_directory(path: &Path) -> Result<(), (String, String)> {
     let shown = quoted(&path.display().to_string());
     if path.as_os_str().is_empty() {

@@ -33,8 +33,8 @@ pub(super) fn read(root: &Section<'_>, source: Option<&Source>, state: &Path) ->
         );
     }
     if !section.has("dead_letter") {
-        let right = "add [sink.dead_letter] with file = \"…\", stdout = true or null = true: any record can be rejected, for \
-                     instance where it lacks a field that this configuration names, and an event can expire";
+        let right = "add [sink.dead_letter] with file = \"…\", stdout = true or null = true: any record can be rejected, \
+                     for instance where it lacks a field that this configuration names, and an event can expire";
         section.missing("dead_letter", right);
     }
     check_outputs(root, &outputs, source, state);

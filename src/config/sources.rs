@@ -53,12 +53,13 @@ fn read_file(file: &Section<'_>, rules: Option<&Rules>) -> Option<Source> {
     match (file.has("path"), file.has("streams")) {
         (true, true) => file.problem("streams", "`path` and `streams` both name the files", "keep one of them"),
         (false, false) => {
-            file.missing("path", "name the files: path = \"…\" and stream = \"/…\", or streams = { NAME = \"…\" }")
+            file.missing("path", "name the files: path = \"…\", stream = \"/…\", or streams = { NAME = \"…\" }")
         }
         _ => {}
     }
     if file.has("path") && !file.has("stream") && !file.has("streams") {
-        let right = "name the field that says each record's stream: stream = \"/type\", or give each stream its file by `streams`";
+        let right =
+            "name the field that says a record's stream: stream = \"/type\", or give each stream its file by `streams`";
         file.missing("stream", right);
     }
     if file.has("stream") && file.has("streams") {

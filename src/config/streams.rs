@@ -17,21 +17,19 @@ struct Declared<'r> {
     sections: Vec<(Section<'r>, Vec<Section<'r>>)>,
 }
 
-/// Reads all streams; `None` where no rules can be made of them. `launcher` is the mode of every dependency that names none.
+/// Reads all streams; `None` where no rules can be made of them. `launcher` is the mode of every dependency that names
+/// none.
 pub(super) fn read(root: &Section<'_>, launcher: Mode) -> Option<Rules> {
     let mut declared = Declared { drafts: Vec::new(), sections: Vec::new() };
     let form = "sections [[stream]], one for each stream";
+    let declare = "declare each kind of event as a section [[stream]] with a `name`";
     for section in root.sections("stream", form, |at| format!("stream[{at}]")) {
         read_stream(section, launcher, &mut declared);
     }
     if !root.has("stream") {
-        root.missing("stream", "declare each kind of event as a section [[stream]] with a `name`");
+        root.missing("stream", declare);
     } else if root.is_empty("stream") {
-        root.problem(
-            "stream",
-            "there is no stream",
-            "declare each kind of event as a section [[stream]] with a `name`",
-        );
+        root.problem("stream", "there is no stream", declare);
     }
     match Rules::build(declared.drafts) {
         Ok(rules) => Some(rules),
@@ -87,21 +85,12 @@ fn read_dependency(mut section: Section<'_>, launcher: Mode) -> Option<(Dependen
         section.choice("mode", &[Mode::Independent, Mode::Streaming, Mode::Deferred].map(|m| (m.as_str(), m)));
     let mode = written.unwrap_or(launcher);
     let (wait, on_expiry) = read_expiry(&section, written, mode);
-    let draft = DependencyDraft {
-        name,
-        entity: entity.unwrap_or_default(),
-        by: by?,
-        mode,
-        required: section.flag("required").unwrap_or(true),
-        need: section
-            .choice("need", &[Need::Arrived, Need::Resolved].map(|n| (n.as_str(), n)))
-            .unwrap_or(Need::Arrived),
-        wait,
-        on_expiry,
-        include: section.pointers("include"),
-    };
+    let required = section.flag("required").unwrap_or(true);
+    let need = section.choice("need", &[Need::Arrived, Need::Resolved].map(|n| (n.as_str(), n)));
+    let include = section.pointers("include");
     section.finish();
-    section.has("entity").then_some((draft, section))
+    let (entity, by, need) = (entity?, by?, need.unwrap_or(Need::Arrived));
+    Some((DependencyDraft { name, entity, by, mode, required, need, wait, on_expiry, include }, section))
 }
 
 /// What `on_expiry` can say.

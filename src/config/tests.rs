@@ -9,7 +9,8 @@ use crate::dependency::OnExpiry;
 const DESIGN: &str = include_str!("cases/design.toml");
 const REFUSALS: &str = include_str!("cases/refusals.txt");
 
-/// What a case that is not about them need not write: each is added where no line of the case begins with what stands before it.
+/// What a case that is not about them need not write: each is added where no line of the case begins with what stands
+/// before it.
 const REST: [(&str, &str); 5] = [
     ("[job]", "[job]\nname = \"case\"\n"),
     ("[[stream]]", "[[stream]]\nname = \"person\"\nkey = \"/id\"\n"),
@@ -17,6 +18,8 @@ const REST: [(&str, &str); 5] = [
     ("[sink.resolved]", "[sink.resolved]\nnull = true\n"),
     ("[sink.dead_letter]", "[sink.dead_letter]\nnull = true\n"),
 ];
+
+const LAUNCHERS: [Mode; 3] = [Mode::Independent, Mode::Streaming, Mode::Deferred];
 
 fn environment(name: &str) -> Option<String> {
     match name {
@@ -51,7 +54,8 @@ fn rendered(error: &ConfigError) -> String {
     out
 }
 
-/// A case is a title, a text, and a line for each problem: its place, its key, and phrases of what was found and of what would be right.
+/// A case is a title, a text, and a line for each problem: its place, its key, and phrases of what was found and of
+/// what would be right.
 #[test]
 fn every_refusal_names_its_place_and_what_would_be_right() {
     let mut failures = Vec::new();
@@ -108,7 +112,8 @@ fn what_a_launcher_or_a_source_makes_void_is_said() {
         ]
     );
     let text = completed(
-        "[[stream]]\nname = \"person\"\n[[stream]]\nname = \"bid\"\n[source.file]\nstreams = { bid = \"-\" }\n[sink.resolved]\nstdout = true\n",
+        "[[stream]]\nname = \"person\"\n[[stream]]\nname = \"bid\"\n[source.file]\n\
+         streams = { bid = \"-\" }\n[sink.resolved]\nstdout = true\n",
     );
     assert_eq!(
         notes(&text, Mode::Streaming),
@@ -123,7 +128,8 @@ fn what_a_launcher_or_a_source_makes_void_is_said() {
 #[test]
 fn a_workload_is_read_and_described() {
     let text = completed(
-        "[source.synthetic]\nworkload = \"social\"\nevents = 1_000\nseed = 7\nrate = 50\ndisorder = 10\nduplicates = 0.1\nlate = 1\nlate_by = 5\nnever = 0.25\n",
+        "[source.synthetic]\nworkload = \"social\"\nevents = 1_000\nseed = 7\nrate = 50\n\
+         disorder = 10\nduplicates = 0.1\nlate = 1\nlate_by = 5\nnever = 0.25\n",
     );
     let job = checked(&text, Mode::Streaming).unwrap();
     let source::Settings::Synthetic(settings) = &job.source else { panic!("{:?}", job.source) };
@@ -166,7 +172,8 @@ fn one_file_serves_all_launchers() {
 /// The dependency of stream `b` on `a`, with these settings.
 fn dependency(settings: &str, launcher: Mode) -> (Option<Duration>, OnExpiry) {
     let streams = format!(
-        "[[stream]]\nname = \"a\"\nkey = \"/id\"\n[[stream]]\nname = \"b\"\ndepends_on = [ {{ entity = \"a\", by = \"/a\"{settings} }} ]\n"
+        "[[stream]]\nname = \"a\"\nkey = \"/id\"\n[[stream]]\nname = \"b\"\n\
+         depends_on = [ {{ entity = \"a\", by = \"/a\"{settings} }} ]\n"
     );
     let job = checked(&completed(&streams), launcher).unwrap();
     let dependency = &job.rules.stream(job.rules.stream_named("b").unwrap()).depends_on[0];
@@ -257,7 +264,8 @@ fn links_do_not_hide_that_two_names_are_one_file() {
     std::os::unix::fs::symlink(place.path().join("in"), place.path().join("link")).unwrap();
     let at = place.path().display();
     let text = completed(&format!(
-        "[source.file]\npath = \"{at}/in\"\nstream = \"/type\"\n[sink.resolved]\nfile = \"{at}/link\"\n[sink.dead_letter]\nfile = \"{at}/new/../out\"\n[sink.accepted]\nfile = \"{at}/out\"\n"
+        "[source.file]\npath = \"{at}/in\"\nstream = \"/type\"\n[sink.resolved]\nfile = \"{at}/link\"\n\
+         [sink.dead_letter]\nfile = \"{at}/new/../out\"\n[sink.accepted]\nfile = \"{at}/out\"\n"
     ));
     let error = checked(&text, Mode::Streaming).unwrap_err();
     let found: Vec<_> = error.problems().iter().map(|p| p.key()).collect();
@@ -267,7 +275,8 @@ fn links_do_not_hide_that_two_names_are_one_file() {
 #[test]
 fn what_came_from_the_environment_is_never_shown() {
     let text = completed(
-        "[job]\nname = \"${SECRET}\"\n[[stream]]\nname = \"${SECRET}\"\nkey = \"/${SECRET}\"\nordered_by = \"/${SECRET}\"\n\
+        "[job]\nname = \"${SECRET}\"\n[[stream]]\nname = \"${SECRET}\"\nkey = \"/${SECRET}\"\n\
+         ordered_by = \"/${SECRET}\"\n\
          depends_on = [ { entity = \"${SECRET}\", by = \"/b\", include = [\"/${SECRET}\"] } ]\n\
          [source.file]\nstreams = { hunter2 = \"${SECRET}.jsonl\" }\n[sink.resolved]\nfile = \"${SECRET}\"\n\
          [state]\npath = \"${SECRET}-state\"\n[metrics]\nlisten = \"${LISTEN}\"\n",
@@ -304,7 +313,7 @@ fn files_that_are_no_configuration_are_told_apart() {
 fn the_examples_load_under_every_launcher() {
     for example in ["first", "nexmark", "social"] {
         let path = PathBuf::from(format!("jobs/examples/{example}.toml"));
-        for launcher in [Mode::Independent, Mode::Streaming, Mode::Deferred] {
+        for launcher in LAUNCHERS {
             let job = load(&path, launcher, &Overrides::default()).unwrap();
             assert_eq!(job.name, example);
             assert!(describe(&job).starts_with(&format!("job {example}: ")));
@@ -379,7 +388,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_text_panics(text in mutated(), launcher in prop::sample::select(vec![Mode::Independent, Mode::Streaming, Mode::Deferred])) {
+    fn no_text_panics(text in mutated(), launcher in prop::sample::select(LAUNCHERS.to_vec())) {
         match checked(&text, launcher) {
             Ok(job) => prop_assert!(describe(&job).contains("\nstreams\n")),
             Err(error) => {

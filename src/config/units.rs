@@ -11,7 +11,8 @@ pub(super) const DURATION_FORM: &str = "a number and a unit (us, ms, s, m, h, d,
 pub(super) const SIZE_FORM: &str =
     "a number and a unit (B, KiB, MiB, GiB, TiB, or kB, MB, GB, TB), such as 64MiB or 1GiB";
 
-/// A duration, a day being 24 hours. `None` for what is none, for a negative one, and for months and years, which have no one length.
+/// A duration, a day being 24 hours. `None` for what is none, for a negative one, and for months and years, which have
+/// no one length.
 pub(super) fn parse_duration(text: &str) -> Option<Duration> {
     if text.contains(['P', 'p', '-']) || text.contains("ago") {
         return None;

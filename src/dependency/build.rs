@@ -108,7 +108,8 @@ pub enum RuleProblem {
 }
 
 impl Rules {
-    /// Checks declared streams and gives every name its id. The order of the drafts, and of the dependencies in them, does not matter.
+    /// Checks declared streams and gives every name its id. The order of the drafts, and of the dependencies in them,
+    /// does not matter.
     pub fn build(drafts: Vec<StreamDraft>) -> Result<Rules, Vec<RuleError>> {
         let errors = contradictions(&drafts);
         if !errors.is_empty() {
@@ -178,13 +179,15 @@ fn entity_names(drafts: &[StreamDraft]) -> BTreeSet<&str> {
     drafts.iter().filter_map(provided).collect()
 }
 
-/// The tables of a job while its names become ids: entities by name, then resolved twins by name, then the queues of the streams.
+/// The tables of a job while its names become ids: entities by name, then resolved twins by name, then the queues of
+/// the streams.
 struct Tables<'a> {
     drafts: Vec<&'a StreamDraft>,
     entities: Vec<Entity>,
     plain: BTreeMap<&'a str, EntityId>,
     twins: BTreeMap<&'a str, EntityId>,
-    /// The id of the first stream's queue. Every stream has one, so that to order a stream later does not renumber the others.
+    /// The id of the first stream's queue. Every stream has one, so that to order a stream later does not renumber the
+    /// others.
     queues: usize,
 }
 

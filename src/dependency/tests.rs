@@ -4,7 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// A stream from one line: `name [key] [provides=E] [time] [ordered] [-> dependency ...]`, a dependency being `entity[:need][:mode][:optional][:name=N]`.
+/// A stream from one line: `name [key] [provides=E] [time] [ordered] [-> dependency ...]`, a dependency being
+/// `entity[:need][:mode][:optional][:name=N]`.
 fn draft(line: &str) -> StreamDraft {
     let (head, tail) = line.split_once("->").unwrap_or((line, ""));
     let mut words = head.split_whitespace();
@@ -211,7 +212,10 @@ proptest! {
         let mut drafts: Vec<_> = SOCIAL.lines().map(str::trim).filter(|l| !l.is_empty()).map(draft).collect();
         let expected = Rules::build(drafts.clone()).unwrap();
         let mut at = seed;
-        let mut below = |n: usize| { at = at.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407); (at >> 33) as usize % n };
+        let mut below = |n: usize| {
+            at = at.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (at >> 33) as usize % n
+        };
         for i in (1..drafts.len()).rev() { drafts.swap(i, below(i + 1)); }
         for draft in &mut drafts {
             for i in (1..draft.depends_on.len()).rev() { draft.depends_on.swap(i, below(i + 1)); }
