@@ -108,7 +108,8 @@ pub enum RuleProblem {
 }
 
 impl Rules {
-    /// Checks declared streams and gives every name its id. The order of the drafts, and of the dependencies in them, does not matter.
+    /// Checks declared streams and gives every name its id. The order of the drafts, and of the dependencies in them,
+    /// does not matter.
     pub fn build(drafts: Vec<StreamDraft>) -> Result<Rules, Vec<RuleError>> {
         let errors = contradictions(&drafts);
         if !errors.is_empty() {
@@ -178,21 +179,22 @@ fn entity_names(drafts: &[StreamDraft]) -> BTreeSet<&str> {
     drafts.iter().filter_map(provided).collect()
 }
 
-/// The tables of a job while its names become ids: entities by name, then resolved twins by name, then the queues of the streams.
+/// The tables of a job while its names become ids: entities by name, then resolved twins by name, then the queues of
+/// the streams.
 struct Tables<'a> {
     drafts: Vec<&'a StreamDraft>,
     entities: Vec<Entity>,
     plain: BTreeMap<&'a str, EntityId>,
     twins: BTreeMap<&'a str, EntityId>,
-    /// The id of the first stream's queue. Every stream has one, so that to order a stream later does not renumber the others.
+    /// The id of the first stream's queue. Every stream has one, so that to order a stream later does not renumber the
+    /// others.
     queues: usize,
 }
 
 impl<'a> Tables<'a> {
     fn new(drafts: &'a [StreamDraft], order: &[usize]) -> Self {
         let drafts: Vec<&StreamDraft> = order.iter().filter_map(|&at| drafts.get(at)).collect();
-        let timed: HashSet<&str> =
-            drafts.iter().filter(|d| d.time.is_some()).filter_map(|d| provided(d)).collect();
+        let timed: HashSet<&str> = drafts.iter().filter(|d| d.time.is_some()).filter_map(|d| provided(d)).collect();
         let names: BTreeSet<&str> = drafts.iter().filter_map(|d| provided(d)).collect();
         let needed = drafts.iter().flat_map(|d| &d.depends_on).filter(|d| d.need == Need::Resolved);
         let resolved: BTreeSet<&str> = needed.map(|d| d.entity.as_str()).collect();
@@ -200,7 +202,8 @@ impl<'a> Tables<'a> {
         let mut entities = Vec::new();
         let mut add = |name: &str, resolved_of: Option<EntityId>, order_of: Option<StreamId>| {
             let timed = order_of.is_none() && timed.contains(name);
-            let entity = Entity { name: name.to_owned(), resolved_of, order_of, streaming: false, deferred: false, timed };
+            let entity =
+                Entity { name: name.to_owned(), resolved_of, order_of, streaming: false, deferred: false, timed };
             entities.push(entity);
             EntityId(id(entities.len() - 1))
         };

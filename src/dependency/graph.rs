@@ -50,8 +50,10 @@ fn reaches_itself(rules: &Rules, start: usize) -> bool {
 
 /// The cycles that keep streams from ever resolving, one deadlock for each cycle.
 ///
-/// A least fixed point: a stream can resolve once every required resolution it needs is of an entity that some stream can provide resolved.
-/// An optional dependency does not block, for its field may be absent; one that ends `partial` does, for such an event is not resolved.
+/// A least fixed point: a stream can resolve once every required resolution it needs is of an entity that some stream
+/// can provide resolved.
+/// An optional dependency does not block, for its field may be absent; one that ends `partial` does, for such an event
+/// is not resolved.
 pub(super) fn deadlocks(rules: &Rules) -> Vec<Deadlock> {
     let mut resolvable: HashSet<EntityId> = HashSet::new();
     let mut resolves = vec![false; rules.streams.len()];
@@ -107,5 +109,10 @@ fn cycle_from(
     let spelled: Vec<String> = cycle.iter().filter_map(step).collect();
     let &(stream, dependency) = cycle.first()?;
     let name = rules.streams.get(stream)?.name.clone();
-    Some(Deadlock { stream, dependency, name, cycle: spelled.join(", which only comes from a stream that in turn waits: ") })
+    Some(Deadlock {
+        stream,
+        dependency,
+        name,
+        cycle: spelled.join(", which only comes from a stream that in turn waits: "),
+    })
 }

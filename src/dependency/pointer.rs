@@ -45,7 +45,8 @@ impl Pointer {
         &self.text
     }
 
-    /// Its reference tokens without their escapes, outermost first; at least one. A token is a member's name, or an index where it meets an array.
+    /// Its reference tokens without their escapes, outermost first; at least one. A token is a member's name, or an
+    /// index where it meets an array.
     pub fn tokens(&self) -> &[String] {
         &self.tokens
     }

@@ -12,7 +12,10 @@ impl Rules {
     }
 
     /// A stream of these rules. An id of other rules is a defect of the caller: it panics, or gives another stream.
-    #[expect(clippy::indexing_slicing, reason = "ids are made with the tables and checked where they come out of a state")]
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "ids are made with the tables and checked where they come out of a state"
+    )]
     pub fn stream(&self, id: StreamId) -> &Stream {
         &self.streams[usize::from(id.0)]
     }
@@ -23,7 +26,10 @@ impl Rules {
     }
 
     /// An entity of these rules. An id of other rules is a defect of the caller: it panics, or gives another entity.
-    #[expect(clippy::indexing_slicing, reason = "ids are made with the tables and checked where they come out of a state")]
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "ids are made with the tables and checked where they come out of a state"
+    )]
     pub fn entity(&self, id: EntityId) -> &Entity {
         &self.entities[usize::from(id.0)]
     }
