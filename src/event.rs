@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 use triomphe::ThinArc;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -14,7 +15,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 pub const SHARDS: usize = 256;
 
 /// The unit of commit. Epochs are numbered from 1 over the life of a job's state; 0 is "before the first".
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Epoch(pub u64);
 
 impl Epoch {
@@ -25,7 +26,7 @@ impl Epoch {
 }
 
 /// Wall-clock time in microseconds since the Unix epoch.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Timestamp(pub i64);
 
 impl Timestamp {
@@ -45,23 +46,23 @@ impl Timestamp {
 }
 
 /// One worker of the dataflow, counted from 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct WorkerIndex(pub usize);
 
 /// A stream of the job: an index into its rules, in the order of the streams' names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct StreamId(pub u16);
 
 /// A namespace of keys: an index into the job's rules.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct EntityId(pub u16);
 
 /// A file or a topic partition; its name is in [`Partitions`]. Numbers stay the same for the life of a job's state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct PartitionId(pub u32);
 
 /// A record's position in compact form; unique for each record and ordered as the records of a partition are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct EventId {
     /// Where the record was read.
     pub partition: PartitionId,
@@ -150,14 +151,14 @@ pub enum Content {
 }
 
 /// A key of an entity. Integers and strings never compare equal: `1` is not `"1"`.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Key {
     /// An integer within `i64`.
     Int(i64),
     /// An integer above `i64::MAX`.
     Big(u64),
     /// A string, without its JSON escapes.
-    Text(ThinArc<(), u8>),
+    Text(#[serde(with = "shared_text")] ThinArc<(), u8>),
 }
 
 impl Key {
@@ -221,7 +222,7 @@ fn split_mix(mut z: u64) -> u64 {
 }
 
 /// The stable hash of an entity's key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct KeyHash(pub u64);
 
 impl KeyHash {
@@ -237,7 +238,7 @@ impl KeyHash {
 }
 
 /// What is known of an event besides its bytes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EventHeader {
     /// Its position.
     pub id: EventId,
@@ -254,6 +255,36 @@ pub struct EventHeader {
 /// A record that decoded and validated as one of a stream: header and bytes in one shared allocation, so that a copy costs a counter.
 pub type Event = ThinArc<EventHeader, u8>;
 
+/// How an event goes to a worker of another process.
+pub(crate) mod shared_event {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::{Event, EventHeader, event};
+
+    pub(crate) fn serialize<S: Serializer>(event: &Event, serializer: S) -> Result<S::Ok, S::Error> {
+        (&event.header.header, serde_bytes::Bytes::new(&event.slice)).serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Event, D::Error> {
+        let (header, bytes) = <(EventHeader, serde_bytes::ByteBuf)>::deserialize(deserializer)?;
+        Ok(event(header, &bytes))
+    }
+}
+
+mod shared_text {
+    use serde::{Deserializer, Serializer};
+    use triomphe::ThinArc;
+
+    pub(super) fn serialize<S: Serializer>(text: &ThinArc<(), u8>, serializer: S) -> Result<S::Ok, S::Error> {
+        serde_bytes::serialize(&text.slice, serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ThinArc<(), u8>, D::Error> {
+        let bytes: Vec<u8> = serde_bytes::deserialize(deserializer)?;
+        Ok(ThinArc::from_header_and_slice((), &bytes))
+    }
+}
+
 /// A copy of `bytes` with its header.
 pub fn event(header: EventHeader, bytes: &[u8]) -> Event {
     ThinArc::from_header_and_slice(header, bytes)
@@ -265,7 +296,7 @@ pub fn event_bytes(event: &Event) -> usize {
 }
 
 /// One reference of an event, and what is known of its referent.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Reference {
     /// The key referred to.
     pub key: Key,
@@ -284,22 +315,23 @@ pub struct Reference {
 }
 
 /// What is known of a reference's referent.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Found {
     /// Its shard has not been asked since the event arrived or woke.
     Unknown,
     /// Its shard did not have it.
     Missing,
     /// It was there: the version that the event carries.
-    Present(Event),
+    Present(#[serde(with = "shared_event")] Event),
     /// Its deadline passed with `on_expiry = "partial"`: no longer asked for.
     GivenUp,
 }
 
 /// An event on its way to its referents, or waiting for one of them.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Dependent {
     /// The event.
+    #[serde(with = "shared_event")]
     pub event: Event,
     /// All its references, those of one dependency together and in the order of its array.
     pub references: SmallVec<[Reference; 2]>,
@@ -320,7 +352,7 @@ pub struct Dependent {
 }
 
 /// The place of an event among the events of its stream that share an `ordered_by` value.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Order {
     /// The value.
     pub key: Key,
@@ -331,7 +363,7 @@ pub struct Order {
 }
 
 /// Where the state holds a waiting event.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Stored {
     /// Nowhere yet.
     #[default]
@@ -353,7 +385,7 @@ impl Dependent {
 }
 
 /// Why an event ended without its references.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum ExpiredReason {
     /// A wait ended.
     Deadline,
@@ -378,7 +410,7 @@ impl ExpiredReason {
 }
 
 /// Why an event ended `dropped`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum DroppedReason {
     /// `on_expiry = "drop"`.
     Deadline,
@@ -397,7 +429,7 @@ impl DroppedReason {
 }
 
 /// Why a record is no event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum RejectedReason {
     /// Not JSON.
     InvalidJson,
@@ -440,7 +472,7 @@ impl RejectedReason {
 }
 
 /// A record that is no event, with all that its outcome says.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rejection {
     /// Its position.
     pub id: EventId,
@@ -457,7 +489,7 @@ pub struct Rejection {
 }
 
 /// What became of a record.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Outcome {
     /// Every reference is there, or was given up.
     Resolved(Box<Dependent>),

@@ -1,9 +1,9 @@
 //! Resolvent resolves events that depend on other events.
 
 pub mod clock;
-pub mod config;
 pub mod dependency;
 pub mod event;
 pub mod http;
 pub mod metrics;
 pub mod mode;
+pub mod source;

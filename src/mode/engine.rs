@@ -66,7 +66,7 @@ pub struct Engine {
     ending: Option<Vec<WaiterId>>,
     /// Whether the last slice left events whose wait has ended.
     due_left: bool,
-    work: VecDeque<Visit>,
+    pub(super) work: VecDeque<Visit>,
 }
 
 /// What an engine has left to do when its messages are done.

@@ -23,6 +23,8 @@ mod restore;
 mod streaming;
 mod table;
 
+use serde::{Deserialize, Serialize};
+
 use crate::event::{Dependent, EntityId, Event, EventId, Key, KeyHash, Outcome, Timestamp, WorkerIndex};
 
 pub use codec::StoredError;
@@ -35,7 +37,7 @@ pub use streaming::{replay, wake};
 pub use table::Memory;
 
 /// What one worker sends to the owner of a shard.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Message {
     /// The worker that owns the shard.
     pub to: WorkerIndex,
@@ -44,7 +46,7 @@ pub struct Message {
 }
 
 /// What a message asks of the shard it reaches.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub enum Visit {
     /// A dependent looks for its referents.
     Dependent(Box<Dependent>),
@@ -67,18 +69,19 @@ pub enum Visit {
 }
 
 /// A referent on its way to its shard.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Referent {
     /// The entity it is provided as.
     pub entity: EntityId,
     /// The hash of its key there.
     pub hash: KeyHash,
     /// The event; its header has the key.
+    #[serde(with = "crate::event::shared_event")]
     pub event: Event,
 }
 
 /// A place in the queue of an `ordered_by` value.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
     /// The queue's entity.
     pub entity: EntityId,
@@ -91,7 +94,7 @@ pub struct Place {
 }
 
 /// What a waiting event provides once resolved, and the resolved referents it waits for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Link {
     /// What it provides.
     pub provides: (EntityId, Key),
