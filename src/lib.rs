@@ -1,6 +1,7 @@
 //! Resolvent resolves events that depend on other events.
 
 pub mod clock;
+pub mod config;
 pub mod decode;
 pub mod dependency;
 pub mod event;

@@ -2,16 +2,25 @@
 //!
 //! Pure and checked: a [`Rules`] value cannot name a stream or an entity that does not exist. It does no I/O and keeps no state.
 
+mod build;
+mod graph;
 mod pointer;
+mod rules;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
+pub use build::{DependencyDraft, RuleError, RuleProblem, StreamDraft};
 pub use pointer::{Pointer, PointerError};
 
 use crate::event::{EntityId, StreamId};
 
 /// The dependencies that one stream may declare: a set of them fits a word.
 pub const DEPENDENCIES_MAX: usize = 64;
+
+/// The streams that one job may declare: far more than any job has, and few enough to check how each waits for each.
+pub const STREAMS_MAX: usize = 1024;
 
 /// How a dependency is treated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -42,6 +51,16 @@ pub enum Need {
     Arrived,
     /// It is itself resolved.
     Resolved,
+}
+
+impl Need {
+    /// As it is written in configurations.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Need::Arrived => "arrived",
+            Need::Resolved => "resolved",
+        }
+    }
 }
 
 /// What a passed deadline does.
@@ -108,7 +127,8 @@ pub struct Entity {
     /// For the resolved twin of an entity, that entity. A stream provides the twin of its entity when its event is resolved, which is what
     /// makes `need = "resolved"` an ordinary reference. For others `None`.
     pub resolved_of: Option<EntityId>,
-    /// For the queue of a stream with `ordered_by`, that stream: nobody provides it, events of the stream pass through it in order.
+    /// For the queue of a stream, that stream: nobody provides it, and with `ordered_by` events of the stream pass through it in order.
+    /// Every stream has one, so that a stream that is ordered later does not renumber the others' in the state.
     pub order_of: Option<StreamId>,
     /// Whether a streaming dependency names it: its referents are rebuilt by replay unless `deferred` keeps them.
     pub streaming: bool,
@@ -135,7 +155,7 @@ pub struct Stream {
     pub retain: Option<Duration>,
     /// The field whose equal values keep their order, and the entity that is its queue.
     pub ordered_by: Option<(Pointer, EntityId)>,
-    /// What its events depend on.
+    /// What its events depend on, sorted by what the state depends on and not as written: the state refers to them by index.
     pub depends_on: Vec<Dependency>,
     /// Whether its events may wait for each other in a cycle: it is on a cycle of `need = "resolved"` between streams.
     pub cyclic: bool,

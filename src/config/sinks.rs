@@ -1,0 +1,125 @@
+//! `[sink.*]`: where each kind of outcome goes.
+
+use std::path::{Path, PathBuf};
+
+use super::section::{Section, quoted};
+use super::sources::Source;
+use crate::sink::{Settings, Target};
+use crate::source;
+
+/// A sink's file with its place in the configuration.
+struct Output {
+    key: String,
+    span: std::ops::Range<usize>,
+    path: PathBuf,
+}
+
+/// Reads the sinks; `None` where one that must be there is not.
+pub(super) fn read(root: &Section<'_>, source: Option<&Source>, state: &Path) -> Option<Settings> {
+    if !root.has("sink") {
+        root.missing("sink", "say where outcomes go: [sink.resolved] and [sink.dead_letter]");
+    }
+    let section = root.section("sink")?;
+    let mut outputs = Vec::new();
+    let mut target = |key| section.section(key).and_then(|sink| read_target(&sink, &mut outputs));
+    let resolved = target("resolved");
+    let dead_letter = target("dead_letter");
+    let accepted = target("accepted");
+    section.finish();
+    if !section.has("resolved") {
+        section.missing(
+            "resolved",
+            "say where resolved events go: [sink.resolved] with file = \"…\", stdout = true or null = true",
+        );
+    }
+    if !section.has("dead_letter") {
+        let right = "add [sink.dead_letter] with file = \"…\", stdout = true or null = true: any record can be rejected, for \
+                     instance where it lacks a field that this configuration names, and an event can expire";
+        section.missing("dead_letter", right);
+    }
+    check_outputs(root, &outputs, source, state);
+    Some(Settings { resolved: resolved?, dead_letter: Some(dead_letter?), accepted })
+}
+
+fn read_target(sink: &Section<'_>, outputs: &mut Vec<Output>) -> Option<Target> {
+    sink.refuse_kafka("topic", "`file`");
+    let file = sink.text("file", "a path in quotes");
+    let stdout = sink.flag("stdout");
+    let null = sink.flag("null");
+    sink.finish();
+    let right = "write exactly one of file = \"…\", stdout = true and null = true";
+    for (key, flag) in [("stdout", stdout), ("null", null)] {
+        if flag == Some(false) {
+            sink.problem(key, "false says where outcomes do not go", right);
+        }
+    }
+    let named: Vec<&'static str> = ["file", "stdout", "null"].into_iter().filter(|key| sink.has(key)).collect();
+    match named.as_slice() {
+        [] if !sink.has("topic") => {
+            sink.reader.problem(sink.name.clone(), Some(sink.span.clone()), "it says nowhere to write", right);
+        }
+        [] | [_] => {}
+        [_, second, ..] => {
+            sink.problem(second, format!("there is more than one place to write: {}", named.join(", ")), right)
+        }
+    }
+    match file {
+        Some(file) => {
+            if file.value.is_empty() || file.value.chars().any(char::is_control) {
+                sink.problem("file", format!("{} is no path", quoted(&file.value)), "name a file");
+            } else if Path::new(&file.value).is_dir() {
+                sink.problem("file", format!("{} is a directory", quoted(&file.value)), "name a file");
+            }
+            let path = PathBuf::from(file.value);
+            outputs.push(Output { key: sink.key("file"), span: file.span, path: path.clone() });
+            Some(Target::File(path))
+        }
+        None if stdout.is_some() => Some(Target::Stdout),
+        None => null.map(|_| Target::Null),
+    }
+}
+
+/// Refuses files that something else of the job writes or reads.
+fn check_outputs(root: &Section<'_>, outputs: &[Output], source: Option<&Source>, state: &Path) {
+    let inputs: Vec<PathBuf> = match source.map(|source| &source.settings) {
+        Some(source::Settings::File(files)) => {
+            files.inputs.iter().filter(|input| input.path != "-").map(|input| real(Path::new(&input.path))).collect()
+        }
+        Some(source::Settings::Synthetic(_)) | None => Vec::new(),
+    };
+    let state = real(state);
+    for (at, output) in outputs.iter().enumerate() {
+        let path = real(&output.path);
+        let report = |found: &str, right: &str| {
+            let found = format!("{} {found}", quoted(&output.path.display().to_string()));
+            root.reader.problem(output.key.clone(), Some(output.span.clone()), found, right);
+        };
+        if let Some(other) = outputs.iter().take(at).find(|other| real(&other.path) == path) {
+            report(&format!("is also the file of {}", other.key), "give each sink a file of its own");
+        }
+        if inputs.contains(&path) {
+            report("is also read by the source: the job would read what it writes", "write to another file");
+        }
+        if !state.as_os_str().is_empty() && path.starts_with(&state) {
+            report("is in the directory of the state, which `--fresh` deletes", "write to a file outside it");
+        }
+    }
+}
+
+/// A path by which two names of one file are equal: links followed as far as the path exists, `.` and `..` gone.
+fn real(path: &Path) -> PathBuf {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+    for there in absolute.ancestors() {
+        if let (Ok(real), Ok(rest)) = (there.canonicalize(), absolute.strip_prefix(there)) {
+            // What does not exist cannot be a link, so `..` leaves just what stands before it.
+            return rest.components().fold(real, |mut path, part| {
+                match part {
+                    std::path::Component::ParentDir => _ = path.pop(),
+                    other => path.push(other),
+                }
+                path
+            });
+        }
+    }
+    absolute
+}
