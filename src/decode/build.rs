@@ -1,12 +1,14 @@
 //! From the values of a record to an event with its references, by the rules of its stream.
 
+use std::time::Duration;
+
 use smallvec::SmallVec;
 
 use super::Fault;
 use super::collect::{Value, Values};
 use super::fields::{FieldId, Fields};
 use crate::dependency::{Dependency, Mode, Need, Pointer, Rules, Stream};
-use crate::event::{Block, Dependent, EntityId, EventHeader, EventId, Found, Key, Reference, RejectedReason, StreamId, event};
+use crate::event::{Block, Dependent, EntityId, EventHeader, EventId, Found, Key, Order, Reference, RejectedReason, Stored, StreamId, Timestamp, event};
 
 /// The rules of a job with every pointer made a [`FieldId`].
 #[derive(Debug)]
@@ -38,6 +40,7 @@ struct DependencyPlan {
     by: Place,
     entity: EntityId,
     required: bool,
+    wait: Option<Duration>,
     /// Whether its referents are looked up at all: `independent` ones are only validated.
     looked_up: bool,
     /// Whether a reference to the event's own key could never be satisfied.
@@ -75,18 +78,18 @@ impl Plan {
         let key = plan.key.as_ref().map(|place| key(place, values)).transpose()?;
         let time = plan.time.as_ref().map(|place| time(place, values)).transpose()?;
         let order = plan.order.as_ref().map(|(place, entity)| order(place, *entity, values)).transpose()?;
-        let References { list, present, arrays } = plan.references(key.as_ref(), values)?;
+        let References { list, present, arrays } = plan.references(block.arrival, key.as_ref(), values)?;
         let header = EventHeader { id, stream, arrival: block.arrival, time, key };
         Ok(Box::new(Dependent {
             event: event(header, record),
             references: list,
             present,
             arrays,
-            overdue: 0,
             order,
             completed_at: block.arrival,
             accepted: false,
-            logged: None,
+            judging: false,
+            stored: Stored::No,
         }))
     }
 
@@ -133,6 +136,7 @@ impl StreamPlan {
             by: place(&dependency.by, fields),
             entity: dependency.entity,
             required: dependency.required,
+            wait: dependency.wait,
             looked_up: dependency.mode != Mode::Independent,
             never_itself: never_itself(stream, dependency, rules),
         });
@@ -145,7 +149,7 @@ impl StreamPlan {
         }
     }
 
-    fn references(&self, own: Option<&Key>, values: &Values<'_>) -> Result<References, Fault> {
+    fn references(&self, arrival: Timestamp, own: Option<&Key>, values: &Values<'_>) -> Result<References, Fault> {
         let mut references = References::default();
         for (index, dependency) in self.dependencies.iter().enumerate() {
             let value = values.get(dependency.by.field);
@@ -155,6 +159,7 @@ impl StreamPlan {
                 _ => std::slice::from_ref(&value),
             };
             let is_array = value == Value::Array;
+            let deadline = dependency.wait.map_or(Timestamp::MAX, |wait| arrival.after(wait));
             if dependency.looked_up {
                 // At most `DEPENDENCIES_MAX` of them: one bit each.
                 references.present |= 1 << index;
@@ -173,6 +178,8 @@ impl StreamPlan {
                         key,
                         entity: dependency.entity,
                         dependency: index as u16,
+                        deadline,
+                        overdue: false,
                         found: Found::Unknown,
                     });
                 }
@@ -224,13 +231,13 @@ fn key(place: &Place, values: &Values<'_>) -> Result<Key, Fault> {
         .ok_or_else(|| mismatch(RejectedReason::InvalidKey, &place.pointer, value, values, INTEGER_OR_STRING))
 }
 
-fn order(place: &Place, entity: EntityId, values: &Values<'_>) -> Result<(Key, crate::event::KeyHash), Fault> {
+fn order(place: &Place, entity: EntityId, values: &Values<'_>) -> Result<Order, Fault> {
     let value = values.get(place.field);
     let key = values
         .key(value)
         .ok_or_else(|| mismatch(RejectedReason::InvalidOrder, &place.pointer, value, values, INTEGER_OR_STRING))?;
     let hash = key.hash(entity);
-    Ok((key, hash))
+    Ok(Order { key, hash, ticket: 0 })
 }
 
 /// Milliseconds since the Unix epoch.

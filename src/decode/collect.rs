@@ -1,7 +1,5 @@
 //! One pass over a record's JSON: keeps the values of the wanted fields.
 
-use triomphe::ThinArc;
-
 use super::fields::{FieldId, Fields};
 use super::scan::{NotJson, Scanner};
 use crate::event::Key;
@@ -80,7 +78,7 @@ impl<'b> Values<'b> {
         match value {
             Value::Signed(int) => Some(Key::Int(int)),
             Value::Unsigned(int) => Some(Key::unsigned(int)),
-            value => self.text(value).map(|text| Key::Text(ThinArc::from_header_and_slice((), text))),
+            value => self.text(value).map(Key::bytes),
         }
     }
 
