@@ -1,9 +1,17 @@
 //! Where records come from: files, standard input, seeded workloads.
 //!
-//! A source reads on one thread of its own and hands out [`Block`]s of consecutive records; it decodes nothing and never skips a byte in silence.
+//! A source reads on one thread of its own and hands out [`Block`]s of consecutive records; it decodes nothing and
+//! never skips a byte in silence.
 
-use std::path::PathBuf;
+mod error;
+mod file;
+mod synthetic;
+pub mod workload;
+
 use std::time::Duration;
+
+pub use error::{SettingsError, SourceError};
+pub use workload::{SyntheticSettings, Workload};
 
 use crate::clock::Clock;
 use crate::event::{Block, PartitionId, Partitions, Positions, StreamId};
@@ -17,6 +25,16 @@ pub enum Settings {
     Synthetic(SyntheticSettings),
 }
 
+impl Settings {
+    /// Whether these settings can be meant; [`open`] refuses those that cannot.
+    pub fn check(&self) -> Result<(), SettingsError> {
+        match self {
+            Settings::File(settings) => settings.check(),
+            Settings::Synthetic(settings) => settings.check(),
+        }
+    }
+}
+
 /// Files to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileSettings {
@@ -24,14 +42,19 @@ pub struct FileSettings {
     pub inputs: Vec<FileInput>,
     /// Read a block of each in turn (a file for each stream) instead of one after the other.
     pub interleave: bool,
-    /// Keep reading what is appended.
+    /// Keep reading what is appended: a last line then waits for its line break. Without it reading stops at the end
+    /// that a file had when it was opened, and a last line without a line break is a record.
     pub follow: bool,
 }
 
 /// One file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileInput {
-    /// As configured: the name of the partition. `-` is standard input; `.gz` and `.zst` are decompressed, and offsets count decompressed bytes.
+    /// As configured: the name of the partition. `-` is standard input; `.gz` and `.zst` are decompressed, and offsets
+    /// count decompressed bytes.
+    ///
+    /// Standard input and named pipes cannot be read again: after a restart their offsets count on from the committed
+    /// one, so that no two records share a position, and they are left out when committed input is replayed.
     pub path: String,
     /// The stream of all its records, where no field of the record says it.
     pub stream: Option<StreamId>,
@@ -51,7 +74,8 @@ pub struct Limits {
 pub enum Next {
     /// Records.
     Block(Block),
-    /// Given once: every partition has been read to the end that it had when the source was opened.
+    /// Given once, before [`Next::End`]: every partition has been read to the end that it had when the source was
+    /// opened (with `to`: to its bound).
     CaughtUp,
     /// Nothing new within the time given.
     Idle,
@@ -68,17 +92,22 @@ pub struct Lag {
     pub records: Option<u64>,
 }
 
-/// One place to read from. Reading is repeatable (standard input excepted): the same range gives the same records, byte for byte.
+/// One place to read from. Reading is repeatable (standard input excepted): the same range gives the same records, byte
+/// for byte.
 pub trait Source: Send {
-    /// The next records, waiting at most `wait` for them.
+    /// The next records, waiting at most `wait` for them. Blocks until then: it wants a thread of its own.
     fn next(&mut self, wait: Duration) -> Result<Next, SourceError>;
 
     /// What lies between what was handed out and the present end.
     fn lag(&self) -> Lag;
 }
 
-/// Opens a source at `from` (a partition that is not in it: at its start). With `to` it ends exactly there, and partitions that are not in `to` are not read:
-/// that is how committed input is replayed.
+/// Opens a source at `from` (a partition that is not in it: at its start). With `to` it ends exactly there, and
+/// partitions that are not in `to` are not read: that is how committed input is replayed.
+///
+/// # Errors
+/// If the settings cannot be meant, if something cannot be opened, or if it no longer holds the range from `from` to
+/// `to`. (Of compressed files and pipes the latter shows only when they are read.)
 pub fn open(
     settings: &Settings,
     limits: Limits,
@@ -86,4 +115,22 @@ pub fn open(
     from: &Positions,
     to: Option<&Positions>,
     clock: &Clock,
-) -> Result<Box<dyn Source>, SourceError>;
+) -> Result<Box<dyn Source>, SourceError> {
+    settings.check()?;
+    Ok(match settings {
+        Settings::File(settings) => {
+            Box::new(file::FileSource::open(settings, limits, partitions, from, to, clock.clone())?)
+        }
+        Settings::Synthetic(settings) => {
+            Box::new(synthetic::SyntheticSource::open(settings, limits, partitions, from, to, clock.clone())?)
+        }
+    })
+}
+
+/// Refuses a replay of partitions that are not among the `configured` ones.
+fn check_configured(to: &Positions, configured: &[PartitionId], partitions: &Partitions) -> Result<(), SourceError> {
+    match to.0.keys().find(|id| !configured.contains(id)) {
+        Some(id) => Err(SourceError::NotConfigured { partition: partitions.name(*id).to_owned() }),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,174 @@
+//! What can go wrong with a source, said so that a person can act on it.
+
+use std::io;
+
+/// Why a source cannot be opened, or cannot be read on. A source that gave an error is not read again.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SourceError {
+    /// The settings contradict themselves.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// A file cannot be opened.
+    #[error("cannot open `{path}`: {source}; check the path under [source.file] and its permissions")]
+    Open {
+        /// As configured.
+        path: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A path names a directory.
+    #[error("`{path}` is a directory; name the files to read under [source.file]")]
+    Directory {
+        /// As configured.
+        path: String,
+    },
+    /// A read failed.
+    #[error(
+        "cannot read `{path}` beyond byte {offset}: {source}; \
+         nothing up to there is lost, start again once it can be read"
+    )]
+    Read {
+        /// As configured.
+        path: String,
+        /// Bytes read so far.
+        offset: u64,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A compressed file is cut off or damaged.
+    #[error(
+        "`{path}` cannot be decompressed beyond byte {offset} of its content: {source}; \
+         the file is damaged or cut off, restore it and start again"
+    )]
+    Damaged {
+        /// As configured.
+        path: String,
+        /// Decompressed bytes read so far.
+        offset: u64,
+        /// What the decompressor said.
+        source: io::Error,
+    },
+    /// A file ends before a position that was read in an earlier run.
+    #[error(
+        "`{path}` no longer holds the range that was read: it was read to byte {offset} and now ends at byte {length}; \
+         restore the file, or start over with --fresh"
+    )]
+    NoLongerHeld {
+        /// As configured.
+        path: String,
+        /// The position asked for.
+        offset: u64,
+        /// Where the file ends.
+        length: u64,
+    },
+    /// A position that was read to is inside a line.
+    #[error(
+        "`{path}` no longer holds the range that was read: byte {offset}, where reading is to go on, is inside a line; \
+         the file was replaced, or its last line was read without a line break and then extended; \
+         restore the file, or start over with --fresh"
+    )]
+    InsideALine {
+        /// As configured.
+        path: String,
+        /// The position asked for.
+        offset: u64,
+    },
+    /// A file became shorter while it was read.
+    #[error(
+        "`{path}` was cut to {length} bytes while it was read, at byte {offset}; \
+         restore the file, or start over with --fresh; rotate by configuring a new path"
+    )]
+    Truncated {
+        /// As configured.
+        path: String,
+        /// Bytes read so far.
+        offset: u64,
+        /// Its length now.
+        length: u64,
+    },
+    /// The path of a followed file names another file now.
+    #[error(
+        "`{path}` was replaced by another file while it was followed (rotated?); \
+         the old one was read to its end, byte {offset}; put it back, \
+         or start over with --fresh; rotate by configuring a new path"
+    )]
+    Replaced {
+        /// As configured.
+        path: String,
+        /// Bytes read of the old file.
+        offset: u64,
+    },
+    /// A partition has to be read again and is not configured any more.
+    #[error(
+        "`{partition}` was read in an earlier run and must be read again to rebuild the referents, \
+         but it is no longer among the sources; \
+         configure it again, or start over with --fresh"
+    )]
+    NotConfigured {
+        /// Its name.
+        partition: String,
+    },
+    /// A position of a synthetic workload is not where one of its records starts.
+    #[error(
+        "offset {offset} is not a position of this synthetic workload: its settings have changed since; \
+         restore [source.synthetic], or start over with --fresh"
+    )]
+    NotARecord {
+        /// The position asked for.
+        offset: u64,
+    },
+    /// The thread that reads a pipe cannot be started.
+    #[error("cannot start the thread that reads `{path}`: {source}; the system is out of threads or memory")]
+    Thread {
+        /// As configured.
+        path: String,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Settings that cannot be meant.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SettingsError {
+    /// There is nothing to read.
+    #[error("no file to read; name at least one")]
+    NoFile,
+    /// Two inputs would have the same positions.
+    #[error("`{path}` is named twice; a file is read once")]
+    NamedTwice {
+        /// As configured.
+        path: String,
+    },
+    /// A compressed file cannot grow line by line.
+    #[error("`{path}` is compressed and cannot be followed; follow the plain file, or set follow = false")]
+    FollowCompressed {
+        /// As configured.
+        path: String,
+    },
+    /// A share is not between 0 and 1.
+    #[error("`{key}` is {found}; it is a share, from 0 to 1")]
+    Share {
+        /// The setting.
+        key: &'static str,
+        /// Its value.
+        found: f64,
+    },
+    /// A number is too large.
+    #[error("`{key}` is {found}; it is at most {max}")]
+    TooLarge {
+        /// The setting.
+        key: &'static str,
+        /// Its value.
+        found: u64,
+        /// The largest value taken.
+        max: u64,
+    },
+    /// Events are to be late, but by nothing.
+    #[error("`late` is {found} but `late_by` is 0; say by how many events they are late")]
+    LateByNothing {
+        /// The value of `late`.
+        found: f64,
+    },
+}
