@@ -2,7 +2,18 @@
 //!
 //! [`render`] builds lines on the workers; a [`Sink`] takes whole lines on the committer's thread. A sink knows nothing of events.
 
+mod error;
+mod file;
+mod include;
+mod render;
+mod stdout;
+
 use std::path::PathBuf;
+
+pub use error::SinkError;
+pub use render::Renderer;
+
+use crate::event::Outcome;
 
 /// The sinks of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -13,6 +24,18 @@ pub enum SinkKind {
     DeadLetter,
     /// `accepted` notices.
     Accepted,
+}
+
+impl SinkKind {
+    /// Where an outcome goes; `None` for `dropped`, which has no line.
+    pub fn of(outcome: &Outcome) -> Option<SinkKind> {
+        match outcome {
+            Outcome::Resolved(_) => Some(SinkKind::Resolved),
+            Outcome::Accepted(_) => Some(SinkKind::Accepted),
+            Outcome::Expired(..) | Outcome::Rejected(_) => Some(SinkKind::DeadLetter),
+            Outcome::Dropped(..) => None,
+        }
+    }
 }
 
 /// Where one sink writes.
@@ -57,4 +80,31 @@ pub trait Sink: Send {
 }
 
 /// Opens a sink. With a mark it is cut back to that; without one a file that holds anything is refused.
-pub fn open(target: &Target, mark: Option<Mark>) -> Result<Box<dyn Sink>, SinkError>;
+pub fn open(target: &Target, mark: Option<Mark>) -> Result<Box<dyn Sink>, SinkError> {
+    Ok(match target {
+        Target::File(path) => Box::new(file::FileSink::open(path, mark)?),
+        Target::Stdout => Box::new(stdout::StdoutSink::default()),
+        Target::Null => Box::new(NullSink::default()),
+    })
+}
+
+/// Counts what it takes.
+#[derive(Debug, Default)]
+struct NullSink {
+    bytes_written: u64,
+}
+
+impl Sink for NullSink {
+    fn write(&mut self, lines: &[u8]) -> Result<(), SinkError> {
+        self.bytes_written += lines.len() as u64;
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Result<Mark, SinkError> {
+        Ok(Mark::default())
+    }
+
+    fn bytes_written(&self) -> u64 {
+        self.bytes_written
+    }
+}

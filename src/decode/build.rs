@@ -1,0 +1,259 @@
+//! From the values of a record to an event with its references, by the rules of its stream.
+
+use std::time::Duration;
+
+use smallvec::SmallVec;
+
+use super::Fault;
+use super::collect::{Value, Values};
+use super::fields::{FieldId, Fields};
+use crate::dependency::{Dependency, Mode, Need, Pointer, Rules, Stream};
+use crate::event::{Block, Dependent, EntityId, EventHeader, EventId, Found, Key, Order, Reference, RejectedReason, Stored, StreamId, Timestamp, event};
+
+/// The rules of a job with every pointer made a [`FieldId`].
+#[derive(Debug)]
+pub(super) struct Plan {
+    fields: Fields,
+    stream_field: Option<Place>,
+    /// In the order of their ids, which is that of their names.
+    streams: Vec<StreamPlan>,
+}
+
+/// A field, and how users write it.
+#[derive(Debug)]
+struct Place {
+    field: FieldId,
+    pointer: String,
+}
+
+#[derive(Debug)]
+struct StreamPlan {
+    name: String,
+    key: Option<Place>,
+    time: Option<Place>,
+    order: Option<(Place, EntityId)>,
+    dependencies: Vec<DependencyPlan>,
+}
+
+#[derive(Debug)]
+struct DependencyPlan {
+    by: Place,
+    entity: EntityId,
+    required: bool,
+    wait: Option<Duration>,
+    /// Whether its referents are looked up at all: `independent` ones are only validated.
+    looked_up: bool,
+    /// Whether a reference to the event's own key could never be satisfied.
+    never_itself: bool,
+}
+
+/// The references of an event as they are gathered.
+#[derive(Default)]
+struct References {
+    list: SmallVec<[Reference; 2]>,
+    present: u64,
+    arrays: u64,
+}
+
+impl Plan {
+    pub(super) fn new(rules: &Rules, stream_field: Option<Pointer>) -> Self {
+        let fields = Fields::new(stream_field.iter().chain(rules.streams().iter().flat_map(pointers)));
+        let streams = rules.streams().iter().map(|stream| StreamPlan::new(stream, rules, &fields)).collect();
+        Plan { stream_field: stream_field.map(|pointer| place(&pointer, &fields)), streams, fields }
+    }
+
+    pub(super) fn fields(&self) -> &Fields {
+        &self.fields
+    }
+
+    /// The event of a record whose values were read.
+    pub(super) fn dependent(
+        &self,
+        block: &Block,
+        id: EventId,
+        record: &[u8],
+        values: &Values<'_>,
+    ) -> Result<Box<Dependent>, Fault> {
+        let (stream, plan) = self.stream_of(block, values)?;
+        let key = plan.key.as_ref().map(|place| key(place, values)).transpose()?;
+        let time = plan.time.as_ref().map(|place| time(place, values)).transpose()?;
+        let order = plan.order.as_ref().map(|(place, entity)| order(place, *entity, values)).transpose()?;
+        let References { list, present, arrays } = plan.references(block.arrival, key.as_ref(), values)?;
+        let header = EventHeader { id, stream, arrival: block.arrival, time, key };
+        Ok(Box::new(Dependent {
+            event: event(header, record),
+            references: list,
+            present,
+            arrays,
+            order,
+            completed_at: block.arrival,
+            accepted: false,
+            judging: false,
+            stored: Stored::No,
+        }))
+    }
+
+    fn stream_of(&self, block: &Block, values: &Values<'_>) -> Result<(StreamId, &StreamPlan), Fault> {
+        let unknown = |detail| Fault::new(RejectedReason::UnknownStream, detail);
+        if let Some(id) = block.stream {
+            let plan = self.streams.get(usize::from(id.0));
+            return plan.map(|plan| (id, plan)).ok_or_else(|| unknown(format!("the job has no stream number {}", id.0)));
+        }
+        let Some(place) = &self.stream_field else {
+            return Err(unknown("neither the source nor a field says what stream this is".to_owned()));
+        };
+        let value = values.get(place.field);
+        let found = values.text(value).and_then(|name| self.stream_named(name));
+        found.ok_or_else(|| {
+            let names: Vec<&str> = self.streams.iter().map(|s| s.name.as_str()).collect();
+            let found = values.describe(value);
+            unknown(format!("`{}` is {found}, not the name of a stream: {}", place.pointer, names.join(", ")))
+        })
+    }
+
+    #[inline]
+    fn stream_named(&self, name: &[u8]) -> Option<(StreamId, &StreamPlan)> {
+        let at = self.streams.iter().position(|s| s.name.as_bytes() == name)?;
+        Some((StreamId(u16::try_from(at).ok()?), self.streams.get(at)?))
+    }
+}
+
+/// All pointers of a stream into its records.
+fn pointers(stream: &Stream) -> impl Iterator<Item = &Pointer> {
+    let order = stream.ordered_by.as_ref().map(|(pointer, _)| pointer);
+    let own = stream.key.iter().chain(&stream.time).chain(order);
+    own.chain(stream.depends_on.iter().map(|dependency| &dependency.by))
+}
+
+fn place(pointer: &Pointer, fields: &Fields) -> Place {
+    // Every pointer was given to `Fields::new`; one that was not would find an object and reject the record.
+    Place { field: fields.id(pointer).unwrap_or(FieldId::ROOT), pointer: pointer.to_string() }
+}
+
+impl StreamPlan {
+    fn new(stream: &Stream, rules: &Rules, fields: &Fields) -> Self {
+        let dependencies = stream.depends_on.iter().map(|dependency| DependencyPlan {
+            by: place(&dependency.by, fields),
+            entity: dependency.entity,
+            required: dependency.required,
+            wait: dependency.wait,
+            looked_up: dependency.mode != Mode::Independent,
+            never_itself: never_itself(stream, dependency, rules),
+        });
+        StreamPlan {
+            name: stream.name.clone(),
+            key: stream.key.as_ref().map(|pointer| place(pointer, fields)),
+            time: stream.time.as_ref().map(|pointer| place(pointer, fields)),
+            order: stream.ordered_by.as_ref().map(|(pointer, entity)| (place(pointer, fields), *entity)),
+            dependencies: dependencies.collect(),
+        }
+    }
+
+    fn references(&self, arrival: Timestamp, own: Option<&Key>, values: &Values<'_>) -> Result<References, Fault> {
+        let mut references = References::default();
+        for (index, dependency) in self.dependencies.iter().enumerate() {
+            let value = values.get(dependency.by.field);
+            let elements = match value {
+                Value::Absent | Value::Null if !dependency.required => continue,
+                Value::Array => values.elements(dependency.by.field),
+                _ => std::slice::from_ref(&value),
+            };
+            let is_array = value == Value::Array;
+            let deadline = dependency.wait.map_or(Timestamp::MAX, |wait| arrival.after(wait));
+            if dependency.looked_up {
+                // At most `DEPENDENCIES_MAX` of them: one bit each.
+                references.present |= 1 << index;
+                references.arrays |= u64::from(is_array) << index;
+                references.list.reserve(elements.len());
+            }
+            for (position, &element) in elements.iter().enumerate() {
+                let at = is_array.then_some(position);
+                let Some(key) = values.key(element) else { return Err(dependency.no_reference(at, element, values)) };
+                if dependency.never_itself && own == Some(&key) {
+                    return Err(dependency.self_reference(at, &key));
+                }
+                if dependency.looked_up {
+                    references.list.push(Reference {
+                        hash: key.hash(dependency.entity),
+                        key,
+                        entity: dependency.entity,
+                        dependency: index as u16,
+                        deadline,
+                        overdue: false,
+                        found: Found::Unknown,
+                    });
+                }
+            }
+        }
+        Ok(references)
+    }
+}
+
+/// Whether the dependency needs its referent resolved, and the referents are of what the stream's events provide themselves. In every mode, so that
+/// what is rejected does not depend on it.
+fn never_itself(stream: &Stream, dependency: &Dependency, rules: &Rules) -> bool {
+    let entity = rules.entities().get(usize::from(dependency.entity.0));
+    let original = entity.and_then(|entity| entity.resolved_of).unwrap_or(dependency.entity);
+    dependency.need == Need::Resolved && stream.provides == Some(original)
+}
+
+impl DependencyPlan {
+    /// The pointer of the reference: of one element where it is one of an array.
+    fn pointer(&self, position: Option<usize>) -> String {
+        position.map_or_else(|| self.by.pointer.clone(), |position| format!("{}/{position}", self.by.pointer))
+    }
+
+    #[cold]
+    fn no_reference(&self, position: Option<usize>, value: Value<'_>, values: &Values<'_>) -> Fault {
+        let expected = if position.is_some() { INTEGER_OR_STRING } else { "an integer within 64 bits, a string, or an array of them" };
+        mismatch(RejectedReason::InvalidReference, &self.pointer(position), value, values, expected)
+    }
+
+    #[cold]
+    fn self_reference(&self, position: Option<usize>, key: &Key) -> Fault {
+        let detail = format!("`{}` is {key}, the event's own key, which can never be resolved before it", self.pointer(position));
+        Fault::new(RejectedReason::SelfReference, detail)
+    }
+}
+
+const INTEGER_OR_STRING: &str = "an integer within 64 bits or a string";
+
+#[cold]
+fn mismatch(reason: RejectedReason, pointer: &str, value: Value<'_>, values: &Values<'_>, expected: &str) -> Fault {
+    Fault::new(reason, format!("`{pointer}` is {}, expected {expected}", values.describe(value)))
+}
+
+#[inline]
+fn key(place: &Place, values: &Values<'_>) -> Result<Key, Fault> {
+    let value = values.get(place.field);
+    values
+        .key(value)
+        .ok_or_else(|| mismatch(RejectedReason::InvalidKey, &place.pointer, value, values, INTEGER_OR_STRING))
+}
+
+fn order(place: &Place, entity: EntityId, values: &Values<'_>) -> Result<Order, Fault> {
+    let value = values.get(place.field);
+    let key = values
+        .key(value)
+        .ok_or_else(|| mismatch(RejectedReason::InvalidOrder, &place.pointer, value, values, INTEGER_OR_STRING))?;
+    let hash = key.hash(entity);
+    Ok(Order { key, hash, ticket: 0 })
+}
+
+/// Milliseconds since the Unix epoch.
+fn time(place: &Place, values: &Values<'_>) -> Result<i64, Fault> {
+    let value = values.get(place.field);
+    let milliseconds = match value {
+        Value::Signed(milliseconds) => Some(milliseconds),
+        Value::Unsigned(milliseconds) => i64::try_from(milliseconds).ok(),
+        value => values.text(value).and_then(|text| str::from_utf8(text).ok()).and_then(rfc_3339),
+    };
+    milliseconds.ok_or_else(|| {
+        let expected = "milliseconds since 1970 as an integer, or an RFC 3339 time such as \"2026-01-31T09:30:00Z\"";
+        mismatch(RejectedReason::InvalidTime, &place.pointer, value, values, expected)
+    })
+}
+
+fn rfc_3339(text: &str) -> Option<i64> {
+    text.parse().ok().map(jiff::Timestamp::as_millisecond)
+}

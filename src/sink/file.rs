@@ -1,0 +1,212 @@
+//! A file that lines are appended to.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use super::{Mark, Sink, SinkError};
+
+/// Bytes that are gathered before the file is written to.
+const BUFFER_BYTES: usize = 1 << 20;
+
+/// Appends to a file that nobody else writes. What was not synced when it is dropped may be lost.
+#[derive(Debug)]
+pub(super) struct FileSink {
+    path: PathBuf,
+    file: File,
+    buffer: Vec<u8>,
+    /// Length of the file once the buffer is in it.
+    length: u64,
+    length_synced: u64,
+    bytes_written: u64,
+    /// After a failure the file's end is unknown, and a second `fdatasync` may claim what the first could not do.
+    failed: bool,
+}
+
+impl FileSink {
+    /// Opens `path` to append. With a mark it is cut back to it; without one it must be empty or new.
+    pub(super) fn open(path: &Path, mark: Option<Mark>) -> Result<Self, SinkError> {
+        let cannot = |error| SinkError::Open { path: path.to_owned(), error };
+        let committed = mark.unwrap_or_default().length;
+        if let Some(found) = std::fs::metadata(path).ok().filter(|found| !found.is_file()) {
+            drop(found);
+            return Err(SinkError::NotAFile { path: path.to_owned() });
+        }
+        let file = match OpenOptions::new().append(true).open(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound && committed == 0 => create(path).map_err(cannot)?,
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return Err(SinkError::Changed { path: path.to_owned(), expected: committed, found: 0 });
+            }
+            opened => opened.map_err(cannot)?,
+        };
+        lock(&file, path)?;
+        let length = file.metadata().map_err(cannot)?.len();
+        match mark {
+            None if length > 0 => return Err(SinkError::NotEmpty { path: path.to_owned(), length }),
+            Some(_) if length < committed => {
+                return Err(SinkError::Changed { path: path.to_owned(), expected: committed, found: length });
+            }
+            Some(_) if length > committed => {
+                file.set_len(committed).and_then(|()| file.sync_all()).map_err(cannot)?;
+            }
+            _ => {}
+        }
+        Ok(FileSink {
+            path: path.to_owned(),
+            file,
+            buffer: Vec::with_capacity(BUFFER_BYTES),
+            length: committed,
+            length_synced: committed,
+            bytes_written: 0,
+            failed: false,
+        })
+    }
+
+    /// Does `work` unless an earlier one failed; remembers if this one does.
+    fn attempt(&mut self, work: impl FnOnce(&mut Self) -> io::Result<()>) -> Result<(), SinkError> {
+        if self.failed {
+            return Err(SinkError::Failed { path: self.path.clone() });
+        }
+        work(self).map_err(|error| {
+            self.failed = true;
+            SinkError::Write { target: self.path.display().to_string(), error }
+        })
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.write_all(&self.buffer)?;
+        self.buffer.clear();
+        Ok(())
+    }
+}
+
+impl Sink for FileSink {
+    fn write(&mut self, lines: &[u8]) -> Result<(), SinkError> {
+        self.attempt(|sink| {
+            if sink.buffer.len() + lines.len() > BUFFER_BYTES {
+                sink.flush()?;
+            }
+            if lines.len() >= BUFFER_BYTES { sink.file.write_all(lines) } else { sink.buffer.write_all(lines) }
+        })?;
+        self.length += lines.len() as u64;
+        self.bytes_written += lines.len() as u64;
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Result<Mark, SinkError> {
+        if self.failed {
+            return Err(SinkError::Failed { path: self.path.clone() });
+        }
+        if self.length > self.length_synced {
+            let mut found = 0;
+            self.attempt(|sink| {
+                sink.flush()?;
+                sink.file.sync_data()?;
+                found = sink.file.metadata()?.len();
+                Ok(())
+            })?;
+            if found != self.length {
+                self.failed = true;
+                return Err(SinkError::Changed { path: self.path.clone(), expected: self.length, found });
+            }
+            self.length_synced = self.length;
+        }
+        Ok(Mark { length: self.length })
+    }
+
+    fn bytes_written(&self) -> u64 {
+        self.bytes_written
+    }
+}
+
+/// Creates a file, and sees to it that its name outlives a power failure.
+fn create(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().append(true).create_new(true).open(path)?;
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(directory)?.sync_all()?;
+    Ok(file)
+}
+
+fn lock(file: &File, path: &Path) -> Result<(), SinkError> {
+    match file.try_lock() {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => Err(SinkError::InUse { path: path.to_owned() }),
+        // Some network file systems have no locks. Lengths are still compared at every sync.
+        Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => Ok(()),
+        Err(TryLockError::Error(error)) => Err(SinkError::Open { path: path.to_owned(), error }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn synced(path: &Path, mark: Option<Mark>, lines: &[&[u8]]) -> Mark {
+        let mut sink = FileSink::open(path, mark).expect("opens");
+        lines.iter().for_each(|line| sink.write(line).expect("writes"));
+        sink.sync().expect("syncs")
+    }
+
+    #[test]
+    fn appends_and_is_cut_back_to_its_mark() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("out.jsonl");
+        let long = vec![b'x'; BUFFER_BYTES + 1];
+        let mark = synced(&path, None, &[b"a\n", &long, b"b\n"]);
+        assert_eq!(mark.length, long.len() as u64 + 4);
+        assert_eq!(std::fs::read(&path).expect("reads"), [b"a\n", &long[..], b"b\n"].concat());
+
+        synced(&path, Some(mark), &[b"uncommitted\n"]);
+        let again = synced(&path, Some(mark), &[b"c\n"]);
+        assert_eq!(again.length, mark.length + 2);
+        assert_eq!(std::fs::read(&path).expect("reads"), [b"a\n", &long[..], b"b\nc\n"].concat());
+    }
+
+    #[test]
+    fn lines_that_were_not_synced_are_not_missed() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("out.jsonl");
+        let mark = synced(&path, None, &[b"a\n"]);
+        let mut sink = FileSink::open(&path, Some(mark)).expect("opens");
+        sink.write(b"lost\n").expect("writes");
+        assert_eq!(sink.bytes_written(), 5);
+        drop(sink);
+        assert_eq!(synced(&path, Some(mark), &[]), mark);
+        assert_eq!(std::fs::read(&path).expect("reads"), b"a\n");
+    }
+
+    #[test]
+    fn refuses_what_it_cannot_answer_for() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("out.jsonl");
+        let refusal = |path: &Path, mark: Option<u64>| {
+            let mark = mark.map(|length| Mark { length });
+            FileSink::open(path, mark).expect_err("refused").to_string()
+        };
+        assert!(refusal(&path, Some(7)).contains("changed by somebody else: it holds 0 bytes where 7"));
+        assert!(!path.exists());
+        std::fs::write(&path, "old\n").expect("writes");
+        assert!(refusal(&path, None).contains("already holds 4 bytes"));
+        assert!(refusal(&path, None).contains("--fresh"));
+        assert!(refusal(&path, Some(7)).contains("holds 4 bytes where 7"));
+        assert_eq!(std::fs::read(&path).expect("reads"), b"old\n");
+        assert!(refusal(directory.path(), None).contains("no regular file"));
+        assert!(refusal(Path::new("/dev/null"), None).contains("no regular file"));
+        assert!(refusal(&directory.path().join("no/such"), None).contains("its directory must exist"));
+
+        let _held = FileSink::open(&path, Some(Mark { length: 4 })).expect("opens");
+        assert!(refusal(&path, Some(4)).contains("a file of its own"));
+    }
+
+    #[test]
+    fn notices_a_second_writer_and_takes_nothing_more() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("out.jsonl");
+        let mut sink = FileSink::open(&path, None).expect("opens");
+        sink.write(b"a\n").expect("writes");
+        std::fs::write(&path, "somebody else's\n").expect("writes");
+        assert!(matches!(sink.sync(), Err(SinkError::Changed { expected: 2, found: 18, .. })));
+        assert!(matches!(sink.write(b"b\n"), Err(SinkError::Failed { .. })));
+        assert!(matches!(sink.sync(), Err(SinkError::Failed { .. })));
+    }
+}

@@ -1,0 +1,289 @@
+//! Builds the line of an outcome (DESIGN.md, "Outcomes").
+//!
+//! Events and referents are copied byte for byte. All that is the same for every event of a stream is written once, when the renderer is made.
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use memchr::memchr2;
+
+use super::SinkKind;
+use super::include::Include;
+use crate::dependency::{Dependency, Rules, Stream};
+use crate::event::{
+    Dependent, EventId, Found, Key, Outcome, Partitions, Reference, Rejection, Timestamp,
+};
+
+/// Renders outcomes as lines. One for each worker.
+#[derive(Debug)]
+pub struct Renderer {
+    streams: Vec<StreamParts>,
+    /// `,"position":"name:` of each partition.
+    positions: Vec<Vec<u8>>,
+}
+
+/// What lines of one stream begin with.
+#[derive(Debug)]
+struct StreamParts {
+    resolved: Vec<u8>,
+    accepted: Vec<u8>,
+    expired: Vec<u8>,
+    dependencies: Vec<DependencyParts>,
+}
+
+#[derive(Debug)]
+struct DependencyParts {
+    /// `"name":`
+    member: Vec<u8>,
+    /// `{"dependency":"name","entity":"entity","key":`
+    missing: Vec<u8>,
+    include: Option<Include>,
+}
+
+/// Which references an outcome lists as missing.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Missing {
+    /// Those that were given up: what a resolved event can lack.
+    GivenUp,
+    /// All without a referent.
+    All,
+}
+
+impl Renderer {
+    /// A renderer by `rules` for records of `partitions`.
+    pub fn new(rules: Arc<Rules>, partitions: &Partitions) -> Self {
+        let streams = rules.streams().iter().map(|stream| StreamParts::new(stream, &rules)).collect();
+        let mut renderer = Renderer { streams, positions: Vec::new() };
+        renderer.set_partitions(partitions);
+        renderer
+    }
+
+    /// Takes the names of partitions that have come since.
+    pub fn set_partitions(&mut self, partitions: &Partitions) {
+        self.positions = partitions.names().iter().map(|name| position_part(name)).collect();
+    }
+
+    /// Appends the line of an outcome that is written at `now`, with its line break. Returns where it goes; `None`, and no line, for `dropped`.
+    pub fn render(&mut self, outcome: &Outcome, now: Timestamp, line: &mut Vec<u8>) -> Option<SinkKind> {
+        let start = line.len();
+        match outcome {
+            Outcome::Resolved(dependent) => {
+                let parts = self.begin(dependent, |parts| &parts.resolved, line)?;
+                write_dependencies(parts, dependent, line);
+                write_missing(parts, dependent, Missing::GivenUp, line);
+                self.end(dependent, now, line);
+            }
+            Outcome::Accepted(dependent) => {
+                let parts = self.begin(dependent, |parts| &parts.accepted, line)?;
+                write_dependencies(parts, dependent, line);
+                write_missing(parts, dependent, Missing::All, line);
+                self.end(dependent, now, line);
+            }
+            Outcome::Expired(dependent, reason) => {
+                let parts = self.begin(dependent, |parts| &parts.expired, line)?;
+                write_dependencies(parts, dependent, line);
+                write_missing(parts, dependent, Missing::All, line);
+                write_all(line, &[b",\"reason\":\"", reason.as_str().as_bytes(), b"\""]);
+                self.end(dependent, now, line);
+            }
+            Outcome::Rejected(rejection) => self.write_rejection(rejection, line),
+            Outcome::Dropped(..) => return None,
+        }
+        without_line_breaks(line, start);
+        line.push(b'\n');
+        SinkKind::of(outcome)
+    }
+
+    /// Writes up to and with the event. A stream of other rules has no parts.
+    #[inline]
+    fn begin(
+        &self,
+        dependent: &Dependent,
+        prefix: impl FnOnce(&StreamParts) -> &Vec<u8>,
+        line: &mut Vec<u8>,
+    ) -> Option<&StreamParts> {
+        let parts = self.streams.get(usize::from(dependent.event.header.header.stream.0))?;
+        line.reserve(dependent.event.slice.len() + 256);
+        line.extend_from_slice(prefix(parts));
+        line.extend_from_slice(&dependent.event.slice);
+        Some(parts)
+    }
+
+    #[inline]
+    fn end(&self, dependent: &Dependent, now: Timestamp, line: &mut Vec<u8>) {
+        let header = &dependent.event.header.header;
+        self.write_position(header.id, line);
+        line.extend_from_slice(b",\"waited_us\":");
+        write_integer(now.micros_since(header.arrival), line);
+        line.push(b'}');
+    }
+
+    #[inline]
+    fn write_position(&self, id: EventId, line: &mut Vec<u8>) {
+        match self.positions.get(id.partition.0 as usize) {
+            Some(part) => line.extend_from_slice(part),
+            None => line.extend_from_slice(b",\"position\":\"?:"),
+        }
+        write_integer(id.offset, line);
+        line.push(b'"');
+    }
+
+    fn write_rejection(&self, rejection: &Rejection, line: &mut Vec<u8>) {
+        write_all(line, &[b"{\"outcome\":\"rejected\",\"reason\":\"", rejection.reason.as_str().as_bytes(), b"\",\"detail\":"]);
+        write_string(&rejection.detail, line);
+        self.write_position(rejection.id, line);
+        match str::from_utf8(&rejection.record) {
+            Ok(text) => {
+                line.extend_from_slice(b",\"record\":");
+                write_string(text, line);
+            }
+            Err(_) => {
+                let encoded = STANDARD.encode(&rejection.record);
+                write_all(line, &[b",\"record_base64\":\"", encoded.as_bytes(), b"\""]);
+            }
+        }
+        if let Some(size) = rejection.size {
+            line.extend_from_slice(b",\"size\":");
+            write_integer(size, line);
+        }
+        line.push(b'}');
+    }
+}
+
+impl StreamParts {
+    fn new(stream: &Stream, rules: &Rules) -> Self {
+        let prefix = |outcome: &str| {
+            let mut part = format!("{{\"outcome\":\"{outcome}\",\"stream\":").into_bytes();
+            write_string(&stream.name, &mut part);
+            part.extend_from_slice(b",\"event\":");
+            part
+        };
+        StreamParts {
+            resolved: prefix("resolved"),
+            accepted: prefix("accepted"),
+            expired: prefix("expired"),
+            dependencies: stream.depends_on.iter().map(|dependency| DependencyParts::new(dependency, rules)).collect(),
+        }
+    }
+}
+
+impl DependencyParts {
+    fn new(dependency: &Dependency, rules: &Rules) -> Self {
+        let mut member = Vec::new();
+        write_string(&dependency.name, &mut member);
+        let mut missing = [b"{\"dependency\":", &member[..], b",\"entity\":"].concat();
+        // A resolved twin bears the name of its entity.
+        write_string(&rules.entity(dependency.entity).name, &mut missing);
+        missing.extend_from_slice(b",\"key\":");
+        member.push(b':');
+        DependencyParts { member, missing, include: dependency.include.as_deref().map(Include::new) }
+    }
+
+    #[inline]
+    fn write_referent(&self, found: &Found, line: &mut Vec<u8>) {
+        match (found, &self.include) {
+            (Found::Present(referent), None) => line.extend_from_slice(&referent.slice),
+            (Found::Present(referent), Some(include)) => include.write(&referent.slice, line),
+            _ => line.extend_from_slice(b"null"),
+        }
+    }
+}
+
+#[inline]
+fn write_dependencies(parts: &StreamParts, dependent: &Dependent, line: &mut Vec<u8>) {
+    line.extend_from_slice(b",\"dependencies\":{");
+    let mut separator = None;
+    let mut rest = dependent.references.as_slice();
+    for (index, dependency) in parts.dependencies.iter().enumerate() {
+        let of_this = rest.iter().take_while(|reference| usize::from(reference.dependency) == index).count();
+        let (references, others) = rest.split_at_checked(of_this).unwrap_or((rest, &[]));
+        rest = others;
+        let is_array = dependent.arrays & 1 << index != 0;
+        if is_array {
+            line.extend(separator.replace(b','));
+            line.extend_from_slice(&dependency.member);
+            write_array(dependency, references, line);
+        } else if let Some(Reference { found: found @ Found::Present(_), .. }) = references.first() {
+            line.extend(separator.replace(b','));
+            line.extend_from_slice(&dependency.member);
+            dependency.write_referent(found, line);
+        }
+    }
+    line.push(b'}');
+}
+
+fn write_array(dependency: &DependencyParts, references: &[Reference], line: &mut Vec<u8>) {
+    line.push(b'[');
+    let mut separator = None;
+    for reference in references {
+        line.extend(separator.replace(b','));
+        dependency.write_referent(&reference.found, line);
+    }
+    line.push(b']');
+}
+
+/// Writes the `missing` member. A resolved event has one only if it lacks something; the others always.
+#[inline]
+fn write_missing(parts: &StreamParts, dependent: &Dependent, which: Missing, line: &mut Vec<u8>) {
+    let lacks = |reference: &&Reference| match reference.found {
+        Found::Present(_) => false,
+        Found::GivenUp => true,
+        Found::Missing | Found::Unknown => which == Missing::All,
+    };
+    let mut missing = dependent.references.iter().filter(lacks).peekable();
+    if which == Missing::GivenUp && missing.peek().is_none() {
+        return;
+    }
+    line.extend_from_slice(b",\"missing\":[");
+    let mut separator = None;
+    for reference in missing {
+        let Some(dependency) = parts.dependencies.get(usize::from(reference.dependency)) else { continue };
+        line.extend(separator.replace(b','));
+        line.extend_from_slice(&dependency.missing);
+        write_key(&reference.key, line);
+        line.push(b'}');
+    }
+    line.push(b']');
+}
+
+fn write_key(key: &Key, line: &mut Vec<u8>) {
+    match key {
+        Key::Int(int) => write_integer(*int, line),
+        Key::Big(int) => write_integer(*int, line),
+        Key::Text(text) => write_string(&String::from_utf8_lossy(&text.slice), line),
+    }
+}
+
+#[inline]
+fn write_integer(int: impl itoa::Integer, line: &mut Vec<u8>) {
+    line.extend_from_slice(itoa::Buffer::new().format(int).as_bytes());
+}
+
+fn write_all(line: &mut Vec<u8>, parts: &[&[u8]]) {
+    parts.iter().for_each(|part| line.extend_from_slice(part));
+}
+
+/// Writes a text as a JSON string.
+fn write_string(text: &str, line: &mut Vec<u8>) {
+    let written = serde_json::to_writer(&mut *line, text);
+    debug_assert!(written.is_ok(), "a string can always be written into memory");
+}
+
+fn position_part(name: &str) -> Vec<u8> {
+    let mut part = b",\"position\":".to_vec();
+    write_string(name, &mut part);
+    // The offset follows within the string.
+    part.pop();
+    part.push(b':');
+    part
+}
+
+/// An event may have line breaks between its tokens (never within a string, where JSON does not allow them); a line must not.
+#[inline]
+fn without_line_breaks(line: &mut [u8], start: usize) {
+    let Some(written) = line.get_mut(start..) else { return };
+    if memchr2(b'\n', b'\r', written).is_some() {
+        written.iter_mut().filter(|byte| matches!(byte, b'\n' | b'\r')).for_each(|byte| *byte = b' ');
+    }
+}
