@@ -8,10 +8,8 @@ mod summary;
 
 use std::error::Error;
 use std::io::{self, IsTerminal, Write};
-use std::path::{Path, PathBuf};
 use std::process::{self, ExitCode};
 use std::thread;
-use std::time::Instant;
 
 use miette::{Diagnostic, NarratableReportHandler, Report};
 use mimalloc::MiMalloc;
@@ -20,7 +18,7 @@ use resolvent::dependency::Mode;
 use resolvent::http::Server;
 use resolvent::metrics::Metrics;
 use resolvent::pipeline::{self, StopFlag};
-use resolvent::sink::Target;
+use resolvent::source::Settings;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tracing_subscriber::EnvFilter;
@@ -96,43 +94,22 @@ fn launch(launcher: &Launcher, options: &Options, console: &Console) -> Result<(
     if let Some(server) = &server {
         tracing::info!("metrics at http://{}/metrics", server.address());
     }
-    if options.fresh {
-        for path in leftovers(&job) {
-            tracing::warn!("--fresh deletes {}", path.display());
-        }
-    }
     let stop = StopFlag::new();
     stop_on_signals(stop.clone()).map_err(Failure::at_run_time)?;
 
-    let started = Instant::now();
     let title = format!("{} ({})", job.name, launcher.name);
-    let watched = console.watch(&metrics, options.until_end.is_some() || ends(&job)).map_err(Failure::at_run_time)?;
-    let outcome = pipeline::run(job, options.run_options(), metrics.clone(), stop);
-    drop(watched);
-    let summary = outcome.map_err(|error| {
-        metrics.health().failed(error.to_string());
-        Failure::at_run_time(error)
-    })?;
+    let watch = console.watch(&metrics, options.until_end.is_some() || ends(&job)).map_err(Failure::at_run_time)?;
+    let ended = pipeline::run(job, options.run_options(), metrics.clone(), stop);
+    drop(watch);
+    let summary = ended.map_err(Failure::at_run_time)?;
     if !options.quiet {
-        let table = summary::table(&title, started.elapsed(), &metrics.snapshot(), &summary.totals, summary.waiting);
-        eprint!("{table}");
+        eprint!("{}", summary::table(&title, &summary, &metrics.snapshot()));
     }
-    summary.totals.conserves(summary.waiting).map_err(Failure::at_run_time)
-}
-
-/// What of an earlier run `--fresh` finds to delete.
-fn leftovers(job: &Job) -> Vec<PathBuf> {
-    let sinks = [Some(&job.sinks.resolved), job.sinks.dead_letter.as_ref(), job.sinks.accepted.as_ref()];
-    let files = sinks.into_iter().flatten().filter_map(|target| match target {
-        Target::File(path) => Some(path.as_path()),
-        Target::Stdout | Target::Null => None,
-    });
-    std::iter::once(job.state.path.as_path()).chain(files).filter(|path| path.exists()).map(Path::to_path_buf).collect()
+    Ok(())
 }
 
 /// Whether the input has an end by itself.
 fn ends(job: &Job) -> bool {
-    use resolvent::source::Settings;
     match &job.source {
         Settings::File(files) => !files.follow,
         Settings::Synthetic(_) => true,

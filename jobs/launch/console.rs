@@ -94,14 +94,15 @@ struct View {
     line: ProgressBar,
     ends: bool,
     rate: Rate,
-    with_bar: bool,
+    /// The longest way to the end that was seen: what the bar is a share of.
+    way: u64,
 }
 
 impl View {
     fn new(line: ProgressBar, ends: bool) -> View {
         line.set_style(style(LINE));
         let samples = if line.is_hidden() { 1 } else { RATE_SAMPLES };
-        View { line, ends, rate: Rate::new(samples, Instant::now()), with_bar: false }
+        View { line, ends, rate: Rate::new(samples, Instant::now()), way: 0 }
     }
 
     fn show(&mut self, metrics: &Metrics) {
@@ -119,28 +120,20 @@ impl View {
 
     /// A bar once the way to the end is known: in bytes, or in records where the source counts them.
     fn progress(&mut self, snapshot: &Snapshot) {
-        let Some((done, left)) = way(snapshot).filter(|_| self.ends) else { return };
-        if !self.with_bar {
-            self.with_bar = true;
+        let Some(left) = snapshot.lag_bytes.or(snapshot.lag_records).filter(|_| self.ends) else { return };
+        if self.way == 0 {
             self.line.set_style(style(LINE_WITH_BAR));
+            self.line.reset_eta();
         }
-        self.line.set_length(done + left);
-        self.line.set_position(done);
+        self.way = self.way.max(left).max(1);
+        self.line.set_length(self.way);
+        self.line.set_position(self.way - left);
     }
 }
 
 fn style(template: &str) -> ProgressStyle {
     // The templates are constants, tested below; the default only keeps a mistake in one from ending a job.
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
-}
-
-/// What this run has read, and what it has yet to read.
-fn way(snapshot: &Snapshot) -> Option<(u64, u64)> {
-    match (snapshot.lag_bytes, snapshot.lag_records) {
-        (Some(bytes), _) => Some((snapshot.bytes_read, bytes)),
-        (None, Some(records)) => Some((read_by_this_run(snapshot), records)),
-        (None, None) => None,
-    }
 }
 
 fn read_by_this_run(snapshot: &Snapshot) -> u64 {
@@ -211,8 +204,6 @@ impl Rate {
 
 #[cfg(test)]
 mod tests {
-    use resolvent::metrics::Totals;
-
     use super::*;
 
     #[test]
@@ -240,16 +231,29 @@ mod tests {
     }
 
     #[test]
-    fn the_way_to_the_end_is_that_of_this_run() {
+    fn the_bar_is_a_share_of_the_longest_way() {
         let metrics = Metrics::new("social");
-        assert_eq!(way(&metrics.snapshot()), None);
-        metrics.restore_totals(&Totals { read: 1000, accepted: 1000, ..Totals::default() });
-        metrics.records_read(10);
-        metrics.bytes_read(640);
-        metrics.source_lag(None, Some(30));
-        assert_eq!(way(&metrics.snapshot()), Some((10, 30)));
-        metrics.source_lag(Some(64), None);
-        assert_eq!(way(&metrics.snapshot()), Some((640, 64)));
+        let mut view = View::new(ProgressBar::hidden(), true);
+        let mut at = |bytes, records| {
+            metrics.source_lag(bytes, records);
+            view.progress(&metrics.snapshot());
+            (view.line.position(), view.line.length())
+        };
+        assert_eq!(at(None, None), (0, None));
+        assert_eq!(at(Some(80), None), (0, Some(80)));
+        assert_eq!(at(Some(20), None), (60, Some(80)));
+        assert_eq!(at(Some(100), None), (0, Some(100)));
+        assert_eq!(at(Some(0), None), (100, Some(100)));
+        assert_eq!(at(None, Some(30)), (70, Some(100)));
+    }
+
+    #[test]
+    fn a_job_without_an_end_has_no_bar() {
+        let metrics = Metrics::new("social");
+        metrics.source_lag(Some(80), None);
+        let mut view = View::new(ProgressBar::hidden(), false);
+        view.progress(&metrics.snapshot());
+        assert_eq!(view.line.length(), None);
     }
 
     #[test]

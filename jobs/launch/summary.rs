@@ -5,18 +5,19 @@ use std::time::Duration;
 
 use indicatif::{HumanBytes, HumanCount};
 use resolvent::metrics::{Quantiles, Snapshot, Totals, cpu_seconds, resident_memory};
+use resolvent::pipeline::Summary;
 
-/// What became of everything (`totals` and `waiting`, over all runs), and what this run measured.
-pub(crate) fn table(title: &str, took: Duration, measured: &Snapshot, totals: &Totals, waiting: u64) -> String {
-    let this_run = totals.since(&measured.restored);
-    let seconds = took.as_secs_f64();
+/// What became of everything, over all runs, and what this run measured.
+pub(crate) fn table(title: &str, summary: &Summary, measured: &Snapshot) -> String {
+    let this_run = summary.totals.since(&summary.before);
+    let seconds = summary.elapsed.as_secs_f64();
     let rate = if seconds > 0.0 { this_run.read as f64 / seconds } else { 0.0 };
     let (records, rate) = (HumanCount(this_run.read), HumanCount(rate.round() as u64));
-    let mut text = format!("\n{title}: {records} records in {}, {rate} records/s\n\n", time(took));
-    let resumed = measured.restored != Totals::default();
-    text += &counts(totals, waiting, resumed.then_some(&this_run));
+    let mut text = format!("\n{title}: {records} records in {}, {rate} records/s\n\n", time(summary.elapsed));
+    let resumed = summary.before != Totals::default();
+    text += &counts(&summary.totals, summary.waiting, resumed.then_some(&this_run));
     text += &latencies(measured);
-    text += &resources(measured);
+    text += &resources(summary, measured);
     text
 }
 
@@ -71,7 +72,7 @@ fn latencies(measured: &Snapshot) -> String {
     text
 }
 
-fn resources(measured: &Snapshot) -> String {
+fn resources(summary: &Summary, measured: &Snapshot) -> String {
     let mut rows = Vec::new();
     if let Some(memory) = resident_memory() {
         rows.push(("peak resident memory".to_owned(), HumanBytes(memory.peak).to_string()));
@@ -79,8 +80,8 @@ fn resources(measured: &Snapshot) -> String {
     if let Some(seconds) = cpu_seconds() {
         rows.push(("CPU time".to_owned(), time(Duration::try_from_secs_f64(seconds).unwrap_or_default())));
     }
-    rows.push(("state on disk".to_owned(), HumanBytes(measured.state_bytes).to_string()));
-    rows.push(("outcomes written".to_owned(), HumanBytes(measured.sink_bytes).to_string()));
+    rows.push(("state on disk".to_owned(), HumanBytes(summary.state_bytes).to_string()));
+    rows.push(("outcomes written".to_owned(), HumanBytes(summary.bytes_written).to_string()));
     rows.push(("most waiting at once".to_owned(), HumanCount(measured.waiting_peak).to_string()));
     for (cause, held) in measured.backpressure.iter().filter(|(_, held)| !held.is_zero()) {
         rows.push((format!("held back by {}", cause.as_str()), time(*held)));
@@ -161,10 +162,18 @@ mod tests {
     fn what_held_the_source_back_is_named() {
         let metrics = Metrics::new("social");
         metrics.backpressure(Backpressure::Commit, Duration::from_millis(1500));
-        metrics.restore_totals(&Totals { read: 2_999_000, ..TOTALS });
-        let text = table("social (sedd)", Duration::from_secs(10), &metrics.snapshot(), &TOTALS, 1234);
+        let summary = Summary {
+            totals: TOTALS,
+            before: Totals { read: 2_999_000, ..TOTALS },
+            waiting: 1234,
+            elapsed: Duration::from_secs(10),
+            bytes_written: 5 << 20,
+            state_bytes: 0,
+        };
+        let text = table("social (sedd)", &summary, &metrics.snapshot());
         assert!(text.starts_with("\nsocial (sedd): 1,000 records in 10.0s, 100 records/s\n"), "{text}");
         assert!(text.contains("  held back by commit           1.5s\n"), "{text}");
+        assert!(text.contains("  outcomes written          5.00 MiB\n"), "{text}");
         assert!(!text.contains("held back by memory"));
     }
 
