@@ -17,8 +17,8 @@ mod tests;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use prometheus::{Registry, TextEncoder};
@@ -46,6 +46,7 @@ struct Inner {
     input: Input,
     resources: Resources,
     waiting_peak: AtomicU64,
+    restored: OnceLock<Totals>,
 }
 
 impl Inner {
@@ -59,6 +60,7 @@ impl Inner {
             input: Input::new(&registry)?,
             resources: Resources::new(&registry)?,
             waiting_peak: AtomicU64::new(0),
+            restored: OnceLock::new(),
             registry,
             health,
         })
@@ -152,7 +154,10 @@ impl MemoryPart {
 impl Metrics {
     /// The metrics of the job `job`, all zero. Its name is the label `job` of every one.
     pub fn new(job: &str) -> Self {
-        #[expect(clippy::expect_used, reason = "names, helps and labels are constants of this file; every test makes these metrics")]
+        #[expect(
+            clippy::expect_used,
+            reason = "names, helps and labels are constants of this file; every test makes these metrics"
+        )]
         let inner = Inner::new(job).expect("the metrics of this file are valid and distinct");
         Metrics { inner: Arc::new(inner) }
     }
@@ -168,8 +173,11 @@ impl Metrics {
         &self.inner.health
     }
 
-    /// Starts the totals where the last committed epoch left them.
+    /// Starts the totals where the last committed epoch left them. Once, before anything is counted.
     pub fn restore_totals(&self, totals: &Totals) {
+        if self.inner.restored.set(*totals).is_err() {
+            return;
+        }
         let events = &self.inner.events;
         for (counter, count) in [
             (&events.read, totals.read),
@@ -179,7 +187,6 @@ impl Metrics {
             (&events.expired, totals.expired),
             (&events.dropped, totals.dropped),
         ] {
-            counter.reset();
             counter.inc_by(count);
         }
     }

@@ -11,6 +11,8 @@ use super::{Backpressure, Inner, MemoryPart, Metrics, Quantiles, Totals};
 pub struct Snapshot {
     /// What became of all records, over all runs of the job.
     pub totals: Totals,
+    /// What the totals were when the process started.
+    pub restored: Totals,
     /// Events that wait in memory.
     pub waiting_memory: u64,
     /// Events that wait in the state.
@@ -55,7 +57,7 @@ impl Snapshot {
 impl Metrics {
     /// The present values. Each is right; together they are not of one instant.
     pub fn snapshot(&self) -> Snapshot {
-        let Inner { events, latencies, input, resources, waiting_peak, .. } = &*self.inner;
+        let Inner { events, latencies, input, resources, waiting_peak, restored, .. } = &*self.inner;
         let held = |cause: Backpressure| input.backpressure.with_label_values(&[cause.as_str()]).get();
         Snapshot {
             totals: Totals {
@@ -66,6 +68,7 @@ impl Metrics {
                 expired: events.expired.get(),
                 dropped: events.dropped.get(),
             },
+            restored: restored.get().copied().unwrap_or_default(),
             waiting_memory: count(&events.waiting_memory),
             waiting_state: count(&events.waiting_state),
             waiting_peak: waiting_peak.load(Ordering::Relaxed),

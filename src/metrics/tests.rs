@@ -54,7 +54,12 @@ fn the_text_says_what_happened() {
         ("resolvent_events_accepted_total", &["117"]),
         (
             "resolvent_events_total",
-            &["{outcome=\"dropped\"} 3", "{outcome=\"expired\"} 5", "{outcome=\"rejected\"} 3", "{outcome=\"resolved\"} 105"],
+            &[
+                "{outcome=\"dropped\"} 3",
+                "{outcome=\"expired\"} 5",
+                "{outcome=\"rejected\"} 3",
+                "{outcome=\"resolved\"} 105",
+            ],
         ),
         (
             "resolvent_stream_events_total",
@@ -130,6 +135,7 @@ fn the_snapshot_agrees_with_the_text() {
         snapshot.totals,
         Totals { read: 120, rejected: 3, accepted: 117, resolved: 105, expired: 5, dropped: 3 }
     );
+    assert_eq!(snapshot.totals.since(&snapshot.restored).read, 20);
     assert_eq!(snapshot.totals.conserves(snapshot.waiting()), Ok(()));
     assert_eq!((snapshot.lag_bytes, snapshot.lag_records), (Some(4096), None));
     assert_eq!(snapshot.sink_bytes, 330);

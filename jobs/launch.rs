@@ -1,0 +1,165 @@
+//! What the launchers share: the command line, logs, signals, and the way from a configuration to an exit status.
+//!
+//! Standard output belongs to the job (a sink may be there) and to `--check`; all else goes to standard error.
+
+mod console;
+mod options;
+mod summary;
+
+use std::error::Error;
+use std::io::{self, IsTerminal, Write};
+use std::process::{self, ExitCode};
+use std::thread;
+
+use miette::{Diagnostic, NarratableReportHandler, Report};
+use mimalloc::MiMalloc;
+use resolvent::config::{self, Job};
+use resolvent::dependency::Mode;
+use resolvent::http::Server;
+use resolvent::metrics::Metrics;
+use resolvent::pipeline::{self, StopFlag};
+use resolvent::source::Settings;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use tracing_subscriber::EnvFilter;
+
+use console::Console;
+use options::{LogFormat, Options};
+
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
+
+/// What tells one launcher from another.
+pub(crate) struct Launcher {
+    /// The program's name.
+    pub(crate) name: &'static str,
+    /// The mode of every dependency that names none.
+    pub(crate) mode: Mode,
+    /// What it does, on one line.
+    pub(crate) about: &'static str,
+    /// What it does, and what that costs.
+    pub(crate) details: &'static str,
+}
+
+/// Why a launcher ends with an error, and with which exit status.
+struct Failure {
+    report: Report,
+    status: u8,
+}
+
+impl Failure {
+    fn configuration(problem: impl Diagnostic + Send + Sync + 'static) -> Failure {
+        Failure { report: Report::new(problem), status: 2 }
+    }
+
+    fn at_run_time(error: impl Error + Send + Sync + 'static) -> Failure {
+        Failure { report: Report::from_err(error), status: 1 }
+    }
+
+    fn tell(&self, format: LogFormat) {
+        match format {
+            LogFormat::Text => eprintln!("{:?}", self.report),
+            LogFormat::Json => {
+                let mut text = String::new();
+                // Writing to a string cannot fail.
+                let _ = NarratableReportHandler::new().render_report(&mut text, self.report.as_ref());
+                tracing::error!(status = self.status, detail = text.trim(), "{}", self.report);
+            }
+        }
+    }
+}
+
+/// The whole life of a launcher.
+pub(crate) fn main(launcher: &Launcher) -> ExitCode {
+    let options = Options::from_command_line(launcher);
+    let console = Console::new(options.quiet);
+    let ended = start_logs(&options, &console).and_then(|()| launch(launcher, &options, &console));
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            failure.tell(options.log_format);
+            ExitCode::from(failure.status)
+        }
+    }
+}
+
+fn launch(launcher: &Launcher, options: &Options, console: &Console) -> Result<(), Failure> {
+    let job = config::load(&options.config, launcher.mode, &options.overrides()).map_err(Failure::configuration)?;
+    if options.check {
+        return write!(io::stdout(), "{}", config::describe(&job)).map_err(Failure::at_run_time);
+    }
+    let metrics = Metrics::new(&job.name);
+    let server = job.metrics_listen.map(|address| Server::start(address, metrics.clone())).transpose();
+    let server = server.map_err(Failure::at_run_time)?;
+    if let Some(server) = &server {
+        tracing::info!("metrics at http://{}/metrics", server.address());
+    }
+    let stop = StopFlag::new();
+    stop_on_signals(stop.clone()).map_err(Failure::at_run_time)?;
+
+    let title = format!("{} ({})", job.name, launcher.name);
+    let watch = console.watch(&metrics, options.until_end.is_some() || ends(&job)).map_err(Failure::at_run_time)?;
+    let ended = pipeline::run(job, options.run_options(), metrics.clone(), stop);
+    drop(watch);
+    let summary = ended.map_err(Failure::at_run_time)?;
+    if !options.quiet {
+        eprint!("{}", summary::table(&title, &summary, &metrics.snapshot()));
+    }
+    Ok(())
+}
+
+/// Whether the input has an end by itself.
+fn ends(job: &Job) -> bool {
+    match &job.source {
+        Settings::File(files) => !files.follow,
+        Settings::Synthetic(_) => true,
+    }
+}
+
+/// Sends log lines to standard error, around the live line: those of `RUST_LOG`, or from `info` on; with `--quiet` errors only.
+fn start_logs(options: &Options, console: &Console) -> Result<(), Failure> {
+    let filter = match std::env::var("RUST_LOG") {
+        Ok(wanted) if !options.quiet => {
+            EnvFilter::try_new(&wanted).map_err(|reason| Failure::configuration(UnknownFilter { wanted, reason }))?
+        }
+        _ => EnvFilter::new(if options.quiet { "error" } else { "info" }),
+    };
+    let ansi = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let console = console.clone();
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(ansi).with_target(false);
+    match options.log_format {
+        LogFormat::Text => logs.with_writer(move || console.stderr()).init(),
+        LogFormat::Json => logs.json().flatten_event(true).with_writer(move || console.stderr()).init(),
+    }
+    Ok(())
+}
+
+/// `RUST_LOG` cannot be understood.
+#[derive(Debug, thiserror::Error, Diagnostic)]
+#[error("RUST_LOG is `{wanted}`, which is no filter for log lines: {reason}")]
+#[diagnostic(help(
+    "name a level (error, warn, info, debug, trace), or module=level pairs: RUST_LOG=info,resolvent::source=debug"
+))]
+struct UnknownFilter {
+    wanted: String,
+    reason: tracing_subscriber::filter::ParseError,
+}
+
+/// The first Ctrl-C or SIGTERM asks the job to commit and stop, the second ends the process.
+fn stop_on_signals(stop: StopFlag) -> io::Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        let mut arrived = signals.forever();
+        if arrived.next().is_some() {
+            tracing::info!("stopping: what is done is being committed (a second signal stops at once)");
+            stop.stop();
+        }
+        if arrived.next().is_some() {
+            tracing::error!(
+                "stopped at once: nothing committed is lost, the rest will be read again at the next start"
+            );
+            process::exit(1);
+        }
+    })?;
+    Ok(())
+}
