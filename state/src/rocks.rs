@@ -57,6 +57,9 @@ struct Memory {
 enum Access {
     Create,
     Write,
+    /// Reads all there is, and modifies nothing.
+    Check,
+    /// The same beside a running job.
     Read,
 }
 
@@ -65,13 +68,18 @@ impl Rocks {
     pub(crate) fn create(options: &Options, now: Arc<AtomicI64>, identity: &Identity) -> Result<Rocks, OpenError> {
         let rocks = Rocks::open_as(Access::Create, options, now)?;
         let written = rocks.db.put_cf_opt(rocks.own_family(), IDENTITY_KEY, identity.encode(), &rocks.synced);
-        written.map_err(|e| open_error(&options.path, e))?;
+        // Flushed, or else this one entry would keep the first log for ever.
+        let flushed = written.and_then(|()| rocks.db.flush_cf(rocks.own_family()));
+        flushed.map_err(|e| open_error(&options.path, e))?;
         Ok(rocks)
     }
 
     /// Opens the database of a directory, which must be this identity's.
     pub(crate) fn open(options: &Options, now: Arc<AtomicI64>, identity: &Identity) -> Result<Rocks, OpenError> {
-        Rocks::open_as(Access::Write, options, now)?.verify(identity)
+        // An opening that fails half-way leaves new files behind and deletes others, so what is damaged must be found before.
+        // This costs a second reading of the logs, which only a crash leaves behind.
+        Rocks::open_as(Access::Check, options, Arc::clone(&now))?.verify(identity)?;
+        Rocks::open_as(Access::Write, options, now)
     }
 
     /// Opens the database of a directory to read, without a trace.
@@ -90,14 +98,14 @@ impl Rocks {
         let path = &settings.path;
         let db = match access {
             Access::Create | Access::Write => DB::open_cf_descriptors(&options, path, families),
-            Access::Read => DB::open_cf_descriptors_read_only(&options, path, families, false),
+            Access::Check | Access::Read => DB::open_cf_descriptors_read_only(&options, path, families, false),
         };
         let mut synced = WriteOptions::default();
         synced.set_sync(true);
         Ok(Rocks {
             db: db.map_err(|e| open_error(path, e))?,
             path: path.clone(),
-            read_only: access == Access::Read,
+            read_only: matches!(access, Access::Check | Access::Read),
             options,
             memory,
             reads: ReadOptions::default(),
@@ -262,12 +270,14 @@ impl Memory {
 fn database_options(access: Access, settings: &Options, memory: &Memory) -> rocksdb::Options {
     let mut options = rocksdb::Options::default();
     options.create_if_missing(access == Access::Create);
-    options.create_missing_column_families(access != Access::Read);
+    // Not for a state that is there: without the manifest's entry of a table, its writes in the log would be passed over.
+    options.create_missing_column_families(access == Access::Create);
     options.set_paranoid_checks(true);
     // `wal::tail` has refused what is damaged: what is bad now is the last write, torn.
     options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
-    // A log that is missing, or shorter than it was when it was closed. (A reader beside a running job may see just that.)
-    options.set_track_and_verify_wals_in_manifest(access != Access::Read);
+    // Finds a log that is missing, or shorter than when it was closed. Not to be switched off for readers: they would
+    // crash (RocksDB 11.8 then edits a manifest that it has not opened to write).
+    options.set_track_and_verify_wals_in_manifest(true);
     // Recovery reads the logs back into memtables: this bounds the time of a start, too.
     options.set_max_total_wal_size((2 * memory.memtable_bytes) as u64);
     options.set_write_buffer_manager(&memory.memtables);
@@ -303,6 +313,8 @@ fn table_options(table: Table, database: &rocksdb::Options, memory: &Memory, now
     options.set_max_write_buffer_number(4);
     let file_bytes = memory.memtable_bytes.clamp(4 << 20, 64 << 20) as u64;
     options.set_target_file_size_base(file_bytes);
+    // A large state has fewer files than it would with files of one size: a reader opens all of them.
+    options.set_target_file_size_multiplier(2);
     options.set_max_bytes_for_level_base(4 * file_bytes);
     match table {
         Table::Referent => {
