@@ -180,6 +180,7 @@ impl Rocks {
         // RocksDB's own head, and a few bytes an operation more than ours.
         let mut write = WriteBatch::with_capacity_bytes(batch.bytes() + 3 * batch.len() + 12);
         for Op { table, key, value } in batch.ops() {
+            #[expect(clippy::indexing_slicing, reason = "tables are numbered as Table::ALL lists them")]
             let family = families[table as usize];
             match value {
                 Some(value) => write.put_cf(family, key, value),
@@ -255,7 +256,7 @@ impl Memory {
     fn new(budget: u64) -> Memory {
         let budget = usize::try_from(budget.max(MEMORY_MIN)).unwrap_or(usize::MAX);
         let mut options = LruCacheOptions::default();
-        options.set_capacity(budget / 8 * 7);
+        options.set_capacity(budget / 4 * 3);
         // Shards of at least 8 MiB, so that a value of the log and what is charged for memtables fit in one.
         options.set_num_shard_bits((budget >> 23).max(1).ilog2().min(6).cast_signed());
         let cache = Cache::new_lru_cache_opts(&options);
@@ -373,7 +374,9 @@ fn open_error(path: &Path, error: rocksdb::Error) -> OpenError {
     let denied = ["Permission denied", "Read-only file system"].iter().any(|denial| what.contains(denial));
     match kind {
         _ if is_full(&what) => OpenError::Io { path, what: what + ". Make room on its disk" },
-        _ if what.contains("While lock file") || what.contains("lock hold by current process") => OpenError::InUse { path },
+        _ if what.contains("While lock file") || what.contains("lock hold by current process") => {
+            OpenError::InUse { path }
+        }
         _ if denied => OpenError::Unwritable { path, source: io::Error::other(what) },
         _ if what.contains("No such file or directory") => OpenError::Damaged { path, what },
         // Families or files that do not fit together: an older or a foreign CURRENT.
