@@ -3,7 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
-/// Why a state was not opened. Its directory is as it was, but for [`OpenError::Io`] on a new one.
+/// Why a state was not opened. Its directory is as it was, but where [`OpenError::Io`] cut the creation of
+/// a new one, or the recovery of an old one, short; that is taken up again at the next start.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The directory is not empty and holds no state.
@@ -103,7 +104,9 @@ pub enum StateError {
     #[error("the state is damaged: {0}. Restore its directory from a copy, or start over with --fresh")]
     Damaged(String),
     /// The system failed otherwise.
-    #[error("the state failed: {0}. Look at the disk and the system log, then start the job again: nothing committed is lost")]
+    #[error(
+        "the state failed: {0}. Look at the disk and the system log, then start the job again: nothing committed is lost"
+    )]
     Io(String),
     /// An earlier write failed, so that what is on disk is unknown until the job is started again.
     #[error("the state is closed since a write failed: {first}")]

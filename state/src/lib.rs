@@ -34,7 +34,8 @@
 //! # Limits
 //!
 //! - [`Options::memory`] holds the block cache with index and filter blocks, and the memtables; at least [`MEMORY_MIN`].
-//!   Seven eighths are handed out, the rest is headroom for compactions and iterators. The state itself may be larger by far.
+//!   Three quarters are handed out, the rest is headroom for compactions, iterators and the allocator. These need
+//!   some 50 MB, so a budget below 256 MiB is overdrawn by that. The state itself may be larger by far.
 //! - [`OPEN_FILES_MAX`] files are open at once.
 //! - A key is below 8 MiB and a value below 4 GiB (limits of RocksDB); a batch fits in memory three times while it is written.
 //! - One process at a time opens a state to write; any number may read it beside that ([`State::open_read_only`]).

@@ -57,6 +57,9 @@ struct Memory {
 enum Access {
     Create,
     Write,
+    /// Reads all there is, and modifies nothing.
+    Check,
+    /// The same beside a running job.
     Read,
 }
 
@@ -65,13 +68,18 @@ impl Rocks {
     pub(crate) fn create(options: &Options, now: Arc<AtomicI64>, identity: &Identity) -> Result<Rocks, OpenError> {
         let rocks = Rocks::open_as(Access::Create, options, now)?;
         let written = rocks.db.put_cf_opt(rocks.own_family(), IDENTITY_KEY, identity.encode(), &rocks.synced);
-        written.map_err(|e| open_error(&options.path, e))?;
+        // Flushed, or else this one entry would keep the first log for ever.
+        let flushed = written.and_then(|()| rocks.db.flush_cf(rocks.own_family()));
+        flushed.map_err(|e| open_error(&options.path, e))?;
         Ok(rocks)
     }
 
     /// Opens the database of a directory, which must be this identity's.
     pub(crate) fn open(options: &Options, now: Arc<AtomicI64>, identity: &Identity) -> Result<Rocks, OpenError> {
-        Rocks::open_as(Access::Write, options, now)?.verify(identity)
+        // An opening that fails half-way leaves new files behind and deletes others, so what is damaged must be found before.
+        // This costs a second reading of the logs, which only a crash leaves behind.
+        Rocks::open_as(Access::Check, options, Arc::clone(&now))?.verify(identity)?;
+        Rocks::open_as(Access::Write, options, now)
     }
 
     /// Opens the database of a directory to read, without a trace.
@@ -90,14 +98,14 @@ impl Rocks {
         let path = &settings.path;
         let db = match access {
             Access::Create | Access::Write => DB::open_cf_descriptors(&options, path, families),
-            Access::Read => DB::open_cf_descriptors_read_only(&options, path, families, false),
+            Access::Check | Access::Read => DB::open_cf_descriptors_read_only(&options, path, families, false),
         };
         let mut synced = WriteOptions::default();
         synced.set_sync(true);
         Ok(Rocks {
             db: db.map_err(|e| open_error(path, e))?,
             path: path.clone(),
-            read_only: access == Access::Read,
+            read_only: matches!(access, Access::Check | Access::Read),
             options,
             memory,
             reads: ReadOptions::default(),
@@ -172,6 +180,7 @@ impl Rocks {
         // RocksDB's own head, and a few bytes an operation more than ours.
         let mut write = WriteBatch::with_capacity_bytes(batch.bytes() + 3 * batch.len() + 12);
         for Op { table, key, value } in batch.ops() {
+            #[expect(clippy::indexing_slicing, reason = "tables are numbered as Table::ALL lists them")]
             let family = families[table as usize];
             match value {
                 Some(value) => write.put_cf(family, key, value),
@@ -247,7 +256,7 @@ impl Memory {
     fn new(budget: u64) -> Memory {
         let budget = usize::try_from(budget.max(MEMORY_MIN)).unwrap_or(usize::MAX);
         let mut options = LruCacheOptions::default();
-        options.set_capacity(budget / 8 * 7);
+        options.set_capacity(budget / 4 * 3);
         // Shards of at least 8 MiB, so that a value of the log and what is charged for memtables fit in one.
         options.set_num_shard_bits((budget >> 23).max(1).ilog2().min(6).cast_signed());
         let cache = Cache::new_lru_cache_opts(&options);
@@ -262,12 +271,14 @@ impl Memory {
 fn database_options(access: Access, settings: &Options, memory: &Memory) -> rocksdb::Options {
     let mut options = rocksdb::Options::default();
     options.create_if_missing(access == Access::Create);
-    options.create_missing_column_families(access != Access::Read);
+    // Not for a state that is there: without the manifest's entry of a table, its writes in the log would be passed over.
+    options.create_missing_column_families(access == Access::Create);
     options.set_paranoid_checks(true);
     // `wal::tail` has refused what is damaged: what is bad now is the last write, torn.
     options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
-    // A log that is missing, or shorter than it was when it was closed. (A reader beside a running job may see just that.)
-    options.set_track_and_verify_wals_in_manifest(access != Access::Read);
+    // Finds a log that is missing, or shorter than when it was closed. Not to be switched off for readers: they would
+    // crash (RocksDB 11.8 then edits a manifest that it has not opened to write).
+    options.set_track_and_verify_wals_in_manifest(true);
     // Recovery reads the logs back into memtables: this bounds the time of a start, too.
     options.set_max_total_wal_size((2 * memory.memtable_bytes) as u64);
     options.set_write_buffer_manager(&memory.memtables);
@@ -303,6 +314,8 @@ fn table_options(table: Table, database: &rocksdb::Options, memory: &Memory, now
     options.set_max_write_buffer_number(4);
     let file_bytes = memory.memtable_bytes.clamp(4 << 20, 64 << 20) as u64;
     options.set_target_file_size_base(file_bytes);
+    // A large state has fewer files than it would with files of one size: a reader opens all of them.
+    options.set_target_file_size_multiplier(2);
     options.set_max_bytes_for_level_base(4 * file_bytes);
     match table {
         Table::Referent => {
@@ -361,7 +374,9 @@ fn open_error(path: &Path, error: rocksdb::Error) -> OpenError {
     let denied = ["Permission denied", "Read-only file system"].iter().any(|denial| what.contains(denial));
     match kind {
         _ if is_full(&what) => OpenError::Io { path, what: what + ". Make room on its disk" },
-        _ if what.contains("While lock file") || what.contains("lock hold by current process") => OpenError::InUse { path },
+        _ if what.contains("While lock file") || what.contains("lock hold by current process") => {
+            OpenError::InUse { path }
+        }
         _ if denied => OpenError::Unwritable { path, source: io::Error::other(what) },
         _ if what.contains("No such file or directory") => OpenError::Damaged { path, what },
         // Families or files that do not fit together: an older or a foreign CURRENT.

@@ -79,14 +79,16 @@ struct Inner {
 
 #[derive(Debug)]
 enum Store {
-    Rocks(Rocks),
+    Rocks(Box<Rocks>),
     Memory(Memory),
 }
 
 impl State {
     /// Opens a state to read and write; makes it where the directory is absent or empty.
     ///
-    /// Refuses, without a trace in the directory, what is not this job's: see [`OpenError`].
+    /// Refuses, without a trace in the directory but for RocksDB's `LOG`, what is not this job's or is damaged: see
+    /// [`OpenError`]. After a crash the logs are read three times: to look for damage in them, to check that all else is
+    /// there, and to recover. They are bounded by half of the memory budget.
     pub fn open(options: &Options, identity: &Identity) -> Result<State, OpenError> {
         let path = &options.path;
         let claim = Claim::create(path)?;
@@ -104,7 +106,7 @@ impl State {
                 rocks
             }
         };
-        Ok(State::new(Store::Rocks(rocks), Some(claim), identity.clone(), now))
+        Ok(State::new(Store::Rocks(Box::new(rocks)), Some(claim), identity.clone(), now))
     }
 
     /// Opens a state to read, also one that a running job has open; nothing in the directory is modified.
@@ -126,7 +128,7 @@ impl State {
             // earlier one, and an error says nothing about the state.
             let moved = before.is_none() || before != directory::manifest_stamp(path);
             match opened {
-                Ok(rocks) if !moved => return Ok(State::new(Store::Rocks(rocks), None, identity, now)),
+                Ok(rocks) if !moved => return Ok(State::new(Store::Rocks(Box::new(rocks)), None, identity, now)),
                 Err(error) if !moved => return Err(error),
                 Ok(_) | Err(_) if attempt < READ_ONLY_ATTEMPTS => std::thread::sleep(Duration::from_millis(10)),
                 Ok(_) => {
@@ -233,7 +235,11 @@ impl State {
             Store::Rocks(rocks) => rocks.write(batch, durability),
             Store::Memory(memory) => memory.write(batch, durability),
         };
-        written.inspect_err(|error| self.poison(error))
+        written.inspect_err(|error| match error {
+            // Not a failure of the state: a reader goes on reading.
+            StateError::ReadOnly => {}
+            error => self.poison(error),
+        })
     }
 
     /// Makes all writes durable and moves them from the write-ahead log into table files, so that the next start has

@@ -13,7 +13,8 @@ pub enum Table {
     Referent = 1,
     /// Who waits for what, read by prefix. Put once: a key that is there is deleted before it is put again.
     Waiting = 2,
-    /// What is due when, in the order of time; read from the front. Overwritten at will.
+    /// What is due when, in the order of time; read from the front. Overwritten at will. What was deleted at the front is
+    /// stepped over until it is compacted: begin each scan where the one before ended, not at the first key.
     Deadline = 3,
     /// Large values (64 KiB to 1 MiB), written once and soon deleted. Put once: a key that is there is deleted before it is
     /// put again.

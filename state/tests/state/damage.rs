@@ -20,7 +20,7 @@ fn batch(n: u32, content: &mut Content) -> Batch {
     put(Table::Meta, 0, 8 + n);
     put(Table::Referent, n % 7, 100 * n);
     put(Table::Waiting, n, 300);
-    put(Table::Log, n, if n % 5 == 0 { 40_000 } else { 900 });
+    put(Table::Log, n, if n.is_multiple_of(5) { 40_000 } else { 900 });
     if let Some(old) = n.checked_sub(4) {
         for table in [Table::Waiting, Table::Log] {
             batch.delete(table, &old.to_be_bytes());
@@ -54,10 +54,10 @@ impl Victim {
         Victim { path, after }
     }
 
-    /// The only file whose name begins or ends so, the last one where there are more.
+    /// The last of the files whose names begin or end so.
     fn file(&self, part: &str) -> String {
-        let names = files(self.path.path()).into_keys();
-        names.filter(|name| name.starts_with(part) || name.ends_with(part)).next_back().unwrap()
+        let mut names = files(self.path.path()).into_keys();
+        names.rfind(|name| name.starts_with(part) || name.ends_with(part)).unwrap()
     }
 
     /// Damages a copy and tries to use it: the number of batches it holds, or the error.
@@ -77,7 +77,10 @@ impl Victim {
             Ok(state) => state,
             Err(error) => {
                 assert!(
-                    matches!(error, OpenError::Damaged { .. } | OpenError::Foreign { .. } | OpenError::NewerFormat { .. }),
+                    matches!(
+                        error,
+                        OpenError::Damaged { .. } | OpenError::Foreign { .. } | OpenError::NewerFormat { .. }
+                    ),
                     "{error:?}"
                 );
                 assert_tables_untouched(&before, path, &error);
@@ -113,7 +116,11 @@ fn assert_tables_untouched(before: &std::collections::BTreeMap<String, Vec<u8>>,
 /// Places spread over a file: its ends, and an odd step between.
 fn places(length: usize, count: usize) -> impl Iterator<Item = usize> {
     let step = (length / count).max(1);
-    (0..length).step_by(step).map(move |at| at + (at / step * 7) % step).filter(move |&at| at < length).chain([length - 1])
+    (0..length)
+        .step_by(step)
+        .map(move |at| at + (at / step * 7) % step)
+        .filter(move |&at| at < length)
+        .chain([length - 1])
 }
 
 #[test]
@@ -128,7 +135,7 @@ fn a_log_that_is_cut_off_opens_with_a_prefix() {
     let log = victim.file(".log");
     let length = fs::metadata(victim.path.path().join(&log)).unwrap().len() as usize;
     let mut last = 0;
-    for at in places(length, 50) {
+    for at in places(length, 30) {
         let held = victim.with(&log, |bytes| bytes.truncate(at)).unwrap();
         assert!(held >= last.max(12), "{held} of the batches after {at} bytes");
         last = held;
@@ -153,7 +160,7 @@ fn a_flipped_byte_in_a_log_is_refused_but_in_the_last_write() {
     let log = victim.file(".log");
     let length = fs::metadata(victim.path.path().join(&log)).unwrap().len() as usize;
     let (mut refused, mut shorter) = (0, 0);
-    for at in places(length, 60) {
+    for at in places(length, 40) {
         match victim.with(&log, |bytes| bytes[at] ^= 0x10) {
             Ok(held) if held == BATCHES as usize => {}
             Ok(held) => {
@@ -166,7 +173,7 @@ fn a_flipped_byte_in_a_log_is_refused_but_in_the_last_write() {
             }
         }
     }
-    assert!(refused > 50 && shorter > 0, "{refused} refused, {shorter} shorter");
+    assert!(refused > 30 && shorter > 0, "{refused} refused, {shorter} shorter");
 }
 
 #[test]
@@ -174,14 +181,14 @@ fn a_flipped_byte_in_a_table_file_is_found_before_it_is_served() {
     let victim = Victim::new();
     let mut refused = 0;
     for (name, bytes) in files(victim.path.path()).iter().filter(|(name, _)| name.ends_with(".sst")) {
-        for at in places(bytes.len(), 25) {
+        for at in places(bytes.len(), 12) {
             match victim.with(name, |bytes| bytes[at] ^= 0x04) {
                 Ok(held) => assert_eq!(held, BATCHES as usize, "byte {at} of {name}"),
                 Err(_) => refused += 1,
             }
         }
     }
-    assert!(refused > 50, "{refused}");
+    assert!(refused > 30, "{refused}");
 }
 
 #[test]
@@ -190,7 +197,7 @@ fn a_flipped_byte_in_the_manifest_is_refused() {
         let victim = Victim::new();
         let name = victim.file(file);
         let length = fs::metadata(victim.path.path().join(&name)).unwrap().len() as usize;
-        for at in places(length, 60) {
+        for at in places(length, 40) {
             match victim.with(&name, |bytes| bytes[at] ^= 0x01) {
                 Ok(held) => assert_eq!(held, BATCHES as usize, "byte {at} of {length} of {name}"),
                 Err(error) => assert!(error.contains("damaged") || error.contains("format"), "{error}"),
@@ -204,7 +211,7 @@ fn a_manifest_that_is_cut_off_is_refused() {
     let victim = Victim::new();
     let manifest = victim.file("MANIFEST-");
     let length = fs::metadata(victim.path.path().join(&manifest)).unwrap().len() as usize;
-    for at in places(length, 60) {
+    for at in places(length, 40) {
         let held = victim.with(&manifest, |bytes| bytes.truncate(at));
         assert!(held.is_err(), "{held:?} after {at} bytes of {length}");
     }

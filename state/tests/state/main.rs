@@ -1,5 +1,12 @@
 //! The promises of the state, on disk and in memory.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking, also in its helpers"
+)]
+
 mod contract;
 mod damage;
 mod faults;
@@ -22,7 +29,11 @@ fn options(path: &Path) -> Options {
 }
 
 fn identity() -> Identity {
-    Identity { job: "social".into(), fingerprint: b"rules 1".to_vec(), fingerprint_text: "person key /id\nlike by /person".into() }
+    Identity {
+        job: "social".into(),
+        fingerprint: b"rules 1".to_vec(),
+        fingerprint_text: "person key /id\nlike by /person".into(),
+    }
 }
 
 fn open(path: &Path) -> State {
