@@ -97,17 +97,19 @@ impl Reader {
         while let Ok((call, epoch, queries)) = questions.recv() {
             self.committed.wait_before(epoch);
             self.metrics.state_lookups(queries.len() as u64);
-            match self.answer(queries) {
-                Ok(found) if answers.send((call, found)).is_ok() => {
-                    if let Some(activator) = activator {
-                        let _ = activator.activate();
-                    }
-                }
-                Ok(_) => return,
+            let found = match self.answer(queries) {
+                Ok(found) => found,
                 Err(error) => {
                     let _ = self.tell.send(Told::Failed(error.into()));
                     return;
                 }
+            };
+            if answers.send((call, found)).is_err() {
+                return;
+            }
+            if let Some(activator) = activator {
+                // A worker that is gone waits for no answer.
+                let _ = activator.activate();
             }
         }
     }
