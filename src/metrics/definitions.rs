@@ -1,7 +1,9 @@
 //! The name, help and labels of every metric. Base units, `_total` for counters; labels of bounded cardinality.
 
 use prometheus::core::Collector;
-use prometheus::{Counter, CounterVec, Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, PullingGauge, Registry};
+use prometheus::{
+    Counter, CounterVec, Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, PullingGauge, Registry,
+};
 
 use super::health::{Health, Phase};
 use super::latency::LatencyHistogram;
@@ -202,7 +204,12 @@ impl Resources {
                 "resolvent_state_lookups_total",
                 "Distinct keys looked up in the state: neither a filter nor a cache had the answer.",
             )?,
-            sink_bytes: counters(registry, "resolvent_sink_bytes_total", "Bytes of outcomes taken, by sink.", &["sink"])?,
+            sink_bytes: counters(
+                registry,
+                "resolvent_sink_bytes_total",
+                "Bytes of outcomes taken, by sink.",
+                &["sink"],
+            )?,
         })
     }
 }

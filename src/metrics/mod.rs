@@ -152,7 +152,10 @@ impl MemoryPart {
 impl Metrics {
     /// The metrics of the job `job`, all zero. Its name is the label `job` of every one.
     pub fn new(job: &str) -> Self {
-        #[expect(clippy::expect_used, reason = "names, helps and labels are constants of this file; every test makes these metrics")]
+        #[expect(
+            clippy::expect_used,
+            reason = "names, helps and labels are constants of this file; every test makes these metrics"
+        )]
         let inner = Inner::new(job).expect("the metrics of this file are valid and distinct");
         Metrics { inner: Arc::new(inner) }
     }

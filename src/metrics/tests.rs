@@ -54,7 +54,12 @@ fn the_text_says_what_happened() {
         ("resolvent_events_accepted_total", &["117"]),
         (
             "resolvent_events_total",
-            &["{outcome=\"dropped\"} 3", "{outcome=\"expired\"} 5", "{outcome=\"rejected\"} 3", "{outcome=\"resolved\"} 105"],
+            &[
+                "{outcome=\"dropped\"} 3",
+                "{outcome=\"expired\"} 5",
+                "{outcome=\"rejected\"} 3",
+                "{outcome=\"resolved\"} 105",
+            ],
         ),
         (
             "resolvent_stream_events_total",

@@ -163,7 +163,9 @@ pub(crate) fn check_logs(path: &Path) -> Result<(), OpenError> {
             Err(OpenError::Damaged { path: path.to_owned(), what: format!("{at}, and later records are intact") })
         };
         match (&torn, log.is_empty()) {
-            (Some(earlier), false) => return damage(format!("the end of the write-ahead log {earlier} is missing or bad")),
+            (Some(earlier), false) => {
+                return damage(format!("the end of the write-ahead log {earlier} is missing or bad"));
+            }
             (_, true) => continue,
             (None, false) => {}
         }
@@ -210,9 +212,7 @@ fn read_format(path: &Path) -> Result<Identity, OpenError> {
     let bytes = fs::read(&file).map_err(|e| io_error(path, &e))?;
     match Identity::decode(&bytes) {
         Format::Known(identity) => Ok(identity),
-        Format::Newer(found) => {
-            Err(OpenError::NewerFormat { path: path.to_owned(), found, known: FORMAT_VERSION })
-        }
+        Format::Newer(found) => Err(OpenError::NewerFormat { path: path.to_owned(), found, known: FORMAT_VERSION }),
         Format::Unreadable if !path.join("CURRENT").exists() => {
             Err(OpenError::Foreign { path: path.to_owned(), found: "a file FORMAT of something else".into() })
         }

@@ -103,7 +103,9 @@ pub enum StateError {
     #[error("the state is damaged: {0}. Restore its directory from a copy, or start over with --fresh")]
     Damaged(String),
     /// The system failed otherwise.
-    #[error("the state failed: {0}. Look at the disk and the system log, then start the job again: nothing committed is lost")]
+    #[error(
+        "the state failed: {0}. Look at the disk and the system log, then start the job again: nothing committed is lost"
+    )]
     Io(String),
     /// An earlier write failed, so that what is on disk is unknown until the job is started again.
     #[error("the state is closed since a write failed: {first}")]

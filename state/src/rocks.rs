@@ -361,7 +361,9 @@ fn open_error(path: &Path, error: rocksdb::Error) -> OpenError {
     let denied = ["Permission denied", "Read-only file system"].iter().any(|denial| what.contains(denial));
     match kind {
         _ if is_full(&what) => OpenError::Io { path, what: what + ". Make room on its disk" },
-        _ if what.contains("While lock file") || what.contains("lock hold by current process") => OpenError::InUse { path },
+        _ if what.contains("While lock file") || what.contains("lock hold by current process") => {
+            OpenError::InUse { path }
+        }
         _ if denied => OpenError::Unwritable { path, source: io::Error::other(what) },
         _ if what.contains("No such file or directory") => OpenError::Damaged { path, what },
         // Families or files that do not fit together: an older or a foreign CURRENT.

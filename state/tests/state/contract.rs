@@ -41,8 +41,12 @@ fn key() -> impl Strategy<Value = Vec<u8>> {
 
 fn change() -> impl Strategy<Value = Change> {
     let value = prop::option::weighted(0.6, prop_oneof![4 => vec(any::<u8>(), 0..40), 1 => vec(any::<u8>(), 70_000)]);
-    (table(), key(), value, prop_oneof![Just(i64::MAX), 0i64..100])
-        .prop_map(|(table, key, value, expires)| Change { table, key, value, expires })
+    (table(), key(), value, prop_oneof![Just(i64::MAX), 0i64..100]).prop_map(|(table, key, value, expires)| Change {
+        table,
+        key,
+        value,
+        expires,
+    })
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -132,7 +136,8 @@ impl Run {
             }
             Step::Scan(table, from, prefix, limit) => {
                 let within = self.present().filter(|(t, key, _)| t == table && key.starts_with(prefix) && *key >= from);
-                let expected: Vec<_> = within.take(*limit).map(|(_, key, value)| (key.clone(), value.clone())).collect();
+                let expected: Vec<_> =
+                    within.take(*limit).map(|(_, key, value)| (key.clone(), value.clone())).collect();
                 for state in &self.states {
                     assert_eq!(scanned(state, *table, from, prefix, *limit), expected);
                 }
@@ -211,7 +216,8 @@ fn what_expired_leaves_the_disk() {
     for round in 0u32..60 {
         let mut batch = Batch::default();
         for n in 0u32..100 {
-            let noise: Vec<u8> = (0u32..2000).map(|i| (i.wrapping_mul(2_654_435_761 ^ n ^ round) >> 13) as u8).collect();
+            let noise: Vec<u8> =
+                (0u32..2000).map(|i| (i.wrapping_mul(2_654_435_761 ^ n ^ round) >> 13) as u8).collect();
             batch.put_until(&[round.to_be_bytes(), n.to_be_bytes()].concat(), &noise, 10);
         }
         state.write(&batch, Durability::Buffered).unwrap();

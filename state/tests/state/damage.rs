@@ -77,7 +77,10 @@ impl Victim {
             Ok(state) => state,
             Err(error) => {
                 assert!(
-                    matches!(error, OpenError::Damaged { .. } | OpenError::Foreign { .. } | OpenError::NewerFormat { .. }),
+                    matches!(
+                        error,
+                        OpenError::Damaged { .. } | OpenError::Foreign { .. } | OpenError::NewerFormat { .. }
+                    ),
                     "{error:?}"
                 );
                 assert_tables_untouched(&before, path, &error);
@@ -113,7 +116,11 @@ fn assert_tables_untouched(before: &std::collections::BTreeMap<String, Vec<u8>>,
 /// Places spread over a file: its ends, and an odd step between.
 fn places(length: usize, count: usize) -> impl Iterator<Item = usize> {
     let step = (length / count).max(1);
-    (0..length).step_by(step).map(move |at| at + (at / step * 7) % step).filter(move |&at| at < length).chain([length - 1])
+    (0..length)
+        .step_by(step)
+        .map(move |at| at + (at / step * 7) % step)
+        .filter(move |&at| at < length)
+        .chain([length - 1])
 }
 
 #[test]

@@ -22,7 +22,11 @@ fn options(path: &Path) -> Options {
 }
 
 fn identity() -> Identity {
-    Identity { job: "social".into(), fingerprint: b"rules 1".to_vec(), fingerprint_text: "person key /id\nlike by /person".into() }
+    Identity {
+        job: "social".into(),
+        fingerprint: b"rules 1".to_vec(),
+        fingerprint_text: "person key /id\nlike by /person".into(),
+    }
 }
 
 fn open(path: &Path) -> State {

@@ -26,9 +26,9 @@ fn sees_the_commits_of_a_running_job_and_leaves_no_trace() {
         assert_eq!(reader.write(&batch, Durability::Synced), Err(StateError::ReadOnly));
         drop(reader);
         assert_eq!(files(path.path()), before);
-        let logs = std::fs::read_dir(path.path()).unwrap().filter(|entry| {
-            entry.as_ref().unwrap().file_name().to_string_lossy().starts_with("LOG")
-        });
+        let logs = std::fs::read_dir(path.path())
+            .unwrap()
+            .filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().starts_with("LOG"));
         assert_eq!(logs.count(), 1);
     }
 }
