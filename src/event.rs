@@ -204,7 +204,9 @@ impl fmt::Display for Key {
         match self {
             Key::Int(value) => write!(f, "{value}"),
             Key::Big(value) => write!(f, "{value}"),
-            Key::Text(bytes) => f.write_str(&serde_json::Value::from(String::from_utf8_lossy(&bytes.slice)).to_string()),
+            Key::Text(bytes) => {
+                f.write_str(&serde_json::Value::from(String::from_utf8_lossy(&bytes.slice)).to_string())
+            }
         }
     }
 }

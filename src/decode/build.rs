@@ -8,7 +8,10 @@ use super::Fault;
 use super::collect::{Value, Values};
 use super::fields::{FieldId, Fields};
 use crate::dependency::{Dependency, Mode, Need, Pointer, Rules, Stream};
-use crate::event::{Block, Dependent, EntityId, EventHeader, EventId, Found, Key, Order, Reference, RejectedReason, Stored, StreamId, Timestamp, event};
+use crate::event::{
+    Block, Dependent, EntityId, EventHeader, EventId, Found, Key, Order, Reference, RejectedReason, Stored, StreamId,
+    Timestamp, event,
+};
 
 /// The rules of a job with every pointer made a [`FieldId`].
 #[derive(Debug)]
@@ -97,7 +100,9 @@ impl Plan {
         let unknown = |detail| Fault::new(RejectedReason::UnknownStream, detail);
         if let Some(id) = block.stream {
             let plan = self.streams.get(usize::from(id.0));
-            return plan.map(|plan| (id, plan)).ok_or_else(|| unknown(format!("the job has no stream number {}", id.0)));
+            return plan
+                .map(|plan| (id, plan))
+                .ok_or_else(|| unknown(format!("the job has no stream number {}", id.0)));
         }
         let Some(place) = &self.stream_field else {
             return Err(unknown("neither the source nor a field says what stream this is".to_owned()));
@@ -205,13 +210,20 @@ impl DependencyPlan {
 
     #[cold]
     fn no_reference(&self, position: Option<usize>, value: Value<'_>, values: &Values<'_>) -> Fault {
-        let expected = if position.is_some() { INTEGER_OR_STRING } else { "an integer within 64 bits, a string, or an array of them" };
+        let expected = if position.is_some() {
+            INTEGER_OR_STRING
+        } else {
+            "an integer within 64 bits, a string, or an array of them"
+        };
         mismatch(RejectedReason::InvalidReference, &self.pointer(position), value, values, expected)
     }
 
     #[cold]
     fn self_reference(&self, position: Option<usize>, key: &Key) -> Fault {
-        let detail = format!("`{}` is {key}, the event's own key, which can never be resolved before it", self.pointer(position));
+        let detail = format!(
+            "`{}` is {key}, the event's own key, which can never be resolved before it",
+            self.pointer(position)
+        );
         Fault::new(RejectedReason::SelfReference, detail)
     }
 }

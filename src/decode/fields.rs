@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     fn pointers(texts: &[&str]) -> Vec<Pointer> {
-        texts.iter().map(|t| t.parse().expect("a pointer")).collect()
+        texts.iter().map(|t| Pointer::parse(t).expect("a pointer")).collect()
     }
 
     #[test]
@@ -138,7 +138,8 @@ mod tests {
 
     #[test]
     fn only_canonical_numbers_are_array_positions() {
-        for (token, position) in [("0", Some(0)), ("17", Some(17)), ("01", None), ("-", None), ("", None), ("+1", None)] {
+        for (token, position) in [("0", Some(0)), ("17", Some(17)), ("01", None), ("-", None), ("", None), ("+1", None)]
+        {
             assert_eq!(array_position(token), position, "{token}");
         }
     }

@@ -99,7 +99,9 @@ impl Decoder {
         let bytes = bytes.get(range.clone()).unwrap_or_default();
         let read = match text.and_then(|text| text.get(range)) {
             Some(record) => self.read(record, values),
-            None => str::from_utf8(bytes).map_err(|error| invalid_utf8(bytes, error)).and_then(|r| self.read(r, values)),
+            None => {
+                str::from_utf8(bytes).map_err(|error| invalid_utf8(bytes, error)).and_then(|r| self.read(r, values))
+            }
         };
         match read.and_then(|()| self.plan.dependent(block, id, bytes, values)) {
             Ok(dependent) => Decoded::Event(dependent),

@@ -211,7 +211,8 @@ impl<'b, 'u> Scanner<'b, 'u> {
             }
             self.some_digits()?;
         }
-        let text = start.get(..start.len() - self.rest.len()).and_then(|text| str::from_utf8(text).ok()).ok_or(NotJson)?;
+        let text =
+            start.get(..start.len() - self.rest.len()).and_then(|text| str::from_utf8(text).ok()).ok_or(NotJson)?;
         if !is_point && !is_exponent {
             if let Ok(int) = text.parse() {
                 return Ok(Value::Unsigned(int));
@@ -331,7 +332,8 @@ fn end_of_plain_text(bytes: &[u8]) -> usize {
 #[inline(always)]
 fn eight_digits(word: u64) -> Option<u64> {
     const HIGH: u64 = 0xF0F0_F0F0_F0F0_F0F0;
-    let digits = (word & HIGH) == 0x3030_3030_3030_3030 && (word.wrapping_add(0x0606_0606_0606_0606) & HIGH) == 0x3030_3030_3030_3030;
+    let digits = (word & HIGH) == 0x3030_3030_3030_3030
+        && (word.wrapping_add(0x0606_0606_0606_0606) & HIGH) == 0x3030_3030_3030_3030;
     // Neighbours are joined: to pairs, to fours, to the eight.
     let ones = word & 0x0F0F_0F0F_0F0F_0F0F;
     let pairs = (ones.wrapping_mul(10) + (ones >> 8)) & 0x00FF_00FF_00FF_00FF;

@@ -7,6 +7,8 @@ mod file;
 mod include;
 mod render;
 mod stdout;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 

@@ -11,9 +11,7 @@ use memchr::memchr2;
 use super::SinkKind;
 use super::include::Include;
 use crate::dependency::{Dependency, Rules, Stream};
-use crate::event::{
-    Dependent, EventId, Found, Key, Outcome, Partitions, Reference, Rejection, Timestamp,
-};
+use crate::event::{Dependent, EventId, Found, Key, Outcome, Partitions, Reference, Rejection, Timestamp};
 
 /// Renders outcomes as lines. One for each worker.
 #[derive(Debug)]
@@ -130,7 +128,10 @@ impl Renderer {
     }
 
     fn write_rejection(&self, rejection: &Rejection, line: &mut Vec<u8>) {
-        write_all(line, &[b"{\"outcome\":\"rejected\",\"reason\":\"", rejection.reason.as_str().as_bytes(), b"\",\"detail\":"]);
+        write_all(
+            line,
+            &[b"{\"outcome\":\"rejected\",\"reason\":\"", rejection.reason.as_str().as_bytes(), b"\",\"detail\":"],
+        );
         write_string(&rejection.detail, line);
         self.write_position(rejection.id, line);
         match str::from_utf8(&rejection.record) {

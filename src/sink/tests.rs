@@ -1,0 +1,279 @@
+//! Lines of outcomes, as text tables. Events come from the decoder, so that what is written is compared with what was read.
+
+use proptest::prelude::*;
+use serde_json::Value as Json;
+
+use super::*;
+use crate::decode::{Decoded, Decoder};
+use crate::dependency::{DependencyDraft, Mode, Need, OnExpiry, Pointer, Rules, StreamDraft};
+use crate::event::{
+    Block, Content, Dependent, DroppedReason, Event, ExpiredReason, Found, PartitionId, Partitions, Timestamp,
+};
+use std::sync::Arc;
+
+fn pointer(text: &str) -> Pointer {
+    Pointer::parse(text).expect("a pointer")
+}
+
+fn stream(name: &str, key: Option<&str>, depends_on: Vec<DependencyDraft>) -> StreamDraft {
+    let key = key.map(pointer);
+    StreamDraft { name: name.to_owned(), key, provides: None, time: None, retain: None, ordered_by: None, depends_on }
+}
+
+fn on(name: &str, entity: &str, by: &str) -> DependencyDraft {
+    DependencyDraft {
+        name: Some(name.to_owned()),
+        entity: entity.to_owned(),
+        by: pointer(by),
+        mode: Mode::Streaming,
+        required: false,
+        need: Need::Arrived,
+        wait: None,
+        on_expiry: OnExpiry::DeadLetter,
+        include: None,
+    }
+}
+
+fn rules() -> Arc<Rules> {
+    let include = Some(vec![pointer("/name"), pointer("/none")]);
+    let like = vec![
+        on("message", "message", "/message"),
+        DependencyDraft { need: Need::Resolved, ..on("strict \"one\"", "message", "/strict") },
+        DependencyDraft { include, ..on("person", "person", "/person") },
+        on("friends", "person", "/friends"),
+        DependencyDraft { mode: Mode::Independent, ..on("unread", "person", "/unread") },
+    ];
+    let drafts = vec![
+        stream("person", Some("/id"), Vec::new()),
+        stream("message", Some("/id"), Vec::new()),
+        stream("like", None, like),
+    ];
+    Arc::new(Rules::build(drafts).expect("rules"))
+}
+
+fn partitions() -> Partitions {
+    Partitions::new(["in \"put\".jsonl".into()])
+}
+
+fn decode(record: &[u8]) -> Decoded {
+    let block = Block {
+        partition: PartitionId(0),
+        stream: None,
+        arrival: Timestamp(1000),
+        content: Content::Lines { base: 0, bytes: record.to_vec() },
+        next_offset: record.len() as u64,
+    };
+    let mut all = Vec::new();
+    Decoder::new(rules(), Some(pointer("/type"))).decode(&block, &mut |decoded| all.push(decoded));
+    all.pop().expect("a record")
+}
+
+fn event(record: &str) -> Box<Dependent> {
+    match decode(record.as_bytes()) {
+        Decoded::Event(dependent) => dependent,
+        Decoded::Rejected(rejection) => panic!("{rejection:?}"),
+    }
+}
+
+fn referent(record: &str) -> Event {
+    event(record).event.clone()
+}
+
+/// A like with what was found for its references, in their order.
+fn like(record: &str, found: Vec<Found>) -> Box<Dependent> {
+    let mut dependent = event(record);
+    assert_eq!(dependent.references.len(), found.len());
+    dependent.references.iter_mut().zip(found).for_each(|(reference, found)| reference.found = found);
+    dependent
+}
+
+#[track_caller]
+fn check(outcome: &Outcome, expected: &str) {
+    let mut line = b"before\n".to_vec();
+    let kind = Renderer::new(rules(), &partitions()).render(outcome, Timestamp(1250), &mut line);
+    assert_eq!(kind, SinkKind::of(outcome));
+    assert_eq!(String::from_utf8_lossy(&line), format!("before\n{expected}"));
+}
+
+fn person() -> Event {
+    referent(r#"{"type":"person","id":5,"name":"Ann \u0041","x":1.0}"#)
+}
+
+#[test]
+fn a_resolved_event_carries_its_referents() {
+    let message = referent(r#"{ "type":"message", "id":6, "big":1e3}"#);
+    let dependent = like(
+        r#"{"type":"like","message":6,"person":5,"friends":[5,5],"unread":9}"#,
+        vec![Found::Present(message), Found::Present(person()), Found::Present(person()), Found::Present(person())],
+    );
+    let expected = concat!(
+        r#"{"outcome":"resolved","stream":"like","event":{"type":"like","message":6,"person":5,"friends":[5,5],"unread":9},"#,
+        r#""dependencies":{"message":{ "type":"message", "id":6, "big":1e3},"#,
+        r#""friends":[{"type":"person","id":5,"name":"Ann \u0041","x":1.0},{"type":"person","id":5,"name":"Ann \u0041","x":1.0}],"#,
+        r#""person":{"/name":"Ann \u0041"}},"#,
+        r#""position":"in \"put\".jsonl:0","waited_us":250}"#,
+        "\n"
+    );
+    check(&Outcome::Resolved(dependent), expected);
+}
+
+#[test]
+fn an_event_without_references_has_no_dependencies() {
+    let expected = concat!(
+        r#"{"outcome":"resolved","stream":"like","event":{"type":"like"},"dependencies":{},"position":"in \"put\".jsonl:0","waited_us":250}"#,
+        "\n"
+    );
+    check(&Outcome::Resolved(event(r#"{"type":"like"}"#)), expected);
+    check(
+        &Outcome::Resolved(event(r#"{"type":"like","unread":1}"#)),
+        &expected.replace("\"like\"}", "\"like\",\"unread\":1}"),
+    );
+}
+
+#[test]
+fn an_empty_array_of_references_is_an_empty_array() {
+    let mut line = Vec::new();
+    Renderer::new(rules(), &partitions()).render(
+        &Outcome::Resolved(event(r#"{"type":"like","friends":[]}"#)),
+        Timestamp(900),
+        &mut line,
+    );
+    let line = String::from_utf8_lossy(&line);
+    assert!(line.contains(r#""dependencies":{"friends":[]},"#), "{line}");
+    // Written before it arrived, by a clock that was set: never negative.
+    assert!(line.ends_with("\"waited_us\":0}\n"), "{line}");
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    let record = r#"{"type":"like","message":6,"strict":"s\n","friends":[5,18446744073709551615]}"#;
+    let found = || vec![Found::Unknown, Found::Missing, Found::Present(person()), Found::GivenUp];
+    let tail = concat!(
+        r#","event":{"type":"like","message":6,"strict":"s\n","friends":[5,18446744073709551615]},"#,
+        r#""dependencies":{"friends":[{"type":"person","id":5,"name":"Ann \u0041","x":1.0},null]},"missing":[MISSING],"#
+    );
+    let names = [
+        r#"{"dependency":"message","entity":"message","key":6}"#,
+        r#"{"dependency":"strict \"one\"","entity":"message","key":"s\n"}"#,
+        r#"{"dependency":"friends","entity":"person","key":18446744073709551615}"#,
+    ];
+    let end = concat!(r#""position":"in \"put\".jsonl:0","waited_us":250}"#, "\n");
+    let all = tail.replace("MISSING", &names.join(","));
+    let expired = format!("{{\"outcome\":\"expired\",\"stream\":\"like\"{all}\"reason\":\"deadline\",{end}");
+    check(&Outcome::Expired(like(record, found()), ExpiredReason::Deadline), &expired);
+    let accepted = format!("{{\"outcome\":\"accepted\",\"stream\":\"like\"{all}{end}");
+    check(&Outcome::Accepted(like(record, found())), &accepted);
+    let partial = tail.replace("MISSING", names[2]);
+    let resolved = format!("{{\"outcome\":\"resolved\",\"stream\":\"like\"{partial}{end}");
+    check(&Outcome::Resolved(like(record, found())), &resolved);
+}
+
+#[test]
+fn a_dropped_event_has_no_line() {
+    let outcome = Outcome::Dropped(event(r#"{"type":"like"}"#), DroppedReason::Deadline);
+    check(&outcome, "");
+}
+
+#[test]
+fn a_rejected_record_is_carried_whatever_it_is() {
+    let rejected = |record: &[u8]| match decode(record) {
+        Decoded::Rejected(rejection) => rejection,
+        Decoded::Event(event) => panic!("{event:?}"),
+    };
+    let line = concat!(
+        r#"{"outcome":"rejected","reason":"invalid_json","detail":"expected `,` or `}` at column 8","#,
+        r#""position":"in \"put\".jsonl:0","record":"{\"a\":1 \"b\u0001}"}"#,
+        "\n"
+    );
+    check(&Outcome::Rejected(rejected(b"{\"a\":1 \"b\x01}")), line);
+    let line = concat!(
+        r#"{"outcome":"rejected","reason":"invalid_utf8","detail":"byte 0xff at column 2 is not UTF-8","#,
+        r#""position":"in \"put\".jsonl:0","record_base64":"e/99"}"#,
+        "\n"
+    );
+    check(&Outcome::Rejected(rejected(b"{\xff}")), line);
+    let mut large = rejected(b"{");
+    large.size = Some(5000);
+    large.detail = "too long".to_owned();
+    let line = concat!(
+        r#"{"outcome":"rejected","reason":"invalid_json","detail":"too long","position":"in \"put\".jsonl:0","record":"{","size":5000}"#,
+        "\n"
+    );
+    check(&Outcome::Rejected(large), line);
+}
+
+#[test]
+fn line_breaks_between_tokens_become_spaces() {
+    let record = "{\"type\":\"like\",\r\"x\":\"a\\nb\"}";
+    let mut line = Vec::new();
+    Renderer::new(rules(), &partitions()).render(&Outcome::Resolved(event(record)), Timestamp(1000), &mut line);
+    let line = String::from_utf8_lossy(&line);
+    assert!(line.contains("{\"type\":\"like\", \"x\":\"a\\nb\"}"), "{line}");
+}
+
+#[test]
+fn partitions_that_come_later_have_names_once_they_are_set() {
+    let mut renderer = Renderer::new(rules(), &Partitions::default());
+    let position = |renderer: &mut Renderer| {
+        let mut line = Vec::new();
+        renderer.render(&Outcome::Resolved(event(r#"{"type":"like"}"#)), Timestamp(1000), &mut line);
+        let line: Json = serde_json::from_slice(&line).expect("JSON");
+        line["position"].as_str().expect("a string").to_owned()
+    };
+    assert_eq!(position(&mut renderer), "?:0");
+    renderer.set_partitions(&partitions());
+    assert_eq!(position(&mut renderer), "in \"put\".jsonl:0");
+}
+
+#[test]
+fn the_null_sink_counts() {
+    let mut sink = open(&Target::Null, None).expect("opens");
+    sink.write(b"abc\n").expect("takes it");
+    assert_eq!((sink.sync().expect("syncs"), sink.bytes_written()), (Mark { length: 0 }, 4));
+}
+
+/// A record of a stream with any JSON in it, as somebody else's serializer may write it.
+fn record() -> impl Strategy<Value = String> {
+    let leaf =
+        prop_oneof!["-?[1-9][0-9]{0,30}(\\.0{1,3})?", "\"[ -!#-\\[\\]-~é]{0,20}\"", Just("\"\\u00e9\\n\"".to_owned())];
+    let value = leaf.prop_recursive(3, 12, 4, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(|e| format!("[{}]", e.join(" , "))),
+            prop::collection::vec(("\"[a-c]\"", inner), 0..4).prop_map(|m| format!(
+                "{{{}}}",
+                m.iter().map(|(n, v)| format!("{n}: {v}")).collect::<Vec<_>>().join(",")
+            )),
+        ]
+    });
+    value.prop_map(|value| format!("{{\"type\" :\"like\",\"more\":{value} }}"))
+}
+
+proptest! {
+    #[test]
+    fn an_event_is_written_byte_for_byte_as_it_was_read(record in record()) {
+        let mut line = Vec::new();
+        Renderer::new(rules(), &partitions()).render(&Outcome::Resolved(event(&record)), Timestamp(1000), &mut line);
+        let text = String::from_utf8(line).expect("UTF-8");
+        let expected = format!("{{\"outcome\":\"resolved\",\"stream\":\"like\",\"event\":{record},\"dependencies\":");
+        prop_assert!(text.starts_with(&expected), "{}", text);
+        prop_assert!(serde_json::from_str::<Json>(&text).is_ok());
+    }
+
+    #[test]
+    fn whatever_a_record_is_its_line_is_json(record in prop::collection::vec(any::<u8>(), 1..80)) {
+        let record: Vec<u8> = record.into_iter().filter(|b| *b != b'\n').chain(*b"!").collect();
+        let Decoded::Rejected(rejection) = decode(&record) else { panic!("an exclamation mark is no JSON") };
+        let kept = rejection.record.clone();
+        let mut line = Vec::new();
+        Renderer::new(rules(), &partitions()).render(&Outcome::Rejected(rejection), Timestamp(1000), &mut line);
+        prop_assert_eq!(line.iter().filter(|b| **b == b'\n').count(), 1);
+        let line: Json = serde_json::from_slice(&line).expect("JSON");
+        if let Some(text) = line["record"].as_str() {
+            prop_assert_eq!(text.as_bytes(), &kept[..]);
+        } else {
+            let base64 = line["record_base64"].as_str().expect("base64");
+            let decoded = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, base64).expect("base64");
+            prop_assert_eq!(decoded, kept);
+        }
+    }
+}
