@@ -211,27 +211,12 @@ fn a_batch_kept_as_a_value_can_be_applied() {
 fn what_expired_leaves_the_disk() {
     let path = tempfile::tempdir().unwrap();
     let state = open(path.path());
-<<<<<<< HEAD
     let key = |kind: u8, n: u32| [&n.to_be_bytes()[..], &[kind]].concat();
     let expired: Vec<_> = (0..1000).map(|n| key(0, n)).collect();
     let mut batch = Batch::default();
     expired.iter().for_each(|key| batch.put_until(key, &[7; 100], 10));
     state.write(&batch, Durability::Synced).unwrap();
     state.flush().unwrap();
-=======
-    let mut expired = Vec::new();
-    // Far more than the memtables hold, so that flush and compaction run.
-    for round in 0u32..60 {
-        let mut batch = Batch::default();
-        for n in 0u32..100 {
-            let noise: Vec<u8> =
-                (0u32..2000).map(|i| (i.wrapping_mul(2_654_435_761 ^ n ^ round) >> 13) as u8).collect();
-            batch.put_until(&[round.to_be_bytes(), n.to_be_bytes()].concat(), &noise, 10);
-        }
-        state.write(&batch, Durability::Buffered).unwrap();
-        expired.push([round.to_be_bytes(), 0u32.to_be_bytes()].concat());
-    }
->>>>>>> decode
     state.advance(10);
     assert!(state.get_many(Table::Referent, &expired).unwrap().iter().all(Option::is_none));
     // A reader has a clock of its own, by which nothing is expired: it sees what is still on disk.
