@@ -7,7 +7,8 @@ use std::collections::BTreeSet;
 
 use rustc_hash::FxHashMap;
 
-use crate::event::{EntityId, Epoch, EventId, Key};
+use crate::dependency::Rules;
+use crate::event::{Dependent, EntityId, Epoch, EventId, Key};
 
 use super::Link;
 
@@ -26,7 +27,11 @@ pub(super) struct WaitGraph {
 }
 
 impl WaitGraph {
+    /// Notes what an event lacks. That only ever becomes less, so of two links, which may come in any order, the one that lacks less is the later.
     pub(super) fn add(&mut self, id: EventId, link: Link) {
+        if self.links.get(&id).is_some_and(|known| known.lacks.len() <= link.lacks.len()) {
+            return;
+        }
         self.providers.entry(hash(&link.provides)).or_default().insert(id);
         self.links.insert(id, link);
         self.on_cycle.clear();
@@ -78,6 +83,16 @@ impl WaitGraph {
         let ids = self.providers.get(&hash(key)).into_iter().flatten().copied();
         ids.filter(move |id| self.links.get(id).is_some_and(|link| link.provides == *key))
     }
+}
+
+/// What an event of a stream that may wait in cycles provides and lacks; `None` for others.
+pub(super) fn link(rules: &Rules, dependent: &Dependent) -> Option<Link> {
+    let header = &dependent.event.header.header;
+    let stream = rules.stream(header.stream);
+    let (true, Some(entity), Some(key)) = (stream.cyclic, stream.provides_resolved, &header.key) else { return None };
+    let resolved = dependent.missing().filter(|r| rules.entity(r.entity).resolved_of.is_some());
+    let lacks = resolved.map(|r| (r.entity, r.key.clone())).collect();
+    Some(Link { provides: (entity, key.clone()), lacks })
 }
 
 fn hash(provided: &Provided) -> u64 {

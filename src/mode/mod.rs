@@ -22,6 +22,8 @@ pub mod reference;
 mod restore;
 mod streaming;
 mod table;
+#[cfg(test)]
+mod tests;
 
 use serde::{Deserialize, Serialize};
 
@@ -32,7 +34,7 @@ pub use deferred::{Answer, Changes, Query};
 pub use engine::{Backlog, Engine, Phase, Settings};
 pub use independent::accept;
 pub use operator::{Lookup, resolve};
-pub use restore::{LogEpoch, RestoreError, Restored, answer, each_waiting, log_key, restore};
+pub use restore::{LogEpoch, RestoreError, Restored, answer, each_waiting, forget_overflow, log_key, restore};
 pub use streaming::{replay, wake};
 pub use table::Memory;
 
@@ -58,6 +60,8 @@ pub enum Visit {
     Complete(Box<Dependent>),
     /// An ordered event ended without being resolved: the next may go.
     Leave(Place),
+    /// An ordered event has waited since an earlier run: its place in the queue is kept.
+    Reserve(Place),
     /// An event whose stream may wait in cycles has begun to wait.
     Waits(EventId, Link),
     /// That event has ended.

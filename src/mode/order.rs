@@ -43,6 +43,11 @@ impl Queues {
         ticket
     }
 
+    /// Keeps the place of an event that has not come out of the state yet.
+    pub(super) fn reserve(&mut self, place: &Place) {
+        self.enter(place.entity, place.hash, &place.key, place.ticket);
+    }
+
     /// Whether nobody is before this place.
     pub(super) fn is_first(&mut self, place: &Place) -> bool {
         self.queue(place).is_none_or(|q| q.places.first_key_value().is_none_or(|(first, _)| *first >= place.ticket))

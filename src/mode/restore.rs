@@ -1,18 +1,18 @@
 //! Reading the state: what an earlier run left, and answers to the queries of a running engine.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
-use resolvent_state::{State, StateError, Table};
+use resolvent_state::{Batch, Durability, State, StateError, Table};
 use rustc_hash::{FxHashMap, FxHashSet};
 use thiserror::Error;
 
 use crate::dependency::Rules;
-use crate::event::{Dependent, Epoch, EventId, Stored, Timestamp, WorkerIndex};
+use crate::event::{Dependent, Epoch, EventId, SHARDS, Stored, Timestamp, WorkerIndex};
 
 use super::codec::{self, StoredError};
 use super::deferred::{Answer, Drain, Kept, Query};
-use super::{Referent, engine::SLICE};
+use super::{Referent, Visit, engine::SLICE};
 
 /// Where a row in the table of meta values says that events in the state are being woken: followed by the key that came.
 pub(super) const DRAIN_PREFIX: &[u8] = b"drain/";
@@ -63,6 +63,8 @@ pub struct Restored {
     pub log: BTreeMap<Epoch, LogEpoch>,
     /// Referents whose dependents in the state were being woken.
     pub drains: Vec<Referent>,
+    /// What is to be remembered of every waiting event: see [`Engine::remember`](super::Engine::remember).
+    pub reminders: Vec<Visit>,
     /// Events that are not resolved, though they have been read: they ended otherwise, or wait.
     pub unresolved: FxHashSet<EventId>,
     /// Whether there are waiting events or referents besides.
@@ -103,6 +105,9 @@ pub fn restore(state: &State, rules: &Rules) -> Result<Restored, RestoreError> {
         if rules.stream(header.stream).provides_resolved.is_some() {
             restored.unresolved.insert(header.id);
         }
+        let link = super::cycle::link(rules, dependent).map(|link| Visit::Waits(header.id, link));
+        let place = super::engine::place(rules, dependent).map(Visit::Reserve);
+        restored.reminders.extend(link.into_iter().chain(place));
     };
     restored.waiting.iter().for_each(|dependent| waits(dependent));
     each(state, Table::Waiting, &[], |_, value| {
@@ -120,11 +125,7 @@ pub fn restore(state: &State, rules: &Rules) -> Result<Restored, RestoreError> {
 }
 
 /// Every waiting event, wherever the state has it; for [`restore`] only what concerns it, for others to look at.
-pub fn each_waiting(
-    state: &State,
-    rules: &Rules,
-    mut see: impl FnMut(Box<Dependent>),
-) -> Result<(), RestoreError> {
+pub fn each_waiting(state: &State, rules: &Rules, mut see: impl FnMut(Box<Dependent>)) -> Result<(), RestoreError> {
     let mut restored = Restored::default();
     read_log(state, rules, &mut restored)?;
     restored.waiting.into_iter().for_each(&mut see);
@@ -159,7 +160,8 @@ fn read_log(state: &State, rules: &Rules, restored: &mut Restored) -> Result<(),
         of_epoch.keys.push(key.to_vec());
         of_epoch.bytes += value.len() as u64;
         let written = read_log_value(value, epoch, &mut live);
-        of_epoch.written += written.ok_or(StoredError::Damaged("a value of the log of waiting events ends early".into()))?;
+        of_epoch.written +=
+            written.ok_or(StoredError::Damaged("a value of the log of waiting events ends early".into()))?;
         Ok(())
     })?;
     for (epoch, value) in live.into_values() {
@@ -202,6 +204,27 @@ fn read_drains(state: &State, rules: &Rules, restored: &mut Restored) -> Result<
         }
         Ok(())
     })
+}
+
+/// Deletes what an earlier run moved out of memory of referents that the replay brings back.
+pub fn forget_overflow(state: &State, rules: &Rules) -> Result<(), StateError> {
+    let mut batch = Batch::default();
+    let entities: BTreeSet<u16> =
+        (0u16..).zip(rules.entities()).filter(|(_, e)| !e.deferred).map(|(id, _)| id).collect();
+    for shard in 0..SHARDS {
+        for entity in &entities {
+            let [high, low] = entity.to_be_bytes();
+            let prefix = [u8::try_from(shard).unwrap_or(u8::MAX), high, low];
+            state.scan(Table::Referent, &prefix, &prefix, usize::MAX, |key, _| {
+                batch.delete(Table::Referent, key);
+                ControlFlow::Continue(())
+            })?;
+        }
+    }
+    if batch.is_empty() {
+        return Ok(());
+    }
+    state.write(&batch, Durability::Buffered)
 }
 
 /// Answers the queries of one worker. Referents are looked up together, in the order of their rows.

@@ -1,8 +1,6 @@
 //! Opens all that a job needs, in an order in which nothing is touched before everything that can be refused has been.
 
-use std::collections::BTreeSet;
-
-use resolvent_state::{Batch, Durability, Identity, Options, State, Table};
+use resolvent_state::{Identity, Options, State};
 use rustc_hash::FxHashSet;
 use tracing::info;
 
@@ -10,8 +8,8 @@ use crate::checkpoint::{Checkpoint, Committed};
 use crate::clock::Clock;
 use crate::config::Job;
 use crate::dependency::Rules;
-use crate::event::{Dependent, EventId, Partitions, Positions, SHARDS};
-use crate::mode::{self, Referent};
+use crate::event::{Dependent, EventId, Partitions, Positions};
+use crate::mode::{self, Referent, Visit};
 use crate::sink::Target;
 use crate::source::{self, Limits, Settings, Source};
 
@@ -30,6 +28,7 @@ pub(super) struct Opened {
     pub(super) partitions: Partitions,
     pub(super) waiting: Vec<Box<Dependent>>,
     pub(super) drains: Vec<Referent>,
+    pub(super) reminders: Vec<Visit>,
     pub(super) unresolved: FxHashSet<EventId>,
     pub(super) engine: mode::Settings,
     pub(super) until_end: Option<UntilEnd>,
@@ -50,7 +49,7 @@ pub(super) fn open(job: &Job, options: RunOptions, clock: &Clock) -> Result<Open
     let settings = until_end_of(&job.source, options);
     let source = source::open(&settings, limits, &mut partitions, &committed.positions, None, clock)?;
     let replay = if needs_replay(&job.rules) && !committed.positions.0.is_empty() {
-        forget_overflow(&state, &job.rules)?;
+        mode::forget_overflow(&state, &job.rules)?;
         let (from, to) = (Positions::default(), Some(&committed.positions));
         Some(source::open(&settings, limits, &mut partitions, &from, to, clock)?)
     } else {
@@ -66,6 +65,7 @@ pub(super) fn open(job: &Job, options: RunOptions, clock: &Clock) -> Result<Open
         partitions,
         waiting: restored.waiting,
         drains: restored.drains,
+        reminders: restored.reminders,
         unresolved: restored.unresolved,
         engine: engine_settings(job, restored.has_more),
         until_end,
@@ -112,24 +112,4 @@ fn source_ends(settings: &Settings) -> bool {
 /// Whether some referents are in memory only.
 fn needs_replay(rules: &Rules) -> bool {
     rules.entities().iter().any(|entity| entity.streaming && !entity.deferred)
-}
-
-/// Deletes what an earlier run moved out of memory of referents that the replay brings back.
-fn forget_overflow(state: &State, rules: &Rules) -> Result<(), RunError> {
-    let mut batch = Batch::default();
-    let entities: BTreeSet<u16> = (0u16..).zip(rules.entities()).filter(|(_, e)| !e.deferred).map(|(id, _)| id).collect();
-    for shard in 0..SHARDS {
-        for entity in &entities {
-            let [high, low] = entity.to_be_bytes();
-            let prefix = [u8::try_from(shard).unwrap_or(u8::MAX), high, low];
-            state.scan(Table::Referent, &prefix, &prefix, usize::MAX, |key, _| {
-                batch.delete(Table::Referent, key);
-                std::ops::ControlFlow::Continue(())
-            })?;
-        }
-    }
-    if !batch.is_empty() {
-        state.write(&batch, Durability::Buffered)?;
-    }
-    Ok(())
 }

@@ -49,6 +49,8 @@ pub(super) struct Setup {
     pub(super) waiting: Vec<Mutex<Vec<Box<Dependent>>>>,
     /// Referents whose dependents in the state were being woken.
     pub(super) drains: Vec<Referent>,
+    /// What is to be remembered of all events that wait.
+    pub(super) reminders: Vec<Visit>,
     /// Events that are not resolved though they were read before.
     pub(super) unresolved: Arc<FxHashSet<EventId>>,
 }
@@ -69,6 +71,7 @@ pub(super) fn run(worker: &mut Worker, setup: &Setup) {
         let (entity, hash, event) = (referent.entity, referent.hash, referent.event.clone());
         engine.borrow_mut().restore_drain(Referent { entity, hash, event });
     }
+    engine.borrow_mut().remember(&setup.reminders);
     let shared = Rc::new(Shared::default());
     let lines = Rc::new(RefCell::new(Lines::new(setup)));
     let (probe, wake) = worker.dataflow::<u64, _, _>(|scope| {
@@ -76,8 +79,7 @@ pub(super) fn run(worker: &mut Worker, setup: &Setup) {
         let intake = Arc::clone(&setup.intake);
         let reader = Reader { worker: me, ..setup.reader.clone() };
         let clock = setup.clock.clone();
-        let outcomes =
-            mode::resolve(events, Rc::clone(&engine), Lookups::new(reader), clock, move || intake.current());
+        let outcomes = mode::resolve(events, Rc::clone(&engine), Lookups::new(reader), clock, move || intake.current());
         (write(outcomes, Rc::clone(&lines)), wake)
     });
     let mut epoch = setup.intake.current().0;
@@ -149,7 +151,11 @@ fn read<'scope>(
         engine,
         shared,
         lines,
-        waiting: setup.waiting.get(me.0).map(|w| std::mem::take(&mut *w.lock().unwrap_or_else(PoisonError::into_inner))).unwrap_or_default(),
+        waiting: setup
+            .waiting
+            .get(me.0)
+            .map(|w| std::mem::take(&mut *w.lock().unwrap_or_else(PoisonError::into_inner)))
+            .unwrap_or_default(),
         unresolved: Arc::clone(&setup.unresolved),
         ticked: Epoch(0),
     };
