@@ -142,13 +142,11 @@ impl Changes {
 struct Filter {
     bits: usize,
     bloom: Option<BloomFilter>,
-    /// The state is of an earlier run: any key may be in it.
-    all: bool,
 }
 
 impl Filter {
-    fn new(bytes: usize, all: bool) -> Self {
-        Filter { bits: bytes.max(1 << 10) * 8, bloom: None, all }
+    fn new(bytes: usize) -> Self {
+        Filter { bits: bytes.max(1 << 10) * 8, bloom: None }
     }
 
     fn add(&mut self, hash: KeyHash) {
@@ -157,7 +155,7 @@ impl Filter {
     }
 
     fn may_hold(&self, hash: KeyHash) -> bool {
-        self.all || self.bloom.as_ref().is_some_and(|bloom| bloom.contains(&hash.0))
+        self.bloom.as_ref().is_some_and(|bloom| bloom.contains(&hash.0))
     }
 }
 
@@ -173,6 +171,8 @@ struct Suspended {
 pub(super) struct Residency {
     referents: Filter,
     waiters: Filter,
+    /// The state has deferred referents of an earlier run: any key may be among them.
+    kept_before: bool,
     /// What the event that asks right now needs.
     wanted: Vec<(EntityId, KeyHash, Key)>,
     fetching: FxHashMap<(EntityId, KeyHash), Vec<(Key, Vec<usize>)>>,
@@ -196,16 +196,16 @@ pub(super) struct Residency {
 impl Residency {
     pub(super) fn new(settings: &Settings) -> Self {
         let share = (settings.streaming_bytes.min(settings.deferred_bytes)) / 16;
-        let all = settings.state_has_more;
         Residency {
-            referents: Filter::new(share, false),
-            waiters: Filter::new(share, all),
+            referents: Filter::new(share),
+            waiters: Filter::new(share),
+            kept_before: settings.state_has_referents,
             wanted: Vec::new(),
             fetching: FxHashMap::default(),
             suspended: Slab::new(),
             taken: FxHashSet::default(),
             drains: Vec::new(),
-            next_due: all.then_some(Timestamp(i64::MIN)),
+            next_due: None,
             due_asked: false,
             all_from: None,
             asked: 0,
@@ -218,7 +218,7 @@ impl Residency {
 
     /// Whether the state may have a referent that memory does not know.
     pub(super) fn may_hold_referent(&self, rules: &Rules, entity: EntityId, hash: KeyHash) -> bool {
-        (self.waiters.all && rules.entity(entity).deferred) || self.referents.may_hold(hash)
+        (self.kept_before && rules.entity(entity).deferred) || self.referents.may_hold(hash)
     }
 
     pub(super) fn may_hold_waiters(&self, hash: KeyHash) -> bool {
@@ -441,6 +441,13 @@ impl Engine {
         } else {
             self.residency.changes.batch.delete(Stored::Meta, &row);
         }
+    }
+
+    /// Tells what waits in the state: the keys of this worker that are waited for, and the earliest deadline.
+    pub fn restore_waiting(&mut self, waited_for: &[KeyHash], next_due: Option<Timestamp>) {
+        let mine = waited_for.iter().filter(|hash| hash.owner(self.workers) == self.me);
+        mine.for_each(|hash| self.residency.waiters.add(*hash));
+        self.residency.next_due = next_due;
     }
 
     /// Goes on waking events in the state where an earlier run left off.

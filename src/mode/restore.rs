@@ -8,11 +8,11 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use thiserror::Error;
 
 use crate::dependency::Rules;
-use crate::event::{Dependent, Epoch, EventId, Stored, Timestamp, WorkerIndex};
+use crate::event::{Dependent, Epoch, EventId, KeyHash, Stored, Timestamp, WorkerIndex};
 
 use super::codec::{self, StoredError};
 use super::deferred::{Answer, Drain, Kept, Query};
-use super::{Referent, engine::SLICE};
+use super::{Referent, deadline, engine::SLICE};
 
 /// Where a row in the table of meta values says that events in the state are being woken: followed by the key that came.
 pub(super) const DRAIN_PREFIX: &[u8] = b"drain/";
@@ -73,8 +73,12 @@ pub struct Restored {
     pub drains: Vec<Referent>,
     /// Events that are not resolved, though they have been read: they ended otherwise, or wait.
     pub unresolved: FxHashSet<EventId>,
-    /// Whether there are waiting events or referents besides.
-    pub has_more: bool,
+    /// The keys that events in the state wait for.
+    pub waited_for: Vec<KeyHash>,
+    /// The earliest deadline of those events.
+    pub next_due: Option<Timestamp>,
+    /// Whether the state has referents.
+    pub has_referents: bool,
 }
 
 /// The beginning of a value for the log, `version | count | ids that left`, to which `(length | event) …` may be appended.
@@ -111,17 +115,19 @@ pub fn restore(state: &State, rules: &Rules) -> Result<Restored, RestoreError> {
         }
     };
     restored.waiting.iter().for_each(|dependent| waits(dependent));
-    each(state, Table::Waiting, &[], |_, value| {
-        restored.has_more = true;
-        waits(&*codec::get_dependent(rules, value, Stored::No)?);
+    each(state, Table::Waiting, &[], |row, value| {
+        let dependent = codec::get_dependent(rules, value, Stored::No)?;
+        let due = deadline::next(&dependent);
+        restored.next_due = restored.next_due.into_iter().chain(due).min();
+        let parked_at = dependent.missing().find(|r| codec::is_at(row, r.entity, r.hash, &r.key));
+        restored.waited_for.extend(parked_at.map(|r| r.hash));
+        waits(&dependent);
         Ok(())
     })?;
-    if !restored.has_more {
-        state.scan(Table::Referent, &[], &[], 1, |_, _| {
-            restored.has_more = true;
-            ControlFlow::Break(())
-        })?;
-    }
+    state.scan(Table::Referent, &[], &[], 1, |_, _| {
+        restored.has_referents = true;
+        ControlFlow::Break(())
+    })?;
     Ok(restored)
 }
 

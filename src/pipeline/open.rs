@@ -10,7 +10,7 @@ use crate::checkpoint::{Checkpoint, Committed};
 use crate::clock::Clock;
 use crate::config::Job;
 use crate::dependency::Rules;
-use crate::event::{Dependent, EventId, Partitions, Positions, SHARDS};
+use crate::event::{Dependent, EventId, KeyHash, Partitions, Positions, SHARDS, Timestamp};
 use crate::mode::{self, Referent};
 use crate::sink::Target;
 use crate::source::{self, Limits, Settings, Source};
@@ -31,6 +31,8 @@ pub(super) struct Opened {
     pub(super) waiting: Vec<Box<Dependent>>,
     pub(super) drains: Vec<Referent>,
     pub(super) unresolved: FxHashSet<EventId>,
+    pub(super) waited_for: Vec<KeyHash>,
+    pub(super) next_due: Option<Timestamp>,
     pub(super) engine: mode::Settings,
     pub(super) until_end: Option<UntilEnd>,
 }
@@ -67,7 +69,9 @@ pub(super) fn open(job: &Job, options: RunOptions, clock: &Clock) -> Result<Open
         waiting: restored.waiting,
         drains: restored.drains,
         unresolved: restored.unresolved,
-        engine: engine_settings(job, restored.has_more),
+        waited_for: restored.waited_for,
+        next_due: restored.next_due,
+        engine: engine_settings(job, restored.has_referents),
         until_end,
     })
 }
