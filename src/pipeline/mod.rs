@@ -150,7 +150,9 @@ pub enum RunError {
         error: std::io::Error,
     },
     /// A thread of the job ended before its time.
-    #[error("a thread of the job failed ({0}): nothing after the last commit counts; start the job again, and report this")]
+    #[error(
+        "a thread of the job failed ({0}): nothing after the last commit counts; start the job again, and report this"
+    )]
     Worker(String),
     /// Events were lost or answered twice: a defect.
     #[error("{0}: a defect of Resolvent; what was committed before this run is whole")]
