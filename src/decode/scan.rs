@@ -3,9 +3,9 @@
 //! Every function takes what is left of the record, which is UTF-8, and gives back what is left after it: two words that stay in registers.
 //! Strings that had escapes are put into `unescaped`, one after the other.
 //!
-//! Accepted is exactly what `serde_json` accepts as a `Value`; tests hold that. It is written by hand for two reasons. It takes well under half of
-//! the time that `sonic_rs` does with a visitor, and decoding is what an `independent` job mostly does. And the fast way of `sonic_rs` to skip a
-//! value neither checks the digits of `\u` escapes nor bounds its recursion, so that a megabyte of `[` would overflow the stack.
+//! Accepted is exactly what `serde_json` accepts as a `Value`; tests hold that. It is written by hand for two reasons. On Nexmark lines decoding takes
+//! about two thirds of the processor time that it took with a visitor on `sonic_rs`. And the fast way of `sonic_rs` to skip a value neither checks the
+//! digits of `\u` escapes nor bounds its recursion, so that a megabyte of `[` would overflow the stack.
 
 use super::collect::Value;
 
