@@ -652,6 +652,6 @@ fn ask_missing_again(dependent: &mut Dependent) {
 
 fn place(rules: &Rules, dependent: &Dependent) -> Option<Place> {
     let order = dependent.order.as_ref()?;
-    let (_, entity) = rules.stream(dependent.event.header.header.stream).ordered_by.as_ref()?;
-    Some(Place { entity: *entity, key: order.key.clone(), hash: order.hash, ticket: order.ticket })
+    let entity = rules.stream(dependent.event.header.header.stream).queue()?;
+    Some(Place { entity, key: order.key.clone(), hash: order.hash, ticket: order.ticket })
 }

@@ -154,7 +154,9 @@ pub enum RunError {
     #[error("cannot start a thread: {0}; raise the limit on processes (ulimit -u)")]
     Thread(#[from] std::io::Error),
     /// A thread of the job ended before its time.
-    #[error("a thread of the job failed ({0}): nothing after the last commit counts; start the job again, and report this")]
+    #[error(
+        "a thread of the job failed ({0}): nothing after the last commit counts; start the job again, and report this"
+    )]
     Worker(String),
     /// Events were lost or answered twice: a defect.
     #[error("{0}: a defect of Resolvent; what was committed before this run is whole")]
@@ -281,7 +283,7 @@ fn discards(sinks: &sink::Settings) -> [bool; 3] {
 }
 
 fn is_ordered(rules: &Rules) -> bool {
-    rules.streams().iter().any(|stream| stream.ordered_by.is_some())
+    rules.streams().iter().any(|stream| stream.queue().is_some())
 }
 
 fn share_out<T>(all: Vec<T>, shares: usize) -> Vec<Mutex<Vec<T>>> {

@@ -82,8 +82,7 @@ pub(super) fn run(worker: &mut Worker, setup: &Setup) {
         let intake = Arc::clone(&setup.intake);
         let reader = Reader { worker: me, ..setup.reader.clone() };
         let clock = setup.clock.clone();
-        let outcomes =
-            mode::resolve(events, Rc::clone(&engine), Lookups::new(reader), clock, move || intake.current());
+        let outcomes = mode::resolve(events, Rc::clone(&engine), Lookups::new(reader), clock, move || intake.current());
         (write(outcomes, Rc::clone(&lines)), wake)
     });
     let mut epoch = setup.intake.current().0;
@@ -155,7 +154,11 @@ fn read<'scope>(
         engine,
         shared,
         lines,
-        waiting: setup.waiting.get(me.0).map(|w| std::mem::take(&mut *w.lock().unwrap_or_else(PoisonError::into_inner))).unwrap_or_default(),
+        waiting: setup
+            .waiting
+            .get(me.0)
+            .map(|w| std::mem::take(&mut *w.lock().unwrap_or_else(PoisonError::into_inner)))
+            .unwrap_or_default(),
         unresolved: Arc::clone(&setup.unresolved),
         ticked: Epoch(0),
     };
