@@ -220,7 +220,6 @@ impl Checkpoint {
         Ok(true)
     }
 
-<<<<<<< HEAD
     /// Keeps count of what the workers have changed; what is to be written of it is returned.
     fn account(&mut self, epoch: Epoch, changes: Vec<(WorkerIndex, Changes)>) -> Vec<Batch> {
         let mut batches = Vec::with_capacity(changes.len());
@@ -229,24 +228,6 @@ impl Checkpoint {
             self.committed.waiting_in_state = in_state.saturating_add_signed(changes.waiting_in_state);
             if !changes.log.keys.is_empty() {
                 self.log.entry(epoch).or_default().add(changes.log);
-=======
-    fn put_changes(&mut self, epoch: Epoch, changes: Vec<(WorkerIndex, Changes)>, batch: &mut Batch) {
-        for (worker, changes) in changes {
-            batch.append(&changes.batch);
-            self.committed.waiting_in_state =
-                self.committed.waiting_in_state.saturating_add_signed(changes.waiting_in_state);
-            if !changes.log.is_empty() {
-                let of_epoch = self.log.entry(epoch).or_default();
-                of_epoch.live += changes.added;
-                of_epoch.written += changes.added;
-            }
-            for (part, value) in changes.log.iter().enumerate() {
-                let key = log_key(epoch, worker, part);
-                batch.put(Table::Log, &key, value);
-                let of_epoch = self.log.entry(epoch).or_default();
-                of_epoch.bytes += value.len() as u64;
-                of_epoch.keys.push(key);
->>>>>>> f380e650c5508935fbe6f89f399813b2bdd061e3
             }
             for obsolete in changes.obsolete {
                 if let Some(of_epoch) = self.log.get_mut(&obsolete) {

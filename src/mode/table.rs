@@ -122,7 +122,6 @@ pub(super) struct Table {
 
 impl Table {
     pub(super) fn new(kept: Vec<bool>) -> Self {
-<<<<<<< HEAD
         Table {
             entries: HashTable::new(),
             waiters: Slab::new(),
@@ -132,9 +131,6 @@ impl Table {
             chains: 0,
             hand: 0,
         }
-=======
-        Table { entries: HashTable::new(), waiters: Slab::new(), kept, memory: Memory::default(), tickets: 0, hand: 0 }
->>>>>>> f380e650c5508935fbe6f89f399813b2bdd061e3
     }
 
     pub(super) fn memory(&self) -> Memory {
