@@ -12,11 +12,13 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use slab::Slab;
 
 use crate::dependency::Rules;
-use crate::event::{Dependent, EntityId, Epoch, Event, EventId, Key, KeyHash, Outcome, Stored as Place, Timestamp, WorkerIndex};
+use crate::event::{
+    Dependent, EntityId, Epoch, Event, EventId, Key, KeyHash, Outcome, Stored as Place, Timestamp, WorkerIndex,
+};
 
 use super::engine::{Engine, Settings};
-use super::table::{Entry, Parked, WaiterId};
 use super::restore::{self, LogEpoch};
+use super::table::{Entry, Parked, WaiterId};
 use super::{Effects, Referent, Visit, codec, deadline};
 
 /// Bytes at which a value of the log is closed and another begun.
@@ -166,6 +168,14 @@ struct Suspended {
     answers_left: usize,
 }
 
+/// A key that the state has been asked for.
+#[derive(Debug)]
+struct Fetch {
+    key: Key,
+    /// Who waits for the answer.
+    suspended: Vec<usize>,
+}
+
 /// What an engine knows of the state's part of its shards.
 #[derive(Debug)]
 pub(super) struct Residency {
@@ -175,7 +185,8 @@ pub(super) struct Residency {
     kept_before: bool,
     /// What the event that asks right now needs.
     wanted: Vec<(EntityId, KeyHash, Key)>,
-    fetching: FxHashMap<(EntityId, KeyHash), Vec<(Key, Vec<usize>)>>,
+    /// By entity and hash: the keys that the state has been asked for.
+    fetching: FxHashMap<(EntityId, KeyHash), Vec<Fetch>>,
     suspended: Slab<Suspended>,
     /// Events taken out of the state in this epoch, which the state still shows.
     taken: FxHashSet<EventId>,
@@ -236,10 +247,10 @@ impl Residency {
         let id = self.suspended.insert(Suspended { what, answers_left: wanted.len() });
         for (entity, hash, key) in wanted {
             let same_hash = self.fetching.entry((entity, hash)).or_default();
-            match same_hash.iter_mut().find(|(k, _)| *k == key) {
-                Some((_, waiting)) => waiting.push(id),
+            match same_hash.iter_mut().find(|fetch| fetch.key == key) {
+                Some(fetch) => fetch.suspended.push(id),
                 None => {
-                    same_hash.push((key.clone(), vec![id]));
+                    same_hash.push(Fetch { key: key.clone(), suspended: vec![id] });
                     self.asked += 1;
                     effects.queries.push(Query::Referent { entity, hash, key });
                 }
@@ -250,13 +261,13 @@ impl Residency {
     /// Who goes on now that a key has been fetched.
     fn resume(&mut self, entity: EntityId, hash: KeyHash, key: &Key) -> Vec<Visit> {
         let Some(same_hash) = self.fetching.get_mut(&(entity, hash)) else { return Vec::new() };
-        let Some(at) = same_hash.iter().position(|(k, _)| k == key) else { return Vec::new() };
-        let (_, waiting) = same_hash.swap_remove(at);
+        let Some(at) = same_hash.iter().position(|fetch| fetch.key == *key) else { return Vec::new() };
+        let fetch = same_hash.swap_remove(at);
         if same_hash.is_empty() {
             self.fetching.remove(&(entity, hash));
         }
         let mut ready = Vec::new();
-        for id in waiting {
+        for id in fetch.suspended {
             let Some(suspended) = self.suspended.get_mut(id) else { continue };
             suspended.answers_left -= 1;
             if suspended.answers_left == 0 {

@@ -201,8 +201,7 @@ impl Table {
     pub(super) fn park(&mut self, dependent: Box<Dependent>, parked: Parked, deferred: bool) -> (WaiterId, u64) {
         self.tickets += 1;
         *waiting_part(&mut self.memory, deferred) += waiter_bytes(&dependent);
-        let waiter =
-            Waiter { dependent, parked, ticket: self.tickets, deferred, prev: NONE, next: NONE, chain: 0 };
+        let waiter = Waiter { dependent, parked, ticket: self.tickets, deferred, prev: NONE, next: NONE, chain: 0 };
         let id = narrow(self.waiters.insert(waiter));
         if let Parked::At(reference) = parked {
             self.chain(id, reference);

@@ -21,7 +21,9 @@ use timely::worker::Worker;
 use crate::clock::Clock;
 use crate::decode::{Decoded, Decoder};
 use crate::dependency::{Mode, Pointer, Rules};
-use crate::event::{Block, Content, Dependent, Epoch, EventId, KeyHash, Outcome, Partitions, StreamId, Timestamp, WorkerIndex};
+use crate::event::{
+    Block, Content, Dependent, Epoch, EventId, KeyHash, Outcome, Partitions, StreamId, Timestamp, WorkerIndex,
+};
 use crate::mode::{self, Backlog, Engine, Message, Phase, Referent, Visit};
 use crate::sink::{Renderer, SinkKind};
 
