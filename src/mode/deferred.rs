@@ -12,9 +12,12 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use slab::Slab;
 
 use crate::dependency::Rules;
-use crate::event::{Dependent, EntityId, Epoch, Event, EventId, Key, KeyHash, Outcome, Stored as Place, Timestamp};
+use crate::event::{
+    Dependent, EntityId, Epoch, Event, EventId, Key, KeyHash, Outcome, Stored as Place, Timestamp, WorkerIndex,
+};
 
 use super::engine::{Engine, Phase, Settings};
+use super::restore::{self, LogEpoch};
 use super::table::{Entry, Parked, WaiterId};
 use super::{Effects, Referent, Visit, codec, deadline};
 
@@ -37,6 +40,8 @@ pub enum Query {
     Waiters(Drain),
     /// Events whose deadline has passed, of the shards of one worker.
     Due {
+        /// No earlier deadline is left: scanning from there passes over nothing that was deleted.
+        from: Timestamp,
         /// The latest deadline that has passed.
         until: Timestamp,
     },
@@ -89,6 +94,8 @@ pub enum Answer {
     },
     /// To [`Query::Due`].
     Due {
+        /// Up to which deadline was asked.
+        until: Timestamp,
         /// Events whose deadline has passed.
         page: Vec<Kept>,
         /// Rows of deadlines whose event is gone.
@@ -117,12 +124,10 @@ pub struct Kept {
 /// What an epoch has changed in the state.
 #[derive(Debug, Default)]
 pub struct Changes {
-    /// Referents, and waiting events that left memory or came back.
+    /// Referents, waiting events that left memory or came back, and the log of those that are in memory.
     pub batch: Batch,
-    /// Values for the log of waiting events.
-    pub log: Vec<Vec<u8>>,
-    /// Waiting events in those values.
-    pub added: u64,
+    /// What of it is the log's.
+    pub log: LogEpoch,
     /// For each event in the log that has left it or is written anew: the epoch that wrote it.
     pub obsolete: Vec<Epoch>,
     /// Waiting events in the state and not in memory: how many more than before.
@@ -136,7 +141,7 @@ pub struct Changes {
 impl Changes {
     /// Whether nothing has changed.
     pub fn is_empty(&self) -> bool {
-        self.batch.is_empty() && self.log.is_empty()
+        self.batch.is_empty()
     }
 }
 
@@ -145,13 +150,11 @@ impl Changes {
 struct Filter {
     bits: usize,
     bloom: Option<BloomFilter>,
-    /// The state is of an earlier run: any key may be in it.
-    all: bool,
 }
 
 impl Filter {
-    fn new(bytes: usize, all: bool) -> Self {
-        Filter { bits: bytes.max(1 << 10) * 8, bloom: None, all }
+    fn new(bytes: usize) -> Self {
+        Filter { bits: bytes.max(1 << 10) * 8, bloom: None }
     }
 
     fn add(&mut self, hash: KeyHash) {
@@ -160,7 +163,7 @@ impl Filter {
     }
 
     fn may_hold(&self, hash: KeyHash) -> bool {
-        self.all || self.bloom.as_ref().is_some_and(|bloom| bloom.contains(&hash.0))
+        self.bloom.as_ref().is_some_and(|bloom| bloom.contains(&hash.0))
     }
 }
 
@@ -171,19 +174,32 @@ struct Suspended {
     answers_left: usize,
 }
 
+/// A key that the state has been asked for.
+#[derive(Debug)]
+struct Fetch {
+    key: Key,
+    /// Who waits for the answer.
+    suspended: Vec<usize>,
+}
+
 /// What an engine knows of the state's part of its shards.
 #[derive(Debug)]
 pub(super) struct Residency {
     referents: Filter,
     waiters: Filter,
+    /// The state has deferred referents of an earlier run: any key may be among them.
+    kept_before: bool,
     /// What the event that asks right now needs.
     wanted: Vec<(EntityId, KeyHash, Key)>,
-    fetching: FxHashMap<(EntityId, KeyHash), Vec<(Key, Vec<usize>)>>,
+    /// By entity and hash: the keys that the state has been asked for.
+    fetching: FxHashMap<(EntityId, KeyHash), Vec<Fetch>>,
     suspended: Slab<Suspended>,
     /// Events taken out of the state in this epoch, which the state still shows.
     taken: FxHashSet<EventId>,
     drains: Vec<Drain>,
     next_due: Option<Timestamp>,
+    /// No deadline in the state is earlier.
+    due_from: Timestamp,
     due_asked: bool,
     all_from: Option<Vec<u8>>,
     asked: usize,
@@ -199,16 +215,17 @@ pub(super) struct Residency {
 impl Residency {
     pub(super) fn new(settings: &Settings) -> Self {
         let share = (settings.streaming_bytes.min(settings.deferred_bytes)) / 16;
-        let all = settings.state_has_more;
         Residency {
-            referents: Filter::new(share, false),
-            waiters: Filter::new(share, all),
+            referents: Filter::new(share),
+            waiters: Filter::new(share),
+            kept_before: settings.state_has_referents,
             wanted: Vec::new(),
             fetching: FxHashMap::default(),
             suspended: Slab::new(),
             taken: FxHashSet::default(),
             drains: Vec::new(),
-            next_due: all.then_some(Timestamp(i64::MIN)),
+            next_due: None,
+            due_from: Timestamp(0),
             due_asked: false,
             all_from: None,
             asked: 0,
@@ -221,7 +238,7 @@ impl Residency {
 
     /// Whether the state may have a referent that memory does not know.
     pub(super) fn may_hold_referent(&self, rules: &Rules, entity: EntityId, hash: KeyHash) -> bool {
-        (self.waiters.all && rules.entity(entity).deferred) || self.referents.may_hold(hash)
+        (self.kept_before && rules.entity(entity).deferred) || self.referents.may_hold(hash)
     }
 
     pub(super) fn may_hold_waiters(&self, hash: KeyHash) -> bool {
@@ -239,10 +256,10 @@ impl Residency {
         let id = self.suspended.insert(Suspended { what, answers_left: wanted.len() });
         for (entity, hash, key) in wanted {
             let same_hash = self.fetching.entry((entity, hash)).or_default();
-            match same_hash.iter_mut().find(|(k, _)| *k == key) {
-                Some((_, waiting)) => waiting.push(id),
+            match same_hash.iter_mut().find(|fetch| fetch.key == key) {
+                Some(fetch) => fetch.suspended.push(id),
                 None => {
-                    same_hash.push((key.clone(), vec![id]));
+                    same_hash.push(Fetch { key: key.clone(), suspended: vec![id] });
                     self.asked += 1;
                     effects.queries.push(Query::Referent { entity, hash, key });
                 }
@@ -253,13 +270,13 @@ impl Residency {
     /// Who goes on now that a key has been fetched.
     fn resume(&mut self, entity: EntityId, hash: KeyHash, key: &Key) -> Vec<Visit> {
         let Some(same_hash) = self.fetching.get_mut(&(entity, hash)) else { return Vec::new() };
-        let Some(at) = same_hash.iter().position(|(k, _)| k == key) else { return Vec::new() };
-        let (_, waiting) = same_hash.swap_remove(at);
+        let Some(at) = same_hash.iter().position(|fetch| fetch.key == *key) else { return Vec::new() };
+        let fetch = same_hash.swap_remove(at);
         if same_hash.is_empty() {
             self.fetching.remove(&(entity, hash));
         }
         let mut ready = Vec::new();
-        for id in waiting {
+        for id in fetch.suspended {
             let Some(suspended) = self.suspended.get_mut(id) else { continue };
             suspended.answers_left -= 1;
             if suspended.answers_left == 0 {
@@ -302,7 +319,7 @@ impl Residency {
         if !self.due_asked && self.next_due.is_some_and(|due| due <= until) {
             self.due_asked = true;
             self.asked += 1;
-            effects.queries.push(Query::Due { until });
+            effects.queries.push(Query::Due { from: self.due_from, until });
         }
     }
 
@@ -371,6 +388,7 @@ impl Residency {
             codec::put_deadline_key(due, &row, &mut deadline);
             self.changes.batch.put(Stored::Deadline, &deadline, &[]);
             self.next_due = Some(self.next_due.map_or(due, |next| next.min(due)));
+            self.due_from = self.due_from.min(due);
         }
         self.waiters.add(reference.hash);
         self.ended(dependent);
@@ -420,12 +438,13 @@ impl Engine {
                     self.residency.changes.batch.delete(Stored::Meta, &drain_row(&drain));
                 }
             }
-            Answer::Due { page, stale, next } => {
+            Answer::Due { until, page, stale, next } => {
                 for row in stale {
                     self.residency.changes.batch.delete(Stored::Deadline, &row);
                 }
                 self.residency.due_asked = false;
                 self.residency.next_due = next;
+                self.residency.due_from = next.unwrap_or(until);
                 self.ask_kept_again(page);
             }
             Answer::All { page, next } => {
@@ -442,6 +461,13 @@ impl Engine {
             dependent.judging = true;
             self.work.push_back(Visit::Dependent(dependent));
         }
+    }
+
+    /// Tells what waits in the state: the keys of this worker that are waited for, and the earliest deadline.
+    pub fn restore_waiting(&mut self, waited_for: &[KeyHash], next_due: Option<Timestamp>) {
+        let mine = waited_for.iter().filter(|hash| hash.owner(self.workers) == self.me);
+        mine.for_each(|hash| self.residency.waiters.add(*hash));
+        self.residency.next_due = next_due;
     }
 
     /// Goes on waking events in the state where an earlier run left off.
@@ -487,11 +513,12 @@ pub(super) fn end_epoch(engine: &mut Engine, effects: &mut Effects) -> Changes {
             write_to_log(engine, waiter, None, &mut log);
         }
     }
+    forget_old(engine);
     engine.residency.note_drains();
     engine.residency.taken.clear();
+    let removed = std::mem::take(&mut engine.residency.removed);
     let mut changes = std::mem::take(&mut engine.residency.changes);
-    changes.added = log.added;
-    changes.log = log.finish(&std::mem::take(&mut engine.residency.removed));
+    changes.log = log.finish(&removed, engine.epoch, engine.me, &mut changes.batch);
     changes
 }
 
@@ -525,6 +552,9 @@ struct LogWriter {
 
 impl LogWriter {
     fn add(&mut self, dependent: &Dependent) {
+        if self.open.is_empty() {
+            self.open = restore::log_value(&[]);
+        }
         let at = self.open.len();
         self.open.extend_from_slice(&[0; 4]);
         codec::put_dependent(dependent, &mut self.open);
@@ -538,13 +568,36 @@ impl LogWriter {
         }
     }
 
-    fn finish(mut self, removed: &[EventId]) -> Vec<Vec<u8>> {
-        if !self.open.is_empty() || (self.closed.is_empty() && !removed.is_empty()) {
+    fn finish(mut self, removed: &[EventId], epoch: Epoch, worker: WorkerIndex, batch: &mut Batch) -> LogEpoch {
+        if !self.open.is_empty() {
             self.closed.push(self.open);
         }
-        let values = self.closed.into_iter().enumerate();
-        values.map(|(at, events)| super::restore::log_value(if at == 0 { removed } else { &[] }, &events)).collect()
+        if !removed.is_empty() {
+            self.closed.push(restore::log_value(removed));
+        }
+        let mut log = LogEpoch { written: self.added, live: self.added, ..LogEpoch::default() };
+        for (part, value) in self.closed.iter().enumerate() {
+            let key = restore::log_key(epoch, worker, part);
+            batch.put(Stored::Log, &key, value);
+            log.bytes += value.len() as u64;
+            log.keys.push(key);
+        }
+        log
     }
+}
+
+/// Forgets some of the referents that are no longer retained: all of them in a minute, whatever the table's size.
+fn forget_old(engine: &mut Engine) {
+    const ROUNDS: usize = 600;
+    if engine.rules.streams().iter().all(|stream| stream.retain.is_none()) {
+        return;
+    }
+    let (rules, now) = (std::sync::Arc::clone(&engine.rules), engine.now);
+    let steps = engine.table.buckets() / ROUNDS + 64;
+    engine.table.forget_old(steps, |event| {
+        let header = &event.header.header;
+        rules.stream(header.stream).retain.is_some_and(|retain| header.arrival.after(retain) <= now)
+    });
 }
 
 /// Moves what is cold to the state until memory is within its bounds, or nothing cold is left.

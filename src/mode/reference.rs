@@ -333,8 +333,8 @@ impl Reference {
     }
 
     fn queue(&self, dependent: &Dependent) -> Option<Name> {
-        let (_, entity) = self.rules.stream(dependent.event.header.header.stream).ordered_by.as_ref()?;
-        dependent.order.as_ref().map(|order| named(*entity, &order.key))
+        let entity = self.rules.stream(dependent.event.header.header.stream).queue()?;
+        dependent.order.as_ref().map(|order| named(entity, &order.key))
     }
 
     fn is_first(&self, waiting: &Waiting) -> bool {

@@ -8,11 +8,11 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use thiserror::Error;
 
 use crate::dependency::Rules;
-use crate::event::{Dependent, Epoch, EventId, SHARDS, Stored, Timestamp, WorkerIndex};
+use crate::event::{Dependent, Epoch, EventId, KeyHash, SHARDS, Stored, Timestamp, WorkerIndex};
 
 use super::codec::{self, StoredError};
 use super::deferred::{Answer, Drain, Kept, Query};
-use super::{Referent, Visit, engine::SLICE};
+use super::{Referent, Visit, deadline, engine::SLICE};
 
 /// Where a row in the table of meta values says that events in the state are being woken: followed by the key that came.
 pub(super) const DRAIN_PREFIX: &[u8] = b"drain/";
@@ -52,6 +52,14 @@ impl LogEpoch {
     pub fn living_bytes(&self) -> u64 {
         self.bytes * self.live / self.written.max(1)
     }
+
+    /// Adds what another worker wrote in the same epoch.
+    pub fn add(&mut self, mut other: LogEpoch) {
+        self.keys.append(&mut other.keys);
+        self.bytes += other.bytes;
+        self.written += other.written;
+        self.live += other.live;
+    }
 }
 
 /// What an earlier run left.
@@ -67,24 +75,26 @@ pub struct Restored {
     pub reminders: Vec<Visit>,
     /// Events that are not resolved, though they have been read: they ended otherwise, or wait.
     pub unresolved: FxHashSet<EventId>,
-    /// Whether there are waiting events or referents besides.
-    pub has_more: bool,
+    /// The keys that events in the state wait for.
+    pub waited_for: Vec<KeyHash>,
+    /// The earliest deadline of those events.
+    pub next_due: Option<Timestamp>,
+    /// Whether the state has referents.
+    pub has_referents: bool,
 }
 
-/// A value for the log: `version | count | ids that left | (length | event) …`.
-pub(super) fn log_value(removed: &[EventId], events: &[u8]) -> Vec<u8> {
-    let mut value = Vec::with_capacity(5 + removed.len() * 12 + events.len());
-    value.push(LOG_VERSION);
+/// The beginning of a value for the log, `version | count | ids that left`, to which `(length | event) …` may be appended.
+pub(super) fn log_value(removed: &[EventId]) -> Vec<u8> {
+    let mut value = vec![LOG_VERSION];
     value.extend_from_slice(&u32::try_from(removed.len()).unwrap_or(u32::MAX).to_le_bytes());
     for id in removed {
         codec::put_id(*id, &mut value);
     }
-    value.extend_from_slice(events);
     value
 }
 
 /// The key of a value of the log.
-pub fn log_key(epoch: Epoch, worker: WorkerIndex, part: usize) -> Vec<u8> {
+pub(super) fn log_key(epoch: Epoch, worker: WorkerIndex, part: usize) -> Vec<u8> {
     let mut key = epoch.0.to_be_bytes().to_vec();
     key.extend_from_slice(&u16::try_from(worker.0).unwrap_or(u16::MAX).to_be_bytes());
     key.extend_from_slice(&u16::try_from(part).unwrap_or(u16::MAX).to_be_bytes());
@@ -110,17 +120,19 @@ pub fn restore(state: &State, rules: &Rules) -> Result<Restored, RestoreError> {
         restored.reminders.extend(link.into_iter().chain(place));
     };
     restored.waiting.iter().for_each(|dependent| waits(dependent));
-    each(state, Table::Waiting, &[], |_, value| {
-        restored.has_more = true;
-        waits(&*codec::get_dependent(rules, value, Stored::No)?);
+    each(state, Table::Waiting, &[], |row, value| {
+        let dependent = codec::get_dependent(rules, value, Stored::No)?;
+        let due = deadline::next(&dependent);
+        restored.next_due = restored.next_due.into_iter().chain(due).min();
+        let parked_at = dependent.missing().find(|r| codec::is_at(row, r.entity, r.hash, &r.key));
+        restored.waited_for.extend(parked_at.map(|r| r.hash));
+        waits(&dependent);
         Ok(())
     })?;
-    if !restored.has_more {
-        state.scan(Table::Referent, &[], &[], 1, |_, _| {
-            restored.has_more = true;
-            ControlFlow::Break(())
-        })?;
-    }
+    state.scan(Table::Referent, &[], &[], 1, |_, _| {
+        restored.has_referents = true;
+        ControlFlow::Break(())
+    })?;
     Ok(restored)
 }
 
@@ -245,7 +257,7 @@ pub fn answer(
                 referents.push((row, entity, hash, key));
             }
             Query::Waiters(drain) => answers.push(waiters(state, rules, drain)?),
-            Query::Due { until } => answers.push(due(state, rules, worker, workers, until)?),
+            Query::Due { from, until } => answers.push(due(state, rules, worker, workers, from, until)?),
             Query::All { from } => answers.push(all(state, rules, worker, workers, from)?),
         }
     }
@@ -294,13 +306,15 @@ fn due(
     rules: &Rules,
     worker: WorkerIndex,
     workers: usize,
+    from: Timestamp,
     until: Timestamp,
 ) -> Result<Answer, RestoreError> {
     let (mut page, mut stale, mut next) = (Vec::new(), Vec::new(), None::<Timestamp>);
     for shard in codec::shards_of(worker.0, workers) {
         let shard = [u8::try_from(shard).unwrap_or(u8::MAX)];
-        let mut rows = Vec::new();
-        state.scan(Table::Deadline, &shard, &shard, PAGE, |row, _| {
+        let (mut rows, mut first) = (Vec::new(), Vec::new());
+        codec::put_deadline_key(from, &shard, &mut first);
+        state.scan(Table::Deadline, &first, &shard, PAGE, |row, _| {
             let Some((at, key)) = codec::split_deadline_key(row) else { return ControlFlow::Continue(()) };
             if at > until || page.len() + rows.len() >= PAGE {
                 next = Some(next.map_or(at, |next| next.min(at)));
@@ -316,7 +330,7 @@ fn due(
             }
         }
     }
-    Ok(Answer::Due { page, stale, next })
+    Ok(Answer::Due { until, page, stale, next })
 }
 
 fn all(

@@ -1,14 +1,16 @@
 //! Opens all that a job needs, in an order in which nothing is touched before everything that can be refused has been.
 
+use std::time::Duration;
+
 use resolvent_state::{Identity, Options, State};
 use rustc_hash::FxHashSet;
 use tracing::info;
 
-use crate::checkpoint::{Checkpoint, Committed};
+use crate::checkpoint::{Checkpoint, Committed, Timeline};
 use crate::clock::Clock;
 use crate::config::Job;
-use crate::dependency::Rules;
-use crate::event::{Dependent, EventId, Partitions, Positions};
+use crate::dependency::{Rules, Stream};
+use crate::event::{Dependent, EntityId, EventId, KeyHash, Partitions, Positions, Timestamp};
 use crate::mode::{self, Referent, Visit};
 use crate::sink::Target;
 use crate::source::{self, Limits, Settings, Source};
@@ -25,11 +27,15 @@ pub(super) struct Opened {
     pub(super) source: Box<dyn Source>,
     /// The committed input, to be read again.
     pub(super) replay: Option<Box<dyn Source>>,
+    /// When that was read first, where some of it is only retained for a time.
+    pub(super) timeline: Option<Timeline>,
     pub(super) partitions: Partitions,
     pub(super) waiting: Vec<Box<Dependent>>,
     pub(super) drains: Vec<Referent>,
     pub(super) reminders: Vec<Visit>,
     pub(super) unresolved: FxHashSet<EventId>,
+    pub(super) waited_for: Vec<KeyHash>,
+    pub(super) next_due: Option<Timestamp>,
     pub(super) engine: mode::Settings,
     pub(super) until_end: Option<UntilEnd>,
 }
@@ -39,7 +45,7 @@ pub(super) fn open(job: &Job, options: RunOptions, clock: &Clock) -> Result<Open
         start_over(job)?;
     }
     let state = State::open(
-        &Options { path: job.state.path.clone(), memory: job.state.memory / 2, direct_io: job.state.direct_io },
+        &Options { path: job.state.path.clone(), memory: store_memory(job), direct_io: job.state.direct_io },
         &identity(job),
     )?;
     let committed = Committed::read(&state)?;
@@ -56,20 +62,32 @@ pub(super) fn open(job: &Job, options: RunOptions, clock: &Clock) -> Result<Open
         None
     };
     let until_end = options.until_end.or_else(|| source_ends(&settings).then_some(UntilEnd::Keep));
-    let checkpoint = Checkpoint::open(state.clone(), committed, restored.log, &job.sinks)?;
+    let timeline = longest_retain(&job.rules).map(|keep| Timeline::read(&state, keep)).transpose()?;
+    let mut checkpoint = Checkpoint::open(state.clone(), committed, restored.log, &job.sinks)?;
+    if let Some(timeline) = &timeline {
+        checkpoint.keep_timeline(timeline.clone());
+    }
     Ok(Opened {
         state,
         checkpoint,
         source,
         replay,
+        timeline,
         partitions,
         waiting: restored.waiting,
         drains: restored.drains,
         reminders: restored.reminders,
         unresolved: restored.unresolved,
-        engine: engine_settings(job, restored.has_more),
+        waited_for: restored.waited_for,
+        next_due: restored.next_due,
+        engine: engine_settings(job, restored.has_referents),
         until_end,
     })
+}
+
+/// RocksDB's share of the state's memory: all of it, or half where the other half is a cache of deferred referents and waiting events.
+pub(super) fn store_memory(job: &Job) -> u64 {
+    if job.rules.entities().iter().any(|entity| entity.deferred) { job.state.memory / 2 } else { job.state.memory }
 }
 
 /// What tells this job's state from another's.
@@ -112,4 +130,11 @@ fn source_ends(settings: &Settings) -> bool {
 /// Whether some referents are in memory only.
 fn needs_replay(rules: &Rules) -> bool {
     rules.entities().iter().any(|entity| entity.streaming && !entity.deferred)
+}
+
+/// The longest `retain` of referents that are in memory only.
+fn longest_retain(rules: &Rules) -> Option<Duration> {
+    let in_memory = |entity: EntityId| rules.entity(entity).streaming && !rules.entity(entity).deferred;
+    let provides = |stream: &Stream| stream.provides.into_iter().chain(stream.provides_resolved).any(in_memory);
+    rules.streams().iter().filter(|stream| provides(stream)).filter_map(|stream| stream.retain).max()
 }

@@ -106,9 +106,9 @@ impl Cluster {
         cluster
     }
 
-    fn start_engines(&mut self, workers: usize, state_has_more: bool) {
+    fn start_engines(&mut self, workers: usize, state_has_referents: bool) {
         let settings =
-            Settings { streaming_bytes: self.memory, deferred_bytes: self.memory, accepted: true, state_has_more };
+            Settings { streaming_bytes: self.memory, deferred_bytes: self.memory, accepted: true, state_has_referents };
         let engine = |worker| Engine::new(Arc::clone(&self.rules), WorkerIndex(worker), workers, settings);
         self.engines = (0..workers).map(engine).collect();
         self.inputs = (0..workers).map(|_| VecDeque::new()).collect();
@@ -124,8 +124,11 @@ impl Cluster {
         let restored = mode::restore(&self.state, &self.rules).expect("a state");
         self.epoch = committed.epoch;
         let replays = self.rules.entities().iter().any(|entity| entity.streaming && !entity.deferred);
-        self.start_engines(workers, restored.has_more);
-        self.engines.iter_mut().for_each(|engine| engine.remember(&restored.reminders));
+        self.start_engines(workers, restored.has_referents);
+        for engine in &mut self.engines {
+            engine.restore_waiting(&restored.waited_for, restored.next_due);
+            engine.remember(&restored.reminders);
+        }
         for referent in restored.drains {
             self.engines[referent.hash.owner(workers).0].restore_drain(referent);
         }
@@ -158,7 +161,7 @@ impl Cluster {
     }
 
     fn is_ordered(&self) -> bool {
-        self.rules.streams().iter().any(|stream| stream.ordered_by.is_some())
+        self.rules.streams().iter().any(|stream| stream.queue().is_some())
     }
 
     fn reader(&mut self) -> usize {
@@ -311,7 +314,7 @@ impl Cluster {
         let partitions = Partitions::new(["0".into(), "1".into()]);
         let outcomes = std::mem::take(&mut self.outcomes);
         let totals = self.count(&outcomes);
-        self.checkpoint.commit(self.epoch, EpochEnd { positions, partitions, totals, changes }).expect("a commit");
+        self.checkpoint.commit(self.epoch, EpochEnd { positions, partitions, totals, now: self.now, changes }).expect("a commit");
         if self.phase != Phase::Replay {
             let committed = self.checkpoint.committed();
             if let Err(error) = committed.totals.conserves(self.waiting() as u64) {
