@@ -442,7 +442,6 @@ impl Engine {
                 for row in stale {
                     self.residency.changes.batch.delete(Stored::Deadline, &row);
                 }
-                self.residency.due_asked = false;
                 self.residency.next_due = next;
                 self.residency.due_from = next.unwrap_or(until);
                 self.ask_kept_again(page);
@@ -515,6 +514,8 @@ pub(super) fn end_epoch(engine: &mut Engine, effects: &mut Effects) -> Changes {
     }
     forget_old(engine);
     engine.residency.note_drains();
+    // Until the epoch was over the state would have answered the same once more.
+    engine.residency.due_asked = false;
     engine.residency.taken.clear();
     let removed = std::mem::take(&mut engine.residency.removed);
     let mut changes = std::mem::take(&mut engine.residency.changes);

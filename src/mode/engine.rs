@@ -35,6 +35,9 @@ pub struct Settings {
     pub state_has_referents: bool,
 }
 
+/// Epochs for which events that ended unresolved still count as waiting for each other.
+const EPOCHS_LATE: u64 = 2;
+
 /// Dependents that are being woken a slice at a time.
 #[derive(Debug)]
 struct Drain {
@@ -123,7 +126,10 @@ impl Engine {
         self.phase = phase;
         if self.epoch != epoch {
             self.epoch = epoch;
-            self.graph.start(epoch);
+            // Deadlines may be two epochs late, and the end of the input takes as many as it takes.
+            if phase != Phase::Ending {
+                self.graph.forget_before(Epoch(epoch.0.saturating_sub(EPOCHS_LATE)));
+            }
         }
     }
 
@@ -165,14 +171,14 @@ impl Engine {
             Visit::Leave(place) => self.leave(&place),
             Visit::Reserve(place) => self.queues.reserve(&place),
             Visit::Waits(id, link) => self.graph.add(id, link),
-            Visit::Ended(id) => self.graph.end(id, self.epoch),
+            Visit::Ended(id, resolved) => self.graph.end(id, self.epoch, resolved),
             Visit::Judge(dependent) => {
                 let id = dependent.event.header.header.id;
                 if let Some(link) = cycle::link(&self.rules, &dependent) {
                     self.graph.add(id, link);
                 }
                 let cycle = self.graph.leads_back(id);
-                self.graph.end(id, self.epoch);
+                self.graph.end(id, self.epoch, false);
                 let reason = if cycle { ExpiredReason::Cycle } else { self.plain_reason() };
                 effects.outcomes.push(Outcome::Expired(dependent, reason));
             }
@@ -342,7 +348,7 @@ impl Engine {
 
     fn end_resolved(&mut self, dependent: Box<Dependent>, effects: &mut Effects) {
         self.residency.ended(&dependent);
-        self.leave_graph(&dependent, effects);
+        self.leave_graph(&dependent, true, effects);
         let header = &dependent.event.header.header;
         let partial = dependent.references.iter().any(|r| matches!(r.found, Found::GivenUp));
         if let (Some(entity), Some(key)) = (self.rules.stream(header.stream).provides_resolved, &header.key) {
@@ -358,7 +364,7 @@ impl Engine {
 
     fn end_dropped(&mut self, dependent: Box<Dependent>, reason: DroppedReason, effects: &mut Effects) {
         self.end_unresolved(&dependent, effects);
-        self.leave_graph(&dependent, effects);
+        self.leave_graph(&dependent, false, effects);
         effects.outcomes.push(Outcome::Dropped(dependent, reason));
     }
 
@@ -379,10 +385,10 @@ impl Engine {
         }
     }
 
-    fn leave_graph(&mut self, dependent: &Dependent, effects: &mut Effects) {
+    fn leave_graph(&mut self, dependent: &Dependent, resolved: bool, effects: &mut Effects) {
         let header = &dependent.event.header.header;
         if self.rules.stream(header.stream).cyclic {
-            self.send(GRAPH, Visit::Ended(header.id), effects);
+            self.send(GRAPH, Visit::Ended(header.id, resolved), effects);
         }
     }
 

@@ -64,8 +64,8 @@ pub enum Visit {
     Reserve(Place),
     /// An event whose stream may wait in cycles has begun to wait.
     Waits(EventId, Link),
-    /// That event has ended.
-    Ended(EventId),
+    /// That event has ended; whether it was resolved.
+    Ended(EventId, bool),
     /// A wait has ended: does what the event lacks lead back to it?
     Judge(Box<Dependent>),
     /// Time passes: deadlines, and the next slice of what is being drained.

@@ -56,6 +56,9 @@ pub struct Answered {
     pub fate: Fate,
     /// One for each of its references, in their order.
     pub took: Vec<Took>,
+    /// Where its wait has ended: whether what it lacks leads back to it if of the events on the way nobody has noticed yet that what they lacked has
+    /// come. An engine does not wake an event for that while it lacks something else, and then says `cycle`.
+    pub cycle_unless_noticed: bool,
 }
 
 /// An event that has not ended, or has ended in this step.
@@ -100,6 +103,8 @@ pub struct Reference {
     todo: VecDeque<EventId>,
     /// Ended in this step.
     ended: BTreeMap<EventId, (Waiting, Fate)>,
+    /// Of those: see [`Answered::cycle_unless_noticed`].
+    unless_noticed: BTreeSet<EventId>,
 }
 
 impl Reference {
@@ -118,6 +123,7 @@ impl Reference {
             queues: BTreeMap::new(),
             todo: VecDeque::new(),
             ended: BTreeMap::new(),
+            unless_noticed: BTreeSet::new(),
         }
     }
 
@@ -226,18 +232,22 @@ impl Reference {
     pub fn settle(&mut self) -> Vec<Answered> {
         for name in std::mem::take(&mut self.touched) {
             let Some(versions) = self.versions.get_mut(&name) else { continue };
-            let before = versions.eras.last().map_or(&[][..], |era| &era.after);
-            let (during, after) = moments(before, &std::mem::take(&mut versions.arrived));
+            let last = versions.eras.last().into_iter().flat_map(|era| &era.after);
+            let before: Vec<Event> =
+                last.filter(|event| !is_forgotten(&self.rules, self.now, event)).cloned().collect();
+            let (during, after) = moments(&before, &std::mem::take(&mut versions.arrived));
             versions.eras.push(Era { step: self.step, during, after });
         }
         let ended = std::mem::take(&mut self.ended);
+        let unless_noticed = std::mem::take(&mut self.unless_noticed);
         let answered = ended.into_values().map(|(waiting, fate)| {
+            let cycle_unless_noticed = unless_noticed.contains(&waiting.id());
             let took = waiting.dependent.references.iter().map(|reference| match reference.found {
                 Found::Present(_) => Took::OneOf(self.current_between(&name(reference), waiting.since)),
                 Found::GivenUp => Took::GivenUp,
                 Found::Missing | Found::Unknown => Took::Missing,
             });
-            Answered { took: took.collect(), event: waiting.dependent.event, fate }
+            Answered { took: took.collect(), event: waiting.dependent.event, fate, cycle_unless_noticed }
         });
         let answered = answered.collect();
         self.step += 1;
@@ -307,9 +317,7 @@ impl Reference {
     }
 
     fn is_forgotten(&self, event: &Event) -> bool {
-        let header = &event.header.header;
-        let retain = self.rules.stream(header.stream).retain;
-        retain.is_some_and(|retain| header.arrival.after(retain) <= self.now)
+        is_forgotten(&self.rules, self.now, event)
     }
 
     fn provide(&mut self, entity: Option<EntityId>, event: &Event) {
@@ -413,12 +421,15 @@ impl Reference {
     }
 
     fn expire(&mut self, id: EventId, reason: ExpiredReason) {
-        let reason = if self.leads_back(id) { ExpiredReason::Cycle } else { reason };
+        if self.leads_back(id, |reference| !matches!(reference.found, Found::GivenUp)) {
+            self.unless_noticed.insert(id);
+        }
+        let reason = if self.leads_back(id, is_missing) { ExpiredReason::Cycle } else { reason };
         self.finish(id, Fate::Expired(reason));
     }
 
-    /// Whether what an event lacks leads back to it through events that wait, or have ceased to wait in this step.
-    fn leads_back(&self, id: EventId) -> bool {
+    /// Whether what an event lacks leads back to it through events that wait, or have ceased to wait in this step, and what `is_lacked` of theirs.
+    fn leads_back(&self, id: EventId, is_lacked: impl Fn(&Referring) -> bool) -> bool {
         let ended = self.ended.values().filter(|(_, fate)| *fate != Fate::Resolved).map(|(waiting, _)| waiting);
         let mut providers: BTreeMap<Name, Vec<&Waiting>> = BTreeMap::new();
         for waiting in self.waiting.values().chain(ended) {
@@ -431,7 +442,8 @@ impl Reference {
         let mut seen = BTreeSet::new();
         let mut next: Vec<&Waiting> = self.waiting.get(&id).into_iter().collect();
         while let Some(waiting) = next.pop() {
-            let lacked = waiting.lacks().filter_map(|at| waiting.dependent.references.get(at));
+            let lacked =
+                waiting.dependent.references.iter().filter(|r| is_missing(r) || (waiting.id() != id && is_lacked(r)));
             for provider in lacked.filter_map(|r| providers.get(&name(r))).flatten() {
                 if provider.id() == id {
                     return true;
@@ -484,6 +496,11 @@ fn act(rule: &Dependency, overdue: bool) -> Act {
             SecondExpiry::Keep => Act::Keep,
         },
     }
+}
+
+fn is_forgotten(rules: &Rules, now: Timestamp, event: &Event) -> bool {
+    let header = &event.header.header;
+    rules.stream(header.stream).retain.is_some_and(|retain| header.arrival.after(retain) <= now)
 }
 
 fn is_missing(reference: &Referring) -> bool {

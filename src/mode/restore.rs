@@ -314,7 +314,8 @@ fn due(
         let shard = [u8::try_from(shard).unwrap_or(u8::MAX)];
         let (mut rows, mut first) = (Vec::new(), Vec::new());
         codec::put_deadline_key(from, &shard, &mut first);
-        state.scan(Table::Deadline, &first, &shard, PAGE, |row, _| {
+        // One more than a page: what is left must be known to be left.
+        state.scan(Table::Deadline, &first, &shard, PAGE + 1, |row, _| {
             let Some((at, key)) = codec::split_deadline_key(row) else { return ControlFlow::Continue(()) };
             if at > until || page.len() + rows.len() >= PAGE {
                 next = Some(next.map_or(at, |next| next.min(at)));

@@ -14,6 +14,9 @@ use crate::metrics::Totals;
 use crate::mode::{self, Backlog, Effects, Engine, Message, Phase, Query, Settings, Visit};
 use crate::sink::{self, Target};
 
+/// What a tick of the shell works through.
+pub(super) const BUDGET: usize = 4096;
+
 /// Memory that no test fills.
 pub(super) const PLENTY: usize = 1 << 30;
 
@@ -50,6 +53,7 @@ pub(super) struct Cluster {
     checkpoint: Checkpoint,
     engines: Vec<Engine>,
     memory: usize,
+    /// Events that one tick works through.
     budget: usize,
     pub(super) now: Timestamp,
     epoch: Epoch,
@@ -76,11 +80,10 @@ fn no_sinks() -> sink::Settings {
 }
 
 impl Cluster {
-    pub(super) fn new(rules: &Arc<Rules>, workers: usize, memory: usize, seed: u64) -> Cluster {
+    pub(super) fn new(rules: &Arc<Rules>, workers: usize, memory: usize, budget: usize, seed: u64) -> Cluster {
         let state = State::in_memory();
         let checkpoint = Checkpoint::open(state.clone(), Committed::default(), BTreeMap::new(), &no_sinks())
             .expect("null sinks open");
-        let mut chance = Chance(seed);
         let mut cluster = Cluster {
             rules: Arc::clone(rules),
             decoder: Decoder::new(Arc::clone(rules), None),
@@ -88,11 +91,11 @@ impl Cluster {
             checkpoint,
             engines: Vec::new(),
             memory,
-            budget: [1, 3, 4096][chance.below(3)],
+            budget,
             now: Timestamp(1_000_000_000),
             epoch: Epoch(0),
             phase: Phase::CatchUp,
-            chance,
+            chance: Chance(seed),
             waiting: Vec::new(),
             inputs: Vec::new(),
             network: BTreeMap::new(),
@@ -314,7 +317,9 @@ impl Cluster {
         let partitions = Partitions::new(["0".into(), "1".into()]);
         let outcomes = std::mem::take(&mut self.outcomes);
         let totals = self.count(&outcomes);
-        self.checkpoint.commit(self.epoch, EpochEnd { positions, partitions, totals, now: self.now, changes }).expect("a commit");
+        self.checkpoint
+            .commit(self.epoch, EpochEnd { positions, partitions, totals, now: self.now, changes })
+            .expect("a commit");
         if self.phase != Phase::Replay {
             let committed = self.checkpoint.committed();
             if let Err(error) = committed.totals.conserves(self.waiting() as u64) {

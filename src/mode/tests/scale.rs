@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::cluster::{Cluster, PLENTY};
+use super::cluster::{BUDGET, Cluster, PLENTY};
 use super::notation;
 use crate::dependency::Rules;
 use crate::event::Outcome;
@@ -15,7 +15,7 @@ fn rules(lines: &[&str]) -> Arc<Rules> {
 fn a_chain_of_resolutions_may_be_of_any_length() {
     const LENGTH: u64 = 100_000;
     let rules = rules(&["m key -> m:name=after:resolved:optional"]);
-    let mut cluster = Cluster::new(&rules, 2, PLENTY, 1);
+    let mut cluster = Cluster::new(&rules, 2, PLENTY, BUDGET, 1);
     let lines = (1..LENGTH).rev().map(|n| format!("m id={n} after={}", n - 1));
     let records = lines.enumerate().map(|(at, line)| notation::record(&rules, &line, at as u64)).collect();
     cluster.run_epoch(records);
@@ -31,7 +31,7 @@ fn a_referent_with_many_dependents_does_not_stall_the_rest() {
     const DEPENDENTS: u64 = 50_000;
     let rules = rules(&["post key", "like -> post"]);
     for memory in [PLENTY, 0] {
-        let mut cluster = Cluster::new(&rules, 1, memory, 1);
+        let mut cluster = Cluster::new(&rules, 1, memory, BUDGET, 1);
         let like = |at| notation::record(&rules, "like post=1", at);
         cluster.run_epoch((0..DEPENDENTS).map(like).collect());
         cluster.commit();

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::cluster::PLENTY;
+use super::cluster::{BUDGET, PLENTY};
 use super::notation;
 use super::trial::Trial;
 use crate::dependency::Rules;
@@ -12,7 +12,7 @@ use crate::dependency::Rules;
 fn run(rules: &str, script: &str, workers: usize, memory: usize, seed: u64) -> Vec<String> {
     let drafts = rules.lines().map(str::trim).filter(|line| !line.is_empty()).map(notation::stream).collect();
     let rules = Arc::new(Rules::build(drafts).expect("rules"));
-    let mut trial = Trial::new(&rules, workers, memory, 0, seed);
+    let mut trial = Trial::new(&rules, workers, memory, 0, BUDGET, seed);
     trial.go_live();
     let mut records = Vec::new();
     for (offset, line) in script.lines().map(str::trim).enumerate() {
@@ -231,16 +231,8 @@ fn a_cycle_is_one_when_a_wait_ends_and_not_before() {
 
 #[test]
 fn an_event_may_refer_to_itself_where_it_need_only_have_arrived() {
-    check(
-        "m key -> m:name=to",
-        "m id=1 to=1",
-        "m id=1 to=1: resolved to=(m id=1 to=1)",
-    );
-    check(
-        "m key -> m:name=to:resolved:optional",
-        "m id=1 to=1",
-        "m id=1 to=1: rejected self_reference",
-    );
+    check("m key -> m:name=to", "m id=1 to=1", "m id=1 to=1: resolved to=(m id=1 to=1)");
+    check("m key -> m:name=to:resolved:optional", "m id=1 to=1", "m id=1 to=1: rejected self_reference");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::cluster::{Cluster, PLENTY};
+use super::cluster::{BUDGET, Cluster, PLENTY};
 use super::notation::Record;
 use crate::decode::Decoded;
 use crate::dependency::Rules;
@@ -36,14 +36,21 @@ pub(super) struct Trial {
 }
 
 impl Trial {
-    pub(super) fn new(rules: &Arc<Rules>, workers: usize, memory: usize, crashes: usize, seed: u64) -> Trial {
+    pub(super) fn new(
+        rules: &Arc<Rules>,
+        workers: usize,
+        memory: usize,
+        crashes: usize,
+        budget: usize,
+        seed: u64,
+    ) -> Trial {
         Trial {
-            cluster: Cluster::new(rules, workers, memory, seed),
+            cluster: Cluster::new(rules, workers, memory, budget, seed),
             reference: Reference::new(Arc::clone(rules)),
             rules: Arc::clone(rules),
             crashes,
             was_behind: false,
-            apart: memory < PLENTY,
+            apart: memory < PLENTY || budget < BUDGET,
             noticed: BTreeSet::new(),
             notices_due: BTreeSet::new(),
             notices_allowed: BTreeSet::new(),
@@ -216,9 +223,11 @@ impl Trial {
             Outcome::Dropped(dependent, reason) => (dependent, Fate::Dropped(*reason)),
             Outcome::Accepted(_) | Outcome::Rejected(_) => panic!("not an end: {outcome:?}"),
         };
-        let cycle_or_not = expected.fate == Fate::Expired(ExpiredReason::Cycle)
-            && self.apart
-            && matches!(fate, Fate::Expired(ExpiredReason::Deadline | ExpiredReason::EndOfInput));
+        let cycle_or_not = match (fate, expected.fate) {
+            (Fate::Expired(_), Fate::Expired(ExpiredReason::Cycle)) => self.apart,
+            (Fate::Expired(ExpiredReason::Cycle), Fate::Expired(_)) => expected.cycle_unless_noticed,
+            _ => false,
+        };
         assert!(fate == expected.fate || cycle_or_not, "{}: {fate:?}, expected {:?}", show(dependent), expected.fate);
         for (reference, took) in dependent.references.iter().zip(&expected.took) {
             let fits = match (&reference.found, took) {
