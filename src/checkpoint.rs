@@ -36,7 +36,9 @@ pub enum CheckpointError {
     #[error(transparent)]
     Sink(#[from] SinkError),
     /// The commit's row cannot be read.
-    #[error("the state's last commit cannot be read ({0}): restore the state directory from a copy, or start over with --fresh")]
+    #[error(
+        "the state's last commit cannot be read ({0}): restore the state directory from a copy, or start over with --fresh"
+    )]
     Damaged(String),
     /// It was written by a later program.
     #[error("the state's last commit has version {0}, this program reads {VERSION}: use the newer program")]
@@ -225,7 +227,8 @@ impl Checkpoint {
     fn put_changes(&mut self, epoch: Epoch, changes: Vec<(WorkerIndex, Changes)>, batch: &mut Batch) {
         for (worker, changes) in changes {
             batch.append(&changes.batch);
-            self.committed.waiting_in_state = self.committed.waiting_in_state.saturating_add_signed(changes.waiting_in_state);
+            self.committed.waiting_in_state =
+                self.committed.waiting_in_state.saturating_add_signed(changes.waiting_in_state);
             if !changes.log.is_empty() {
                 let of_epoch = self.log.entry(epoch).or_default();
                 of_epoch.live += changes.added;

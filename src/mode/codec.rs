@@ -215,9 +215,7 @@ fn write(value: &impl Serialize, out: &mut Vec<u8>) {
 
 fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, StoredError> {
     match bytes.split_first() {
-        Some((&VERSION, rest)) => {
-            options().deserialize(rest).map_err(|error| StoredError::Damaged(error.to_string()))
-        }
+        Some((&VERSION, rest)) => options().deserialize(rest).map_err(|error| StoredError::Damaged(error.to_string())),
         Some((version, _)) => Err(StoredError::Version(*version)),
         None => Err(StoredError::Damaged("it is empty".into())),
     }

@@ -120,11 +120,7 @@ pub fn restore(state: &State, rules: &Rules) -> Result<Restored, RestoreError> {
 }
 
 /// Every waiting event, wherever the state has it; for [`restore`] only what concerns it, for others to look at.
-pub fn each_waiting(
-    state: &State,
-    rules: &Rules,
-    mut see: impl FnMut(Box<Dependent>),
-) -> Result<(), RestoreError> {
+pub fn each_waiting(state: &State, rules: &Rules, mut see: impl FnMut(Box<Dependent>)) -> Result<(), RestoreError> {
     let mut restored = Restored::default();
     read_log(state, rules, &mut restored)?;
     restored.waiting.into_iter().for_each(&mut see);
@@ -159,7 +155,8 @@ fn read_log(state: &State, rules: &Rules, restored: &mut Restored) -> Result<(),
         of_epoch.keys.push(key.to_vec());
         of_epoch.bytes += value.len() as u64;
         let written = read_log_value(value, epoch, &mut live);
-        of_epoch.written += written.ok_or(StoredError::Damaged("a value of the log of waiting events ends early".into()))?;
+        of_epoch.written +=
+            written.ok_or(StoredError::Damaged("a value of the log of waiting events ends early".into()))?;
         Ok(())
     })?;
     for (epoch, value) in live.into_values() {

@@ -119,14 +119,7 @@ pub(super) struct Table {
 
 impl Table {
     pub(super) fn new(kept: Vec<bool>) -> Self {
-        Table {
-            entries: HashTable::new(),
-            waiters: Slab::new(),
-            kept,
-            memory: Memory::default(),
-            tickets: 0,
-            hand: 0,
-        }
+        Table { entries: HashTable::new(), waiters: Slab::new(), kept, memory: Memory::default(), tickets: 0, hand: 0 }
     }
 
     pub(super) fn memory(&self) -> Memory {

@@ -150,11 +150,18 @@ pub enum RunError {
         error: std::io::Error,
     },
     /// A thread of the job ended before its time.
-    #[error("a thread of the job failed ({0}): nothing after the last commit counts; start the job again, and report this")]
+    #[error(
+        "a thread of the job failed ({0}): nothing after the last commit counts; start the job again, and report this"
+    )]
     Worker(String),
     /// Events were lost or answered twice: a defect.
-    #[error("{0}: a defect of Resolvent; what was committed before this run is whole")]
-    Conservation(#[from] ConservationError),
+    #[error("{broken}: a defect of Resolvent; what was committed before this run is whole")]
+    Conservation {
+        /// Which part of the law is broken.
+        broken: ConservationError,
+        /// What was counted all the same.
+        summary: Box<Summary>,
+    },
 }
 
 /// Runs a job until its input ends or it is asked to stop.
@@ -179,16 +186,19 @@ pub fn run(job: Job, options: RunOptions, metrics: Metrics, stop: StopFlag) -> R
     };
     let committed = finished.checkpoint.committed();
     let waiting = finished.waiting_in_memory + committed.waiting_in_state;
-    committed.totals.conserves(waiting)?;
     finished.state.flush()?;
-    Ok(Summary {
+    let summary = Summary {
         totals: committed.totals,
         before,
         waiting,
         elapsed: began.elapsed(),
         bytes_written: finished.checkpoint.bytes_written(),
         state_bytes: finished.state.disk_bytes(),
-    })
+    };
+    match committed.totals.conserves(waiting) {
+        Ok(()) => Ok(summary),
+        Err(broken) => Err(RunError::Conservation { broken, summary: Box::new(summary) }),
+    }
 }
 
 struct Finished {

@@ -117,7 +117,8 @@ fn needs_replay(rules: &Rules) -> bool {
 /// Deletes what an earlier run moved out of memory of referents that the replay brings back.
 fn forget_overflow(state: &State, rules: &Rules) -> Result<(), RunError> {
     let mut batch = Batch::default();
-    let entities: BTreeSet<u16> = (0u16..).zip(rules.entities()).filter(|(_, e)| !e.deferred).map(|(id, _)| id).collect();
+    let entities: BTreeSet<u16> =
+        (0u16..).zip(rules.entities()).filter(|(_, e)| !e.deferred).map(|(id, _)| id).collect();
     for shard in 0..SHARDS {
         for entity in &entities {
             let [high, low] = entity.to_be_bytes();

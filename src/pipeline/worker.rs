@@ -57,6 +57,7 @@ pub(super) struct Setup {
 #[derive(Default)]
 struct Shared {
     read: Cell<u64>,
+    replayed: Cell<u64>,
     accepted_at: RefCell<Times>,
 }
 
@@ -76,8 +77,7 @@ pub(super) fn run(worker: &mut Worker, setup: &Setup) {
         let intake = Arc::clone(&setup.intake);
         let reader = Reader { worker: me, ..setup.reader.clone() };
         let clock = setup.clock.clone();
-        let outcomes =
-            mode::resolve(events, Rc::clone(&engine), Lookups::new(reader), clock, move || intake.current());
+        let outcomes = mode::resolve(events, Rc::clone(&engine), Lookups::new(reader), clock, move || intake.current());
         (write(outcomes, Rc::clone(&lines)), wake)
     });
     let mut epoch = setup.intake.current().0;
@@ -116,6 +116,7 @@ fn end_epoch(
         worker,
         epoch,
         read: shared.read.take(),
+        replayed: shared.replayed.take(),
         accepted_at: shared.accepted_at.take(),
         changes,
         memory: engine.memory(),
@@ -149,7 +150,11 @@ fn read<'scope>(
         engine,
         shared,
         lines,
-        waiting: setup.waiting.get(me.0).map(|w| std::mem::take(&mut *w.lock().unwrap_or_else(PoisonError::into_inner))).unwrap_or_default(),
+        waiting: setup
+            .waiting
+            .get(me.0)
+            .map(|w| std::mem::take(&mut *w.lock().unwrap_or_else(PoisonError::into_inner)))
+            .unwrap_or_default(),
         unresolved: Arc::clone(&setup.unresolved),
         ticked: Epoch(0),
     };
@@ -244,7 +249,9 @@ impl Reading {
     fn decode(&mut self, block: &Block, phase: Phase, mut send: impl FnMut(Message)) {
         let (rules, workers, unresolved) = (&self.rules, self.workers, &self.unresolved);
         if phase == Phase::Replay {
+            let replayed = &self.shared.replayed;
             return self.decoder.decode(block, &mut |decoded| {
+                replayed.set(replayed.get() + 1);
                 if let Decoded::Event(dependent) = decoded {
                     let resolved = !unresolved.contains(&dependent.event.header.header.id);
                     mode::replay(rules, &dependent, resolved, workers, &mut send);
