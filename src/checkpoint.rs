@@ -156,14 +156,9 @@ impl Checkpoint {
         log: BTreeMap<Epoch, LogEpoch>,
         sinks: &sink::Settings,
     ) -> Result<Checkpoint, CheckpointError> {
-        let targets = [
-            (SinkKind::Resolved, Some(&sinks.resolved)),
-            (SinkKind::DeadLetter, sinks.dead_letter.as_ref()),
-            (SinkKind::Accepted, sinks.accepted.as_ref()),
-        ];
         let mut outlets = Vec::new();
-        for (kind, target) in targets {
-            let Some(target) = target else { continue };
+        for kind in SinkKind::ALL {
+            let Some(target) = sinks.target(kind) else { continue };
             let file = match target {
                 Target::File(path) => Some(path.clone()),
                 Target::Stdout | Target::Null => None,
