@@ -8,11 +8,11 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use thiserror::Error;
 
 use crate::dependency::Rules;
-use crate::event::{Dependent, Epoch, EventId, Stored, Timestamp, WorkerIndex};
+use crate::event::{Dependent, Epoch, EventId, KeyHash, Stored, Timestamp, WorkerIndex};
 
 use super::codec::{self, StoredError};
 use super::deferred::{Answer, Drain, Kept, Query};
-use super::{Referent, engine::SLICE};
+use super::{Referent, deadline, engine::SLICE};
 
 /// Where a row in the table of meta values says that events in the state are being woken: followed by the key that came.
 pub(super) const DRAIN_PREFIX: &[u8] = b"drain/";
@@ -52,6 +52,14 @@ impl LogEpoch {
     pub fn living_bytes(&self) -> u64 {
         self.bytes * self.live / self.written.max(1)
     }
+
+    /// Adds what another worker wrote in the same epoch.
+    pub fn add(&mut self, mut other: LogEpoch) {
+        self.keys.append(&mut other.keys);
+        self.bytes += other.bytes;
+        self.written += other.written;
+        self.live += other.live;
+    }
 }
 
 /// What an earlier run left.
@@ -65,24 +73,26 @@ pub struct Restored {
     pub drains: Vec<Referent>,
     /// Events that are not resolved, though they have been read: they ended otherwise, or wait.
     pub unresolved: FxHashSet<EventId>,
-    /// Whether there are waiting events or referents besides.
-    pub has_more: bool,
+    /// The keys that events in the state wait for.
+    pub waited_for: Vec<KeyHash>,
+    /// The earliest deadline of those events.
+    pub next_due: Option<Timestamp>,
+    /// Whether the state has referents.
+    pub has_referents: bool,
 }
 
-/// A value for the log: `version | count | ids that left | (length | event) …`.
-pub(super) fn log_value(removed: &[EventId], events: &[u8]) -> Vec<u8> {
-    let mut value = Vec::with_capacity(5 + removed.len() * 12 + events.len());
-    value.push(LOG_VERSION);
+/// The beginning of a value for the log, `version | count | ids that left`, to which `(length | event) …` may be appended.
+pub(super) fn log_value(removed: &[EventId]) -> Vec<u8> {
+    let mut value = vec![LOG_VERSION];
     value.extend_from_slice(&u32::try_from(removed.len()).unwrap_or(u32::MAX).to_le_bytes());
     for id in removed {
         codec::put_id(*id, &mut value);
     }
-    value.extend_from_slice(events);
     value
 }
 
 /// The key of a value of the log.
-pub fn log_key(epoch: Epoch, worker: WorkerIndex, part: usize) -> Vec<u8> {
+pub(super) fn log_key(epoch: Epoch, worker: WorkerIndex, part: usize) -> Vec<u8> {
     let mut key = epoch.0.to_be_bytes().to_vec();
     key.extend_from_slice(&u16::try_from(worker.0).unwrap_or(u16::MAX).to_be_bytes());
     key.extend_from_slice(&u16::try_from(part).unwrap_or(u16::MAX).to_be_bytes());
@@ -105,17 +115,19 @@ pub fn restore(state: &State, rules: &Rules) -> Result<Restored, RestoreError> {
         }
     };
     restored.waiting.iter().for_each(|dependent| waits(dependent));
-    each(state, Table::Waiting, &[], |_, value| {
-        restored.has_more = true;
-        waits(&*codec::get_dependent(rules, value, Stored::No)?);
+    each(state, Table::Waiting, &[], |row, value| {
+        let dependent = codec::get_dependent(rules, value, Stored::No)?;
+        let due = deadline::next(&dependent);
+        restored.next_due = restored.next_due.into_iter().chain(due).min();
+        let parked_at = dependent.missing().find(|r| codec::is_at(row, r.entity, r.hash, &r.key));
+        restored.waited_for.extend(parked_at.map(|r| r.hash));
+        waits(&dependent);
         Ok(())
     })?;
-    if !restored.has_more {
-        state.scan(Table::Referent, &[], &[], 1, |_, _| {
-            restored.has_more = true;
-            ControlFlow::Break(())
-        })?;
-    }
+    state.scan(Table::Referent, &[], &[], 1, |_, _| {
+        restored.has_referents = true;
+        ControlFlow::Break(())
+    })?;
     Ok(restored)
 }
 

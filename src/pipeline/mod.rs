@@ -255,6 +255,8 @@ fn run_opened(
         rewrite: Arc::clone(&rewrite),
         waiting: share_out(opened.waiting, if limits.one_reader { 1 } else { workers }),
         drains: opened.drains,
+        waited_for: opened.waited_for,
+        next_due: opened.next_due,
         unresolved: Arc::new(opened.unresolved),
     };
     let committer = Committer {
@@ -289,7 +291,7 @@ fn discards(sinks: &sink::Settings) -> [bool; 3] {
 }
 
 fn is_ordered(rules: &Rules) -> bool {
-    rules.streams().iter().any(|stream| stream.ordered_by.is_some())
+    rules.streams().iter().any(|stream| stream.queue().is_some())
 }
 
 fn share_out<T>(all: Vec<T>, shares: usize) -> Vec<Mutex<Vec<T>>> {
@@ -370,13 +372,13 @@ fn start_workers(workers: usize, setup: worker::Setup, tell: Sender<Told>) -> st
 }
 
 /// The engine's share of a job's memory, for each of its workers.
-fn engine_settings(job: &Job, has_more: bool) -> mode::Settings {
+fn engine_settings(job: &Job, state_has_referents: bool) -> mode::Settings {
     let share = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX) / job.workers.max(1);
     mode::Settings {
         streaming_bytes: share(job.streaming_memory),
         // Half of the state's budget is the cache of its hot entries, the other half is RocksDB's.
         deferred_bytes: share(job.state.memory / 2),
         accepted: job.sinks.accepted.is_some(),
-        state_has_more: has_more,
+        state_has_referents,
     }
 }
