@@ -180,7 +180,8 @@ impl Intake {
         if held || (self.limits.one_reader && worker != 0) {
             return Taken::Nothing;
         }
-        loop {
+        // What lies behind the end of the source that is read again belongs to the next one, and to a later phase.
+        while !inner.ended {
             match inner.queue.pop_front() {
                 Some(Item::Block(block)) => {
                     self.room.notify_one();
@@ -190,9 +191,10 @@ impl Intake {
                 }
                 Some(Item::CaughtUp) => inner.caught_up = true,
                 Some(Item::End) => inner.ended = true,
-                None => return Taken::Nothing,
+                None => break,
             }
         }
+        Taken::Nothing
     }
 
     /// Notes lines on their way to the committer. Returns whether slices should wait until it has caught up.
@@ -375,5 +377,27 @@ mod tests {
             assert_eq!((intake.lock().held_since.is_some(), took), (held, taken), "case {at}");
         }
         assert_eq!(intake.closed().bytes, 3);
+    }
+
+    #[test]
+    fn nothing_behind_an_end_is_taken_before_the_next_source_begins() {
+        let limits = Limits { epoch: Duration::MAX, epoch_bytes: 1 << 20, blocks: 8, one_reader: false, sink_bytes: 1 << 20 };
+        let intake = Intake::new(limits, 1, Positions::default(), Metrics::new("social"));
+        intake.open(Epoch(1), Phase::Replay);
+        for item in [Item::End, block(), Item::CaughtUp] {
+            assert!(intake.push(item));
+        }
+        assert!(matches!(intake.take(0, Backlog::None), Taken::Nothing));
+        assert!(matches!(intake.take(0, Backlog::None), Taken::Closed(Epoch(1))));
+        let closed = intake.closed();
+        assert!(closed.ended && !closed.caught_up && closed.positions == Positions::default());
+
+        intake.restart();
+        intake.open(Epoch(2), Phase::CatchUp);
+        assert!(matches!(intake.take(0, Backlog::None), Taken::Block(_)));
+        assert!(matches!(intake.take(0, Backlog::None), Taken::Nothing));
+        intake.stop();
+        assert!(matches!(intake.take(0, Backlog::None), Taken::Closed(Epoch(2))));
+        assert!(intake.closed().caught_up);
     }
 }
