@@ -40,6 +40,8 @@ pub enum Query {
     Waiters(Drain),
     /// Events whose deadline has passed, of the shards of one worker.
     Due {
+        /// No earlier deadline is left: scanning from there passes over nothing that was deleted.
+        from: Timestamp,
         /// The latest deadline that has passed.
         until: Timestamp,
     },
@@ -90,6 +92,8 @@ pub enum Answer {
     },
     /// To [`Query::Due`].
     Due {
+        /// Up to which deadline was asked.
+        until: Timestamp,
         /// Events whose deadline has passed.
         page: Vec<Kept>,
         /// Rows of deadlines whose event is gone.
@@ -192,6 +196,8 @@ pub(super) struct Residency {
     taken: FxHashSet<EventId>,
     drains: Vec<Drain>,
     next_due: Option<Timestamp>,
+    /// No deadline in the state is earlier.
+    due_from: Timestamp,
     due_asked: bool,
     all_from: Option<Vec<u8>>,
     asked: usize,
@@ -217,6 +223,7 @@ impl Residency {
             taken: FxHashSet::default(),
             drains: Vec::new(),
             next_due: None,
+            due_from: Timestamp(0),
             due_asked: false,
             all_from: None,
             asked: 0,
@@ -300,7 +307,7 @@ impl Residency {
         if !self.due_asked && self.next_due.is_some_and(|due| due <= until) {
             self.due_asked = true;
             self.asked += 1;
-            effects.queries.push(Query::Due { until });
+            effects.queries.push(Query::Due { from: self.due_from, until });
         }
     }
 
@@ -369,6 +376,7 @@ impl Residency {
             codec::put_deadline_key(due, &row, &mut deadline);
             self.changes.batch.put(Stored::Deadline, &deadline, &[]);
             self.next_due = Some(self.next_due.map_or(due, |next| next.min(due)));
+            self.due_from = self.due_from.min(due);
         }
         self.waiters.add(reference.hash);
         self.ended(dependent);
@@ -417,12 +425,13 @@ impl Engine {
                     self.residency.drains.push(drain);
                 }
             }
-            Answer::Due { page, stale, next } => {
+            Answer::Due { until, page, stale, next } => {
                 for row in stale {
                     self.residency.changes.batch.delete(Stored::Deadline, &row);
                 }
                 self.residency.due_asked = false;
                 self.residency.next_due = next;
+                self.residency.due_from = next.unwrap_or(until);
                 self.ask_kept_again(page);
             }
             Answer::All { page, next } => {
@@ -488,6 +497,7 @@ pub(super) fn end_epoch(engine: &mut Engine, effects: &mut Effects) -> Changes {
             write_to_log(engine, waiter, None, &mut log, effects);
         }
     }
+    forget_old(engine);
     evict(engine);
     engine.residency.taken.clear();
     let removed = std::mem::take(&mut engine.residency.removed);
@@ -559,6 +569,20 @@ impl LogWriter {
         }
         log
     }
+}
+
+/// Forgets some of the referents that are no longer retained: all of them in a minute, whatever the table's size.
+fn forget_old(engine: &mut Engine) {
+    const ROUNDS: usize = 600;
+    if engine.rules.streams().iter().all(|stream| stream.retain.is_none()) {
+        return;
+    }
+    let (rules, now) = (std::sync::Arc::clone(&engine.rules), engine.now);
+    let steps = engine.table.buckets() / ROUNDS + 64;
+    engine.table.forget_old(steps, |event| {
+        let header = &event.header.header;
+        rules.stream(header.stream).retain.is_some_and(|retain| header.arrival.after(retain) <= now)
+    });
 }
 
 /// Moves what is cold to the state until memory is within its bounds, or nothing cold is left.

@@ -231,7 +231,7 @@ pub fn answer(
                 referents.push((row, entity, hash, key));
             }
             Query::Waiters(drain) => answers.push(waiters(state, rules, drain)?),
-            Query::Due { until } => answers.push(due(state, rules, worker, workers, until)?),
+            Query::Due { from, until } => answers.push(due(state, rules, worker, workers, from, until)?),
             Query::All { from } => answers.push(all(state, rules, worker, workers, from)?),
         }
     }
@@ -280,13 +280,15 @@ fn due(
     rules: &Rules,
     worker: WorkerIndex,
     workers: usize,
+    from: Timestamp,
     until: Timestamp,
 ) -> Result<Answer, RestoreError> {
     let (mut page, mut stale, mut next) = (Vec::new(), Vec::new(), None::<Timestamp>);
     for shard in codec::shards_of(worker.0, workers) {
         let shard = [u8::try_from(shard).unwrap_or(u8::MAX)];
-        let mut rows = Vec::new();
-        state.scan(Table::Deadline, &shard, &shard, PAGE, |row, _| {
+        let (mut rows, mut first) = (Vec::new(), Vec::new());
+        codec::put_deadline_key(from, &shard, &mut first);
+        state.scan(Table::Deadline, &first, &shard, PAGE, |row, _| {
             let Some((at, key)) = codec::split_deadline_key(row) else { return ControlFlow::Continue(()) };
             if at > until || page.len() + rows.len() >= PAGE {
                 next = Some(next.map_or(at, |next| next.min(at)));
@@ -302,7 +304,7 @@ fn due(
             }
         }
     }
-    Ok(Answer::Due { page, stale, next })
+    Ok(Answer::Due { until, page, stale, next })
 }
 
 fn all(

@@ -277,7 +277,8 @@ impl Committer {
         }
         self.metrics.records_read(totals.read);
         self.metrics.accepted(totals.accepted);
-        let end = EpochEnd { positions, partitions: self.partitions.clone(), totals, changes };
+        let now = self.clock.now();
+        let end = EpochEnd { positions, partitions: self.partitions.clone(), totals, now, changes };
         let wrote = self.checkpoint.commit(epoch, end)?;
         self.committed.set(epoch);
         self.metrics.waiting(in_memory, self.checkpoint.committed().waiting_in_state);
