@@ -19,11 +19,11 @@ pub(crate) struct SummaryFile {
 
 /// The file cannot be written.
 #[derive(Debug, thiserror::Error, Diagnostic)]
-#[error("cannot write {} (`--summary-json`): {source}", path.display())]
+#[error("cannot write {} (`--summary-json`): {error}", path.display())]
 #[diagnostic(help("name a file in a directory that exists and is writable"))]
 pub(crate) struct SummaryFileError {
     path: PathBuf,
-    source: io::Error,
+    error: io::Error,
 }
 
 /// What is written, in base units; what the system does not tell is `null`.
@@ -67,7 +67,7 @@ impl SummaryFile {
     pub(crate) fn create(path: &Path) -> Result<SummaryFile, SummaryFileError> {
         match File::create(path) {
             Ok(file) => Ok(SummaryFile { path: path.to_owned(), file }),
-            Err(source) => Err(SummaryFileError { path: path.to_owned(), source }),
+            Err(error) => Err(SummaryFileError { path: path.to_owned(), error }),
         }
     }
 
@@ -82,7 +82,7 @@ impl SummaryFile {
             text.push(b'\n');
             self.file.write_all(&text)
         });
-        written.map_err(|source| SummaryFileError { path: self.path, source })
+        written.map_err(|error| SummaryFileError { path: self.path, error })
     }
 }
 

@@ -97,7 +97,10 @@ pub(super) fn identity(job: &Job) -> Identity {
 
 fn start_over(job: &Job) -> Result<(), RunError> {
     let destroyed = State::destroy(&job.state.path, &job.name)?;
-    info!(path = %job.state.path.display(), ?destroyed, "--fresh: deleted the state");
+    if destroyed.files > 0 {
+        let (path, files, bytes) = (job.state.path.display(), destroyed.files, destroyed.bytes);
+        info!(%path, files, bytes, "--fresh: deleted the state");
+    }
     let sinks = [Some(&job.sinks.resolved), job.sinks.dead_letter.as_ref(), job.sinks.accepted.as_ref()];
     for target in sinks.into_iter().flatten() {
         let Target::File(path) = target else { continue };
