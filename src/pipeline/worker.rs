@@ -27,6 +27,7 @@ use crate::event::{
 use crate::mode::{self, Backlog, Engine, Message, Phase, Referent, Visit};
 use crate::sink::{Renderer, SinkKind};
 
+use super::RunError;
 use super::committer::{Chunk, Happening, Times, Told, WorkerEnd};
 use super::intake::{Intake, Taken};
 use super::lookup::{Lookups, Reader};
@@ -68,8 +69,21 @@ struct Shared {
     accepted_at: RefCell<Times>,
 }
 
+/// Tells the committer when its thread panics: the others would wait for it for ever.
+pub(super) struct TellOnPanic(pub(super) Sender<Told>);
+
+impl Drop for TellOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let name = std::thread::current().name().unwrap_or("unnamed").to_owned();
+            let _ = self.0.send(Told::Failed(RunError::Worker(format!("{name} panicked"))));
+        }
+    }
+}
+
 /// Runs a worker until the job is over.
 pub(super) fn run(worker: &mut Worker, setup: &Setup) {
+    let _guard = TellOnPanic(setup.reader.tell.clone());
     let me = WorkerIndex(worker.index());
     let workers = worker.peers();
     let engine = Rc::new(RefCell::new(Engine::new(Arc::clone(&setup.rules), me, workers, setup.settings)));
@@ -104,6 +118,10 @@ pub(super) fn run(worker: &mut Worker, setup: &Setup) {
             let _ = setup.reader.tell.send(Told::End(Box::new(end)));
             epoch = epoch.next();
         }
+    }
+    // After a failure some operator may still hold the right to send: it is not waited for.
+    for dataflow in worker.installed_dataflows() {
+        worker.drop_dataflow(dataflow);
     }
 }
 
