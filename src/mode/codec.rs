@@ -18,7 +18,7 @@ use crate::event::{
 const VERSION: u8 = 1;
 
 /// Bytes of an [`EventId`] in a key.
-const ID_BYTES: usize = 12;
+pub(super) const ID_BYTES: usize = 12;
 
 /// A value in the state that this program cannot read.
 #[derive(Debug, Error)]
@@ -215,9 +215,7 @@ fn write(value: &impl Serialize, out: &mut Vec<u8>) {
 
 fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, StoredError> {
     match bytes.split_first() {
-        Some((&VERSION, rest)) => {
-            options().deserialize(rest).map_err(|error| StoredError::Damaged(error.to_string()))
-        }
+        Some((&VERSION, rest)) => options().deserialize(rest).map_err(|error| StoredError::Damaged(error.to_string())),
         Some((version, _)) => Err(StoredError::Version(*version)),
         None => Err(StoredError::Damaged("it is empty".into())),
     }

@@ -4,6 +4,7 @@
 //! epochs towards the workers) and a channel (lines and changes towards the committer).
 
 mod committer;
+mod expire;
 mod intake;
 mod lookup;
 mod open;
@@ -28,6 +29,9 @@ use crate::metrics::{ConservationError, Metrics, Totals};
 use crate::mode::{self, RestoreError};
 use crate::sink::SinkError;
 use crate::source::{Next, Source, SourceError};
+
+pub use expire::{Ended, ExpireError, expire};
+pub use open::identity;
 
 use committer::{Committer, Told};
 use intake::{Intake, Item};
@@ -150,7 +154,9 @@ pub enum RunError {
         error: std::io::Error,
     },
     /// A thread of the job ended before its time.
-    #[error("a thread of the job failed ({0}): nothing after the last commit counts; start the job again, and report this")]
+    #[error(
+        "a thread of the job failed ({0}): nothing after the last commit counts; start the job again, and report this"
+    )]
     Worker(String),
     /// Events were lost or answered twice: a defect.
     #[error("{0}: a defect of Resolvent; what was committed before this run is whole")]

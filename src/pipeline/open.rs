@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use resolvent_state::{Batch, Durability, Identity, Options, State, Table};
+use resolvent_state::{Batch, Durability, Identity, OpenError, Options, State, Table};
 use rustc_hash::FxHashSet;
 use tracing::info;
 
@@ -39,10 +39,7 @@ pub(super) fn open(job: &Job, options: RunOptions, clock: &Clock) -> Result<Open
     if options.fresh {
         start_over(job)?;
     }
-    let state = State::open(
-        &Options { path: job.state.path.clone(), memory: job.state.memory / 2, direct_io: job.state.direct_io },
-        &identity(job),
-    )?;
+    let state = open_state(job)?;
     let committed = Committed::read(&state)?;
     let restored = mode::restore(&state, &job.rules)?;
     let mut partitions = committed.partitions.clone();
@@ -72,8 +69,15 @@ pub(super) fn open(job: &Job, options: RunOptions, clock: &Clock) -> Result<Open
     })
 }
 
+/// Opens the state of a job to write. Half of its budget is RocksDB's, the other half is the cache of its hot entries.
+pub(super) fn open_state(job: &Job) -> Result<State, OpenError> {
+    let options =
+        Options { path: job.state.path.clone(), memory: job.state.memory / 2, direct_io: job.state.direct_io };
+    State::open(&options, &identity(job))
+}
+
 /// What tells this job's state from another's.
-pub(super) fn identity(job: &Job) -> Identity {
+pub fn identity(job: &Job) -> Identity {
     let text = job.rules.fingerprint_text();
     Identity { job: job.name.clone(), fingerprint: text.clone().into_bytes(), fingerprint_text: text }
 }
@@ -117,7 +121,8 @@ fn needs_replay(rules: &Rules) -> bool {
 /// Deletes what an earlier run moved out of memory of referents that the replay brings back.
 fn forget_overflow(state: &State, rules: &Rules) -> Result<(), RunError> {
     let mut batch = Batch::default();
-    let entities: BTreeSet<u16> = (0u16..).zip(rules.entities()).filter(|(_, e)| !e.deferred).map(|(id, _)| id).collect();
+    let entities: BTreeSet<u16> =
+        (0u16..).zip(rules.entities()).filter(|(_, e)| !e.deferred).map(|(id, _)| id).collect();
     for shard in 0..SHARDS {
         for entity in &entities {
             let [high, low] = entity.to_be_bytes();
