@@ -275,6 +275,13 @@ pub(super) fn put_key(entity: EntityId, hash: KeyHash, key: &Key, out: &mut Vec<
     }
 }
 
+/// Whether a row of the waiting events is under this key.
+pub(super) fn is_at(row: &[u8], entity: EntityId, hash: KeyHash, key: &Key) -> bool {
+    let mut prefix = Vec::new();
+    put_key(entity, hash, key, &mut prefix);
+    row.len() == prefix.len() + ID_BYTES && row.starts_with(&prefix)
+}
+
 /// Appends an event's id, in the order of its partition.
 pub(super) fn put_id(id: EventId, out: &mut Vec<u8>) {
     out.extend_from_slice(&id.partition.0.to_be_bytes());

@@ -12,10 +12,11 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use slab::Slab;
 
 use crate::dependency::Rules;
-use crate::event::{Dependent, EntityId, Epoch, Event, EventId, Key, KeyHash, Outcome, Stored as Place, Timestamp};
+use crate::event::{Dependent, EntityId, Epoch, Event, EventId, Key, KeyHash, Outcome, Stored as Place, Timestamp, WorkerIndex};
 
 use super::engine::{Engine, Settings};
 use super::table::{Entry, Parked, WaiterId};
+use super::restore::{self, LogEpoch};
 use super::{Effects, Referent, Visit, codec, deadline};
 
 /// Bytes at which a value of the log is closed and another begun.
@@ -115,12 +116,10 @@ pub struct Kept {
 /// What an epoch has changed in the state.
 #[derive(Debug, Default)]
 pub struct Changes {
-    /// Referents, and waiting events that left memory or came back.
+    /// Referents, waiting events that left memory or came back, and the log of those that are in memory.
     pub batch: Batch,
-    /// Values for the log of waiting events.
-    pub log: Vec<Vec<u8>>,
-    /// Waiting events in those values.
-    pub added: u64,
+    /// What of it is the log's.
+    pub log: LogEpoch,
     /// For each event in the log that has left it or is written anew: the epoch that wrote it.
     pub obsolete: Vec<Epoch>,
     /// Waiting events in the state and not in memory: how many more than before.
@@ -134,7 +133,7 @@ pub struct Changes {
 impl Changes {
     /// Whether nothing has changed.
     pub fn is_empty(&self) -> bool {
-        self.batch.is_empty() && self.log.is_empty()
+        self.batch.is_empty()
     }
 
     /// Takes an event out of the table of waiting events.
@@ -164,13 +163,11 @@ impl Changes {
 struct Filter {
     bits: usize,
     bloom: Option<BloomFilter>,
-    /// The state is of an earlier run: any key may be in it.
-    all: bool,
 }
 
 impl Filter {
-    fn new(bytes: usize, all: bool) -> Self {
-        Filter { bits: bytes.max(1 << 10) * 8, bloom: None, all }
+    fn new(bytes: usize) -> Self {
+        Filter { bits: bytes.max(1 << 10) * 8, bloom: None }
     }
 
     fn add(&mut self, hash: KeyHash) {
@@ -179,7 +176,7 @@ impl Filter {
     }
 
     fn may_hold(&self, hash: KeyHash) -> bool {
-        self.all || self.bloom.as_ref().is_some_and(|bloom| bloom.contains(&hash.0))
+        self.bloom.as_ref().is_some_and(|bloom| bloom.contains(&hash.0))
     }
 }
 
@@ -195,6 +192,8 @@ struct Suspended {
 pub(super) struct Residency {
     referents: Filter,
     waiters: Filter,
+    /// The state has deferred referents of an earlier run: any key may be among them.
+    kept_before: bool,
     /// What the event that asks right now needs.
     wanted: Vec<(EntityId, KeyHash, Key)>,
     fetching: FxHashMap<(EntityId, KeyHash), Vec<(Key, Vec<usize>)>>,
@@ -218,16 +217,16 @@ pub(super) struct Residency {
 impl Residency {
     pub(super) fn new(settings: &Settings) -> Self {
         let share = (settings.streaming_bytes.min(settings.deferred_bytes)) / 16;
-        let all = settings.state_has_more;
         Residency {
-            referents: Filter::new(share, false),
-            waiters: Filter::new(share, all),
+            referents: Filter::new(share),
+            waiters: Filter::new(share),
+            kept_before: settings.state_has_referents,
             wanted: Vec::new(),
             fetching: FxHashMap::default(),
             suspended: Slab::new(),
             taken: FxHashSet::default(),
             drains: Vec::new(),
-            next_due: all.then_some(Timestamp(i64::MIN)),
+            next_due: None,
             due_asked: false,
             all_from: None,
             asked: 0,
@@ -240,7 +239,7 @@ impl Residency {
 
     /// Whether the state may have a referent that memory does not know.
     pub(super) fn may_hold_referent(&self, rules: &Rules, entity: EntityId, hash: KeyHash) -> bool {
-        (self.waiters.all && rules.entity(entity).deferred) || self.referents.may_hold(hash)
+        (self.kept_before && rules.entity(entity).deferred) || self.referents.may_hold(hash)
     }
 
     pub(super) fn may_hold_waiters(&self, hash: KeyHash) -> bool {
@@ -443,7 +442,7 @@ impl Engine {
 
     /// Remembers in the state that events there are being woken, until the last of them is.
     fn note_drain(&mut self, drain: &Drain, more: bool) {
-        let mut row = super::restore::DRAIN_PREFIX.to_vec();
+        let mut row = restore::DRAIN_PREFIX.to_vec();
         codec::put_key(drain.entity, drain.hash, &drain.key, &mut row);
         if more {
             let mut value = Vec::new();
@@ -452,6 +451,13 @@ impl Engine {
         } else {
             self.residency.changes.batch.delete(Stored::Meta, &row);
         }
+    }
+
+    /// Tells what waits in the state: the keys of this worker that are waited for, and the earliest deadline.
+    pub fn restore_waiting(&mut self, waited_for: &[KeyHash], next_due: Option<Timestamp>) {
+        let mine = waited_for.iter().filter(|hash| hash.owner(self.workers) == self.me);
+        mine.for_each(|hash| self.residency.waiters.add(*hash));
+        self.residency.next_due = next_due;
     }
 
     /// Goes on waking events in the state where an earlier run left off.
@@ -483,9 +489,9 @@ pub(super) fn end_epoch(engine: &mut Engine, effects: &mut Effects) -> Changes {
     }
     evict(engine);
     engine.residency.taken.clear();
+    let removed = std::mem::take(&mut engine.residency.removed);
     let mut changes = std::mem::take(&mut engine.residency.changes);
-    changes.added = log.added;
-    changes.log = log.finish(&std::mem::take(&mut engine.residency.removed));
+    changes.log = log.finish(&removed, engine.epoch, engine.me, &mut changes.batch);
     changes
 }
 
@@ -520,6 +526,9 @@ struct LogWriter {
 
 impl LogWriter {
     fn add(&mut self, dependent: &Dependent) {
+        if self.open.is_empty() {
+            self.open = restore::log_value(&[]);
+        }
         let at = self.open.len();
         self.open.extend_from_slice(&[0; 4]);
         codec::put_dependent(dependent, &mut self.open);
@@ -533,12 +542,21 @@ impl LogWriter {
         }
     }
 
-    fn finish(mut self, removed: &[EventId]) -> Vec<Vec<u8>> {
-        if !self.open.is_empty() || (self.closed.is_empty() && !removed.is_empty()) {
+    fn finish(mut self, removed: &[EventId], epoch: Epoch, worker: WorkerIndex, batch: &mut Batch) -> LogEpoch {
+        if !self.open.is_empty() {
             self.closed.push(self.open);
         }
-        let values = self.closed.into_iter().enumerate();
-        values.map(|(at, events)| super::restore::log_value(if at == 0 { removed } else { &[] }, &events)).collect()
+        if !removed.is_empty() {
+            self.closed.push(restore::log_value(removed));
+        }
+        let mut log = LogEpoch { written: self.added, live: self.added, ..LogEpoch::default() };
+        for (part, value) in self.closed.iter().enumerate() {
+            let key = restore::log_key(epoch, worker, part);
+            batch.put(Stored::Log, &key, value);
+            log.bytes += value.len() as u64;
+            log.keys.push(key);
+        }
+        log
     }
 }
 

@@ -34,8 +34,7 @@ pub use engine::{Backlog, Engine, Phase, Settings};
 pub use independent::accept;
 pub use operator::{Lookup, resolve};
 pub use restore::{
-    Log, LogEpoch, RestoreError, Restored, answer, each_waiting, end_waiting, find_referent, find_waiting, log_key,
-    restore,
+    Log, LogEpoch, RestoreError, Restored, answer, each_waiting, end_waiting, find_referent, find_waiting, restore,
 };
 pub use streaming::{replay, wake};
 pub use table::Memory;

@@ -8,10 +8,11 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use thiserror::Error;
 
 use crate::dependency::Rules;
-use crate::event::{Dependent, EntityId, Epoch, Event, EventId, Key, Stored, Timestamp, WorkerIndex};
+use crate::event::{Dependent, EntityId, Epoch, Event, EventId, Key, KeyHash, Stored, Timestamp, WorkerIndex};
 
 use super::Referent;
 use super::codec::{self, StoredError};
+use super::deadline;
 use super::deferred::{Answer, Changes, Drain, Kept, Query};
 use super::engine::{SLICE, is_forgotten};
 
@@ -56,6 +57,14 @@ impl LogEpoch {
     pub fn living_bytes(&self) -> u64 {
         self.bytes * self.live / self.written.max(1)
     }
+
+    /// Adds what another worker wrote in the same epoch.
+    pub fn add(&mut self, mut other: LogEpoch) {
+        self.keys.append(&mut other.keys);
+        self.bytes += other.bytes;
+        self.written += other.written;
+        self.live += other.live;
+    }
 }
 
 /// What an earlier run left.
@@ -69,24 +78,26 @@ pub struct Restored {
     pub drains: Vec<Referent>,
     /// Events that are not resolved, though they have been read: they ended otherwise, or wait.
     pub unresolved: FxHashSet<EventId>,
-    /// Whether there are waiting events or referents besides.
-    pub has_more: bool,
+    /// The keys that events in the state wait for.
+    pub waited_for: Vec<KeyHash>,
+    /// The earliest deadline of those events.
+    pub next_due: Option<Timestamp>,
+    /// Whether the state has referents.
+    pub has_referents: bool,
 }
 
-/// A value for the log: `version | count | ids that left | (length | event) …`.
-pub(super) fn log_value(removed: &[EventId], events: &[u8]) -> Vec<u8> {
-    let mut value = Vec::with_capacity(5 + removed.len() * codec::ID_BYTES + events.len());
-    value.push(LOG_VERSION);
+/// The beginning of a value for the log, `version | count | ids that left`, to which `(length | event) …` may be appended.
+pub(super) fn log_value(removed: &[EventId]) -> Vec<u8> {
+    let mut value = vec![LOG_VERSION];
     value.extend_from_slice(&u32::try_from(removed.len()).unwrap_or(u32::MAX).to_le_bytes());
     for id in removed {
         codec::put_id(*id, &mut value);
     }
-    value.extend_from_slice(events);
     value
 }
 
 /// The key of a value of the log.
-pub fn log_key(epoch: Epoch, worker: WorkerIndex, part: usize) -> Vec<u8> {
+pub(super) fn log_key(epoch: Epoch, worker: WorkerIndex, part: usize) -> Vec<u8> {
     let mut key = Vec::with_capacity(LOG_KEY_BYTES);
     key.extend_from_slice(&epoch.0.to_be_bytes());
     key.extend_from_slice(&u16::try_from(worker.0).unwrap_or(u16::MAX).to_be_bytes());
@@ -246,17 +257,19 @@ pub fn restore(state: &State, rules: &Rules) -> Result<Restored, RestoreError> {
         }
     };
     restored.waiting.iter().for_each(|dependent| waits(dependent));
-    each(state, Table::Waiting, &[], |_, value| {
-        restored.has_more = true;
-        waits(&*codec::get_dependent(rules, value, Stored::No)?);
+    each(state, Table::Waiting, &[], |row, value| {
+        let dependent = codec::get_dependent(rules, value, Stored::No)?;
+        let due = deadline::next(&dependent);
+        restored.next_due = restored.next_due.into_iter().chain(due).min();
+        let parked_at = dependent.missing().find(|r| codec::is_at(row, r.entity, r.hash, &r.key));
+        restored.waited_for.extend(parked_at.map(|r| r.hash));
+        waits(&dependent);
         Ok(())
     })?;
-    if !restored.has_more {
-        state.scan(Table::Referent, &[], &[], 1, |_, _| {
-            restored.has_more = true;
-            ControlFlow::Break(())
-        })?;
-    }
+    state.scan(Table::Referent, &[], &[], 1, |_, _| {
+        restored.has_referents = true;
+        ControlFlow::Break(())
+    })?;
     Ok(restored)
 }
 
@@ -323,12 +336,15 @@ pub fn find_referent(
     Ok((!is_forgotten(rules, &event, now)).then_some(event))
 }
 
-/// What takes an event that was found by [`find_waiting`] out of the state, when its wait ends without its job: all that its engine would have changed.
-pub fn end_waiting(rules: &Rules, dependent: &Dependent, row: Option<&[u8]>) -> Changes {
+/// What takes an event that was found by [`find_waiting`] out of the state in an epoch, when its wait ends without its job: all that its engine would have
+/// changed.
+pub fn end_waiting(rules: &Rules, dependent: &Dependent, row: Option<&[u8]>, epoch: Epoch) -> Changes {
     let mut changes = Changes::default();
-    if let Stored::Log(epoch) = dependent.stored {
-        changes.obsolete.push(epoch);
-        changes.log.push(log_value(&[dependent.event.header.header.id], &[]));
+    if let Stored::Log(written) = dependent.stored {
+        changes.obsolete.push(written);
+        let (key, value) = (log_key(epoch, WorkerIndex(0), 0), log_value(&[dependent.event.header.header.id]));
+        changes.batch.put(Table::Log, &key, &value);
+        changes.log = LogEpoch { bytes: value.len() as u64, keys: vec![key], ..LogEpoch::default() };
     }
     if let Some(row) = row {
         changes.delete_waiting(row, dependent);

@@ -73,6 +73,9 @@ pub fn expire(job: &Job, id: EventId) -> Result<Ended, ExpireError> {
     if dependent.missing().next().is_none() {
         return Err(ExpireError::LacksNothing(position));
     }
+    let epoch = committed.epoch.next();
+    // Of the event as the state has it, and so before it is told what has come.
+    let changes = mode::end_waiting(&job.rules, &dependent, row.as_deref(), epoch);
     take_what_has_come(&state, &job.rules, &mut dependent, now)?;
     if dependent.missing().next().is_none() {
         return Err(ExpireError::HasCome(position));
@@ -80,8 +83,6 @@ pub fn expire(job: &Job, id: EventId) -> Result<Ended, ExpireError> {
     committed.totals.conserves(log.waiting() + committed.waiting_in_state)?;
 
     let (positions, partitions) = (committed.positions.clone(), committed.partitions.clone());
-    let epoch = committed.epoch.next();
-    let changes = mode::end_waiting(&job.rules, &dependent, row.as_deref());
     let waited_us = now.micros_since(dependent.event.header.header.arrival);
     let mut line = Vec::new();
     let outcome = Outcome::Expired(dependent, ExpiredReason::Operator);

@@ -3,6 +3,7 @@
 //! Three kinds of threads: one reads the source, the timely workers decode and resolve, one commits. What they share is the [`intake`] (blocks and
 //! epochs towards the workers) and a channel (lines and changes towards the committer).
 
+mod buffers;
 mod committer;
 mod expire;
 mod intake;
@@ -27,7 +28,7 @@ use crate::dependency::Rules;
 use crate::event::WorkerIndex;
 use crate::metrics::{ConservationError, Metrics, Totals};
 use crate::mode::{self, RestoreError};
-use crate::sink::SinkError;
+use crate::sink::{self, SinkError, SinkKind, Target};
 use crate::source::{Next, Source, SourceError};
 
 pub use expire::{Ended, ExpireError, expire};
@@ -153,6 +154,9 @@ pub enum RunError {
         /// Why.
         error: std::io::Error,
     },
+    /// A thread cannot be started.
+    #[error("cannot start a thread: {0}; raise the limit on processes (ulimit -u)")]
+    Thread(#[from] std::io::Error),
     /// A thread of the job ended before its time.
     #[error(
         "a thread of the job failed ({0}): nothing after the last commit counts; start the job again, and report this"
@@ -239,6 +243,7 @@ fn run_opened(
         rules: Arc::clone(&job.rules),
         stream_field: job.stream_field.clone(),
         settings: opened.engine,
+        discards: discards(&job.sinks),
         partitions: opened.partitions.clone(),
         intake: Arc::clone(&intake),
         reader,
@@ -246,6 +251,8 @@ fn run_opened(
         rewrite: Arc::clone(&rewrite),
         waiting: share_out(opened.waiting, if limits.one_reader { 1 } else { workers }),
         drains: opened.drains,
+        waited_for: opened.waited_for,
+        next_due: opened.next_due,
         unresolved: Arc::new(opened.unresolved),
     };
     let committer = Committer {
@@ -263,8 +270,8 @@ fn run_opened(
         committed,
         rewrite,
     };
-    let reading = start_reading(opened.replay, opened.source, Arc::clone(&intake), metrics.clone(), tell.clone());
-    let working = start_workers(workers, setup, tell);
+    let reading = start_reading(opened.replay, opened.source, Arc::clone(&intake), metrics.clone(), tell.clone())?;
+    let working = start_workers(workers, setup, tell)?;
     let outcome = committer.run();
     intake.finish();
     // What a thread had to say it has told the committer; it only remains to wait for it.
@@ -274,8 +281,13 @@ fn run_opened(
     Ok(Finished { waiting_in_memory, checkpoint, state: opened.state })
 }
 
+/// Whether lines of a kind are only counted.
+fn discards(sinks: &sink::Settings) -> [bool; 3] {
+    SinkKind::ALL.map(|kind| matches!(sinks.target(kind), None | Some(Target::Null)))
+}
+
 fn is_ordered(rules: &Rules) -> bool {
-    rules.streams().iter().any(|stream| stream.ordered_by.is_some())
+    rules.streams().iter().any(|stream| stream.queue().is_some())
 }
 
 fn share_out<T>(all: Vec<T>, shares: usize) -> Vec<Mutex<Vec<T>>> {
@@ -288,14 +300,19 @@ fn share_out<T>(all: Vec<T>, shares: usize) -> Vec<Mutex<Vec<T>>> {
     out.into_iter().map(Mutex::new).collect()
 }
 
+/// A thread with a name, as profilers and `top -H` show it.
+fn named(name: &str, body: impl FnOnce() + Send + 'static) -> std::io::Result<JoinHandle<()>> {
+    thread::Builder::new().name(name.to_owned()).spawn(body)
+}
+
 fn start_reading(
     replay: Option<Box<dyn Source>>,
     live: Box<dyn Source>,
     intake: Arc<Intake>,
     metrics: Metrics,
     tell: Sender<Told>,
-) -> JoinHandle<()> {
-    thread::spawn(move || {
+) -> std::io::Result<JoinHandle<()>> {
+    named("read", move || {
         let read = |source, is_live| read_to_end(source, is_live, &intake, &metrics);
         let result = match replay {
             Some(replay) => read(replay, false).and_then(|()| read(live, true)),
@@ -311,6 +328,9 @@ fn start_reading(
 fn read_to_end(mut source: Box<dyn Source>, live: bool, intake: &Intake, metrics: &Metrics) -> Result<(), SourceError> {
     let mut measured = Instant::now();
     while intake.goes_on() {
+        if let Some(buffer) = intake.blocks.take() {
+            source.recycle(buffer);
+        }
         let going = match source.next(READ_WAIT)? {
             Next::Block(block) => intake.push(Item::Block(block)),
             Next::CaughtUp if live => intake.push(Item::CaughtUp),
@@ -332,8 +352,8 @@ fn read_to_end(mut source: Box<dyn Source>, live: bool, intake: &Intake, metrics
     Ok(())
 }
 
-fn start_workers(workers: usize, setup: worker::Setup, tell: Sender<Told>) -> JoinHandle<()> {
-    thread::spawn(move || {
+fn start_workers(workers: usize, setup: worker::Setup, tell: Sender<Told>) -> std::io::Result<JoinHandle<()>> {
+    named("workers", move || {
         let setup = Arc::new(setup);
         let config = timely::Config::process(workers);
         let outcome = timely::execute(config, move |worker| worker::run(worker, &setup));
@@ -348,13 +368,13 @@ fn start_workers(workers: usize, setup: worker::Setup, tell: Sender<Told>) -> Jo
 }
 
 /// The engine's share of a job's memory, for each of its workers.
-fn engine_settings(job: &Job, has_more: bool) -> mode::Settings {
+fn engine_settings(job: &Job, state_has_referents: bool) -> mode::Settings {
     let share = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX) / job.workers.max(1);
     mode::Settings {
         streaming_bytes: share(job.streaming_memory),
         // Half of the state's budget is the cache of its hot entries, the other half is RocksDB's.
         deferred_bytes: share(job.state.memory / 2),
         accepted: job.sinks.accepted.is_some(),
-        state_has_more: has_more,
+        state_has_referents,
     }
 }

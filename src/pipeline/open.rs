@@ -10,7 +10,7 @@ use crate::checkpoint::{Checkpoint, Committed};
 use crate::clock::Clock;
 use crate::config::Job;
 use crate::dependency::Rules;
-use crate::event::{Dependent, EventId, Partitions, Positions, SHARDS};
+use crate::event::{Dependent, EventId, KeyHash, Partitions, Positions, SHARDS, Timestamp};
 use crate::mode::{self, Referent};
 use crate::sink::Target;
 use crate::source::{self, Limits, Settings, Source};
@@ -31,6 +31,8 @@ pub(super) struct Opened {
     pub(super) waiting: Vec<Box<Dependent>>,
     pub(super) drains: Vec<Referent>,
     pub(super) unresolved: FxHashSet<EventId>,
+    pub(super) waited_for: Vec<KeyHash>,
+    pub(super) next_due: Option<Timestamp>,
     pub(super) engine: mode::Settings,
     pub(super) until_end: Option<UntilEnd>,
 }
@@ -64,16 +66,23 @@ pub(super) fn open(job: &Job, options: RunOptions, clock: &Clock) -> Result<Open
         waiting: restored.waiting,
         drains: restored.drains,
         unresolved: restored.unresolved,
-        engine: engine_settings(job, restored.has_more),
+        waited_for: restored.waited_for,
+        next_due: restored.next_due,
+        engine: engine_settings(job, restored.has_referents),
         until_end,
     })
 }
 
-/// Opens the state of a job to write. Half of its budget is RocksDB's, the other half is the cache of its hot entries.
+/// Opens the state of a job to write.
 pub(super) fn open_state(job: &Job) -> Result<State, OpenError> {
     let options =
-        Options { path: job.state.path.clone(), memory: job.state.memory / 2, direct_io: job.state.direct_io };
+        Options { path: job.state.path.clone(), memory: store_memory(job), direct_io: job.state.direct_io };
     State::open(&options, &identity(job))
+}
+
+/// RocksDB's share of the state's memory: all of it, or half where the other half is a cache of deferred referents and waiting events.
+pub(super) fn store_memory(job: &Job) -> u64 {
+    if job.rules.entities().iter().any(|entity| entity.deferred) { job.state.memory / 2 } else { job.state.memory }
 }
 
 /// What tells this job's state from another's.

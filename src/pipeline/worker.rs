@@ -21,7 +21,7 @@ use timely::worker::Worker;
 use crate::clock::Clock;
 use crate::decode::{Decoded, Decoder};
 use crate::dependency::{Mode, Pointer, Rules};
-use crate::event::{Block, Dependent, Epoch, EventId, Outcome, Partitions, StreamId, WorkerIndex};
+use crate::event::{Block, Content, Dependent, Epoch, EventId, KeyHash, Outcome, Partitions, StreamId, Timestamp, WorkerIndex};
 use crate::mode::{self, Backlog, Engine, Message, Phase, Referent, Visit};
 use crate::sink::{Renderer, SinkKind};
 
@@ -40,6 +40,8 @@ pub(super) struct Setup {
     pub(super) rules: Arc<Rules>,
     pub(super) stream_field: Option<Pointer>,
     pub(super) settings: mode::Settings,
+    /// By kind of sink: whether its lines are only counted.
+    pub(super) discards: [bool; 3],
     pub(super) partitions: Partitions,
     pub(super) intake: Arc<Intake>,
     pub(super) reader: Reader,
@@ -49,6 +51,9 @@ pub(super) struct Setup {
     pub(super) waiting: Vec<Mutex<Vec<Box<Dependent>>>>,
     /// Referents whose dependents in the state were being woken.
     pub(super) drains: Vec<Referent>,
+    /// The keys that events in the state wait for, and the earliest of their deadlines.
+    pub(super) waited_for: Vec<KeyHash>,
+    pub(super) next_due: Option<Timestamp>,
     /// Events that are not resolved though they were read before.
     pub(super) unresolved: Arc<FxHashSet<EventId>>,
 }
@@ -65,6 +70,7 @@ pub(super) fn run(worker: &mut Worker, setup: &Setup) {
     let me = WorkerIndex(worker.index());
     let workers = worker.peers();
     let engine = Rc::new(RefCell::new(Engine::new(Arc::clone(&setup.rules), me, workers, setup.settings)));
+    engine.borrow_mut().restore_waiting(&setup.waited_for, setup.next_due);
     for referent in setup.drains.iter().filter(|r| r.hash.owner(workers) == me) {
         let (entity, hash, event) = (referent.entity, referent.hash, referent.event.clone());
         engine.borrow_mut().restore_drain(Referent { entity, hash, event });
@@ -76,8 +82,7 @@ pub(super) fn run(worker: &mut Worker, setup: &Setup) {
         let intake = Arc::clone(&setup.intake);
         let reader = Reader { worker: me, ..setup.reader.clone() };
         let clock = setup.clock.clone();
-        let outcomes =
-            mode::resolve(events, Rc::clone(&engine), Lookups::new(reader), clock, move || intake.current());
+        let outcomes = mode::resolve(events, Rc::clone(&engine), Lookups::new(reader), clock, move || intake.current());
         (write(outcomes, Rc::clone(&lines)), wake)
     });
     let mut epoch = setup.intake.current().0;
@@ -149,7 +154,11 @@ fn read<'scope>(
         engine,
         shared,
         lines,
-        waiting: setup.waiting.get(me.0).map(|w| std::mem::take(&mut *w.lock().unwrap_or_else(PoisonError::into_inner))).unwrap_or_default(),
+        waiting: setup
+            .waiting
+            .get(me.0)
+            .map(|w| std::mem::take(&mut *w.lock().unwrap_or_else(PoisonError::into_inner)))
+            .unwrap_or_default(),
         unresolved: Arc::clone(&setup.unresolved),
         ticked: Epoch(0),
     };
@@ -233,6 +242,9 @@ impl Reading {
         match taken {
             Taken::Block(block) => {
                 self.decode(&block, phase, |message| session.give(message));
+                if let Content::Lines { bytes, .. } = block.content {
+                    self.intake.blocks.give(bytes);
+                }
                 Again::Now
             }
             Taken::Nothing if behind => Again::Later(SINK_BEHIND),
@@ -295,7 +307,8 @@ fn write<'scope>(outcomes: Stream<'scope, u64, Vec<Outcome>>, lines: Rc<RefCell<
 struct Lines {
     renderer: Renderer,
     chunk: Chunk,
-    now: crate::event::Timestamp,
+    discards: [bool; 3],
+    now: Timestamp,
     clock: Clock,
     intake: Arc<Intake>,
     tell: Sender<Told>,
@@ -303,10 +316,10 @@ struct Lines {
 
 impl Lines {
     fn new(setup: &Setup) -> Self {
-        let renderer = Renderer::new(Arc::clone(&setup.rules), &setup.partitions);
         Lines {
-            renderer,
+            renderer: Renderer::new(Arc::clone(&setup.rules), &setup.partitions),
             chunk: Chunk::default(),
+            discards: setup.discards,
             now: setup.clock.now(),
             clock: setup.clock.clone(),
             intake: Arc::clone(&setup.intake),
@@ -321,15 +334,32 @@ impl Lines {
     }
 
     fn add_one(&mut self, outcome: &Outcome) {
-        let buffer = match SinkKind::of(outcome) {
-            Some(SinkKind::Resolved) => &mut self.chunk.resolved,
-            Some(SinkKind::Accepted) => &mut self.chunk.accepted,
-            Some(SinkKind::DeadLetter) | None => &mut self.chunk.dead_letter,
-        };
-        self.renderer.render(outcome, self.now, buffer);
         self.count(outcome);
-        if self.chunk.resolved.len() >= CHUNK_BYTES {
-            self.flush();
+        let Some(kind) = SinkKind::of(outcome) else { return };
+        let [resolved, dead_letter, accepted] = &mut self.chunk.lines;
+        let lines = match kind {
+            SinkKind::Resolved => resolved,
+            SinkKind::DeadLetter => dead_letter,
+            SinkKind::Accepted => accepted,
+        };
+        if lines.capacity() == 0 {
+            *lines = self.intake.lines.take().unwrap_or_else(|| Vec::with_capacity(2 * CHUNK_BYTES));
+        }
+        self.renderer.render(outcome, self.now, lines);
+        if lines.len() >= CHUNK_BYTES {
+            self.discard();
+            if self.chunk.bytes() > 0 {
+                self.flush();
+            }
+        }
+    }
+
+    /// Counts and empties the lines that go nowhere.
+    fn discard(&mut self) {
+        let kinds = self.chunk.lines.iter_mut().zip(&mut self.chunk.discarded).zip(self.discards);
+        for ((lines, discarded), _) in kinds.filter(|(_, discards)| *discards) {
+            *discarded += lines.len() as u64;
+            lines.clear();
         }
     }
 
@@ -353,7 +383,14 @@ impl Lines {
         if self.chunk.is_empty() {
             return;
         }
-        let chunk = std::mem::take(&mut self.chunk);
+        self.discard();
+        let mut chunk = std::mem::take(&mut self.chunk);
+        // A buffer with nothing to pass on stays here.
+        for (kept, lines) in self.chunk.lines.iter_mut().zip(&mut chunk.lines) {
+            if lines.is_empty() {
+                std::mem::swap(kept, lines);
+            }
+        }
         self.intake.lines_sent(chunk.bytes());
         let _ = self.tell.send(Told::Chunk(chunk));
     }
