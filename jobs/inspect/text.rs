@@ -154,11 +154,11 @@ pub(crate) fn key(report: &KeyReport) -> String {
         row("resolved", resolved);
     }
     text += &waiters("waits for it", &report.first, report.at);
-    text += &waiters("provides it, waits itself", &report.provided_by, report.at);
     let shown = report.first.len() as u64;
     if report.waiting > shown {
         let _ = writeln!(text, "  and {} more (--limit)", count(report.waiting - shown));
     }
+    text += &waiters("provides it, and waits itself", &report.provided_by, report.at);
     text
 }
 
