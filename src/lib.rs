@@ -36,6 +36,7 @@ pub mod decode;
 pub mod dependency;
 pub mod event;
 pub mod http;
+pub mod inspect;
 pub mod metrics;
 pub mod mode;
 pub mod pipeline;

@@ -619,15 +619,18 @@ fn look_up(
 ) -> Option<Option<Event>> {
     let entry = table.entry(entity, hash, key)?;
     let Some(event) = &entry.referent else { return Some(None) };
-    let header = &event.header.header;
-    match rules.stream(header.stream).retain {
-        Some(retain) if header.arrival.after(retain) <= now => {
-            table.forget(entity, hash, key);
-            table.know(entity, hash, key);
-            Some(None)
-        }
-        _ => Some(Some(event.clone())),
+    if is_forgotten(rules, event, now) {
+        table.forget(entity, hash, key);
+        table.know(entity, hash, key);
+        return Some(None);
     }
+    Some(Some(event.clone()))
+}
+
+/// Whether a referent is over the `retain` of its stream.
+pub(super) fn is_forgotten(rules: &Rules, event: &Event, now: Timestamp) -> bool {
+    let header = &event.header.header;
+    rules.stream(header.stream).retain.is_some_and(|retain| header.arrival.after(retain) <= now)
 }
 
 /// Whether a referent that comes takes the place of the one that is there: within a partition the higher position does, across partitions the greater

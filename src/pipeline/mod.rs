@@ -5,6 +5,7 @@
 
 mod buffers;
 mod committer;
+mod expire;
 mod intake;
 mod lookup;
 mod open;
@@ -29,6 +30,9 @@ use crate::metrics::{ConservationError, Metrics, Totals};
 use crate::mode::{self, RestoreError};
 use crate::sink::{self, SinkError, SinkKind, Target};
 use crate::source::{Next, Source, SourceError};
+
+pub use expire::{Ended, ExpireError, expire};
+pub use open::identity;
 
 use committer::{Committer, Told};
 use intake::{Intake, Item};

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use resolvent_state::{Batch, Durability, Identity, Options, State, Table};
+use resolvent_state::{Batch, Durability, Identity, OpenError, Options, State, Table};
 use rustc_hash::FxHashSet;
 use tracing::info;
 
@@ -44,10 +44,7 @@ pub(super) fn open(job: &Job, options: RunOptions, clock: &Clock) -> Result<Open
     if options.fresh {
         start_over(job)?;
     }
-    let state = State::open(
-        &Options { path: job.state.path.clone(), memory: store_memory(job), direct_io: job.state.direct_io },
-        &identity(job),
-    )?;
+    let state = open_state(job)?;
     let committed = Committed::read(&state)?;
     let restored = mode::restore(&state, &job.rules)?;
     let mut partitions = committed.partitions.clone();
@@ -84,13 +81,20 @@ pub(super) fn open(job: &Job, options: RunOptions, clock: &Clock) -> Result<Open
     })
 }
 
+/// Opens the state of a job to write.
+pub(super) fn open_state(job: &Job) -> Result<State, OpenError> {
+    let options =
+        Options { path: job.state.path.clone(), memory: store_memory(job), direct_io: job.state.direct_io };
+    State::open(&options, &identity(job))
+}
+
 /// RocksDB's share of the state's memory: all of it, or half where the other half is a cache of deferred referents and waiting events.
 pub(super) fn store_memory(job: &Job) -> u64 {
     if job.rules.entities().iter().any(|entity| entity.deferred) { job.state.memory / 2 } else { job.state.memory }
 }
 
 /// What tells this job's state from another's.
-pub(super) fn identity(job: &Job) -> Identity {
+pub fn identity(job: &Job) -> Identity {
     let text = job.rules.fingerprint_text();
     Identity { job: job.name.clone(), fingerprint: text.clone().into_bytes(), fingerprint_text: text }
 }
