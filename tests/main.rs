@@ -10,14 +10,7 @@
     reason = "a test fails by panicking, also in its helpers"
 )]
 
-
-
-
-
-
-
-
+mod crash;
 mod real_data;
-
 
 mod support;

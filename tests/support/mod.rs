@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 pub(crate) use http::{Scrape, get};
 pub(crate) use judge::{Dependencies, judge};
-pub(crate) use outcome::{Outcome, assert_unique_positions, read_outcomes, result_set};
-pub(crate) use process::{Ended, PATIENCE, Program, Running};
+pub(crate) use outcome::{Outcome, assert_unique_positions, each_outcome, read_outcomes, result_set};
+pub(crate) use process::{Ended, PATIENCE, Program, Running, is_longer_than};
 pub(crate) use random::Random;
 pub(crate) use summary::Summary;
 pub(crate) use workspace::Workspace;

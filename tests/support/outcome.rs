@@ -36,11 +36,18 @@ impl Outcome {
     }
 }
 
-/// The outcomes in a file. A last line without its end, which a killed job may leave, is none; nor has a file that is not there any.
-pub(crate) fn read_outcomes(path: &Path) -> Vec<Outcome> {
-    let Ok(text) = std::fs::read_to_string(path) else { return Vec::new() };
+/// Gives every outcome in a file. A last line without its end, which a killed job may leave, is none; nor has a file that is not there any.
+pub(crate) fn each_outcome(path: &Path, mut each: impl FnMut(Outcome)) {
+    let Ok(text) = std::fs::read_to_string(path) else { return };
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-    whole.lines().map(Outcome::parse).collect()
+    whole.lines().map(Outcome::parse).for_each(&mut each);
+}
+
+/// All of them.
+pub(crate) fn read_outcomes(path: &Path) -> Vec<Outcome> {
+    let mut outcomes = Vec::new();
+    each_outcome(path, |outcome| outcomes.push(outcome));
+    outcomes
 }
 
 /// Checks that no record has two outcomes.

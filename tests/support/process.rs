@@ -85,10 +85,12 @@ impl Running {
         self.child.try_wait().unwrap().is_some()
     }
 
-    /// Kills it with SIGKILL. Returns whether that is what ended it.
-    pub(crate) fn kill(mut self) -> bool {
+    /// Kills it with SIGKILL, and checks that this is what ended it.
+    #[track_caller]
+    pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
-        self.child.wait().unwrap().signal() == Some(9)
+        let status = self.child.wait().unwrap();
+        assert_eq!(status.signal(), Some(9), "it had ended before it was killed: {status}\n{}", self.stderr.all());
     }
 
     /// Asks it to stop with SIGTERM.
@@ -108,9 +110,10 @@ impl Running {
     }
 
     /// The address at which it serves metrics, once it says so.
-    pub(crate) fn metrics_address(&self) -> String {
+    pub(crate) fn metrics_address(&mut self) -> String {
         eventually("the job says where its metrics are", || {
             let said = self.stderr();
+            assert!(said.contains("metrics at") || !self.has_ended(), "it has ended: {said}");
             let (_, rest) = said.split_once("metrics at http://")?;
             Some(rest.split_once('/')?.0.to_owned())
         })
