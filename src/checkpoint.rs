@@ -14,7 +14,7 @@ use thiserror::Error;
 
 use crate::event::{Epoch, PartitionId, Partitions, Positions, WorkerIndex};
 use crate::metrics::Totals;
-use crate::mode::{Changes, LogEpoch, log_key};
+use crate::mode::{Changes, LogEpoch};
 use crate::sink::{self, Mark, Sink, SinkError, SinkKind, Target};
 
 /// The row that every commit writes.
@@ -23,8 +23,8 @@ const COMMIT: &[u8] = b"commit";
 /// The version of that row.
 const VERSION: u8 = 1;
 
-/// The log of waiting events is written anew, a part at a time, when it is this much larger than what lives in it.
-const LOG_SLACK_BYTES: u64 = 32 << 20;
+/// Dead events in the log are not worth writing the living among them anew below this.
+const LOG_DEAD_BYTES: u64 = 16 << 20;
 
 /// An epoch cannot be committed, or the last one cannot be found.
 #[derive(Debug, Error)]
@@ -154,14 +154,9 @@ impl Checkpoint {
         log: BTreeMap<Epoch, LogEpoch>,
         sinks: &sink::Settings,
     ) -> Result<Checkpoint, CheckpointError> {
-        let targets = [
-            (SinkKind::Resolved, Some(&sinks.resolved)),
-            (SinkKind::DeadLetter, sinks.dead_letter.as_ref()),
-            (SinkKind::Accepted, sinks.accepted.as_ref()),
-        ];
         let mut outlets = Vec::new();
-        for (kind, target) in targets {
-            let Some(target) = target else { continue };
+        for kind in SinkKind::ALL {
+            let Some(target) = sinks.target(kind) else { continue };
             let file = match target {
                 Target::File(path) => Some(path.clone()),
                 Target::Stdout | Target::Null => None,
@@ -214,37 +209,37 @@ impl Checkpoint {
         self.committed.positions = end.positions;
         self.committed.partitions = end.partitions;
         self.committed.totals.add(&end.totals);
-        let mut batch = Batch::default();
-        self.put_changes(epoch, end.changes, &mut batch);
+        let (mut batch, changed) = (Batch::default(), self.account(epoch, end.changes));
+        self.drop_dead_log(&mut batch);
         self.committed.put(&mut batch)?;
-        self.state.write(&batch, Durability::Synced)?;
+        let batches: Vec<&Batch> = changed.iter().chain([&batch]).collect();
+        self.state.write_all(&batches, Durability::Synced)?;
         self.written = false;
         Ok(true)
     }
 
-    fn put_changes(&mut self, epoch: Epoch, changes: Vec<(WorkerIndex, Changes)>, batch: &mut Batch) {
-        for (worker, changes) in changes {
-            batch.append(&changes.batch);
-            self.committed.waiting_in_state = self.committed.waiting_in_state.saturating_add_signed(changes.waiting_in_state);
-            if !changes.log.is_empty() {
-                let of_epoch = self.log.entry(epoch).or_default();
-                of_epoch.live += changes.added;
-                of_epoch.written += changes.added;
-            }
-            for (part, value) in changes.log.iter().enumerate() {
-                let key = log_key(epoch, worker, part);
-                batch.put(Table::Log, &key, value);
-                let of_epoch = self.log.entry(epoch).or_default();
-                of_epoch.bytes += value.len() as u64;
-                of_epoch.keys.push(key);
+    /// Keeps count of what the workers have changed; what is to be written of it is returned.
+    fn account(&mut self, epoch: Epoch, changes: Vec<(WorkerIndex, Changes)>) -> Vec<Batch> {
+        let mut batches = Vec::with_capacity(changes.len());
+        for (_, changes) in changes {
+            let in_state = self.committed.waiting_in_state;
+            self.committed.waiting_in_state = in_state.saturating_add_signed(changes.waiting_in_state);
+            if !changes.log.keys.is_empty() {
+                self.log.entry(epoch).or_default().add(changes.log);
             }
             for obsolete in changes.obsolete {
                 if let Some(of_epoch) = self.log.get_mut(&obsolete) {
                     of_epoch.live = of_epoch.live.saturating_sub(1);
                 }
             }
+            batches.push(changes.batch);
         }
-        // From the oldest on, and no further than the first that lives: what a later value takes out of an earlier one must not come back.
+        batches
+    }
+
+    /// Deletes values of the log in which nothing lives: from the oldest on, and no further than the first that lives, for what a later value takes out of
+    /// an earlier one must not come back.
+    fn drop_dead_log(&mut self, batch: &mut Batch) {
         while let Some(oldest) = self.log.first_entry().filter(|oldest| oldest.get().live == 0) {
             for key in oldest.remove().keys {
                 batch.delete(Table::Log, &key);
@@ -252,18 +247,19 @@ impl Checkpoint {
         }
     }
 
-    /// Where the log has grown far beyond what lives in it: the epoch before which everything that lives should be written anew.
+    /// Where the older part of the log is mostly dead: the epoch before which everything that lives should be written anew, so that it can go.
+    ///
+    /// What is written anew is at most a third of what goes, so that the log is written at most half as much again as its events ask for.
     pub fn rewrite_before(&self) -> Option<Epoch> {
-        let total: u64 = self.log.values().map(|of_epoch| of_epoch.bytes).sum();
-        let living: u64 = self.log.values().map(LogEpoch::living_bytes).sum();
-        if total <= 3 * living + LOG_SLACK_BYTES {
-            return None;
+        let (mut bytes, mut living, mut before) = (0, 0, None);
+        for (epoch, of_epoch) in &self.log {
+            bytes += of_epoch.bytes;
+            living += of_epoch.living_bytes();
+            if bytes >= LOG_DEAD_BYTES && 4 * living <= bytes {
+                before = Some(epoch.next());
+            }
         }
-        let mut seen = 0;
-        self.log.iter().find_map(|(epoch, of_epoch)| {
-            seen += of_epoch.bytes;
-            (seen > total / 2).then_some(epoch.next())
-        })
+        before
     }
 
     /// Bytes written to files.

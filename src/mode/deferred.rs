@@ -12,10 +12,11 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use slab::Slab;
 
 use crate::dependency::Rules;
-use crate::event::{Dependent, EntityId, Epoch, Event, EventId, Key, KeyHash, Outcome, Stored as Place, Timestamp};
+use crate::event::{Dependent, EntityId, Epoch, Event, EventId, Key, KeyHash, Outcome, Stored as Place, Timestamp, WorkerIndex};
 
 use super::engine::{Engine, Settings};
 use super::table::{Entry, Parked, WaiterId};
+use super::restore::{self, LogEpoch};
 use super::{Effects, Referent, Visit, codec, deadline};
 
 /// Bytes at which a value of the log is closed and another begun.
@@ -115,12 +116,10 @@ pub struct Kept {
 /// What an epoch has changed in the state.
 #[derive(Debug, Default)]
 pub struct Changes {
-    /// Referents, and waiting events that left memory or came back.
+    /// Referents, waiting events that left memory or came back, and the log of those that are in memory.
     pub batch: Batch,
-    /// Values for the log of waiting events.
-    pub log: Vec<Vec<u8>>,
-    /// Waiting events in those values.
-    pub added: u64,
+    /// What of it is the log's.
+    pub log: LogEpoch,
     /// For each event in the log that has left it or is written anew: the epoch that wrote it.
     pub obsolete: Vec<Epoch>,
     /// Waiting events in the state and not in memory: how many more than before.
@@ -134,7 +133,7 @@ pub struct Changes {
 impl Changes {
     /// Whether nothing has changed.
     pub fn is_empty(&self) -> bool {
-        self.batch.is_empty() && self.log.is_empty()
+        self.batch.is_empty()
     }
 }
 
@@ -433,7 +432,7 @@ impl Engine {
 
     /// Remembers in the state that events there are being woken, until the last of them is.
     fn note_drain(&mut self, drain: &Drain, more: bool) {
-        let mut row = super::restore::DRAIN_PREFIX.to_vec();
+        let mut row = restore::DRAIN_PREFIX.to_vec();
         codec::put_key(drain.entity, drain.hash, &drain.key, &mut row);
         if more {
             let mut value = Vec::new();
@@ -473,9 +472,9 @@ pub(super) fn end_epoch(engine: &mut Engine, effects: &mut Effects) -> Changes {
     }
     evict(engine);
     engine.residency.taken.clear();
+    let removed = std::mem::take(&mut engine.residency.removed);
     let mut changes = std::mem::take(&mut engine.residency.changes);
-    changes.added = log.added;
-    changes.log = log.finish(&std::mem::take(&mut engine.residency.removed));
+    changes.log = log.finish(&removed, engine.epoch, engine.me, &mut changes.batch);
     changes
 }
 
@@ -510,6 +509,9 @@ struct LogWriter {
 
 impl LogWriter {
     fn add(&mut self, dependent: &Dependent) {
+        if self.open.is_empty() {
+            self.open = restore::log_value(&[]);
+        }
         let at = self.open.len();
         self.open.extend_from_slice(&[0; 4]);
         codec::put_dependent(dependent, &mut self.open);
@@ -523,12 +525,21 @@ impl LogWriter {
         }
     }
 
-    fn finish(mut self, removed: &[EventId]) -> Vec<Vec<u8>> {
-        if !self.open.is_empty() || (self.closed.is_empty() && !removed.is_empty()) {
+    fn finish(mut self, removed: &[EventId], epoch: Epoch, worker: WorkerIndex, batch: &mut Batch) -> LogEpoch {
+        if !self.open.is_empty() {
             self.closed.push(self.open);
         }
-        let values = self.closed.into_iter().enumerate();
-        values.map(|(at, events)| super::restore::log_value(if at == 0 { removed } else { &[] }, &events)).collect()
+        if !removed.is_empty() {
+            self.closed.push(restore::log_value(removed));
+        }
+        let mut log = LogEpoch { written: self.added, live: self.added, ..LogEpoch::default() };
+        for (part, value) in self.closed.iter().enumerate() {
+            let key = restore::log_key(epoch, worker, part);
+            batch.put(Stored::Log, &key, value);
+            log.bytes += value.len() as u64;
+            log.keys.push(key);
+        }
+        log
     }
 }
 

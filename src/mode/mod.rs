@@ -32,7 +32,7 @@ pub use deferred::{Answer, Changes, Query};
 pub use engine::{Backlog, Engine, Phase, Settings};
 pub use independent::accept;
 pub use operator::{Lookup, resolve};
-pub use restore::{LogEpoch, RestoreError, Restored, answer, each_waiting, log_key, restore};
+pub use restore::{LogEpoch, RestoreError, Restored, answer, each_waiting, restore};
 pub use streaming::{replay, wake};
 pub use table::Memory;
 

@@ -52,6 +52,14 @@ impl LogEpoch {
     pub fn living_bytes(&self) -> u64 {
         self.bytes * self.live / self.written.max(1)
     }
+
+    /// Adds what another worker wrote in the same epoch.
+    pub fn add(&mut self, mut other: LogEpoch) {
+        self.keys.append(&mut other.keys);
+        self.bytes += other.bytes;
+        self.written += other.written;
+        self.live += other.live;
+    }
 }
 
 /// What an earlier run left.
@@ -69,20 +77,18 @@ pub struct Restored {
     pub has_more: bool,
 }
 
-/// A value for the log: `version | count | ids that left | (length | event) …`.
-pub(super) fn log_value(removed: &[EventId], events: &[u8]) -> Vec<u8> {
-    let mut value = Vec::with_capacity(5 + removed.len() * 12 + events.len());
-    value.push(LOG_VERSION);
+/// The beginning of a value for the log, `version | count | ids that left`, to which `(length | event) …` may be appended.
+pub(super) fn log_value(removed: &[EventId]) -> Vec<u8> {
+    let mut value = vec![LOG_VERSION];
     value.extend_from_slice(&u32::try_from(removed.len()).unwrap_or(u32::MAX).to_le_bytes());
     for id in removed {
         codec::put_id(*id, &mut value);
     }
-    value.extend_from_slice(events);
     value
 }
 
 /// The key of a value of the log.
-pub fn log_key(epoch: Epoch, worker: WorkerIndex, part: usize) -> Vec<u8> {
+pub(super) fn log_key(epoch: Epoch, worker: WorkerIndex, part: usize) -> Vec<u8> {
     let mut key = epoch.0.to_be_bytes().to_vec();
     key.extend_from_slice(&u16::try_from(worker.0).unwrap_or(u16::MAX).to_be_bytes());
     key.extend_from_slice(&u16::try_from(part).unwrap_or(u16::MAX).to_be_bytes());

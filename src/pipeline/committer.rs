@@ -49,9 +49,10 @@ impl Times {
 /// Lines that a worker has built, and what they stand for.
 #[derive(Debug, Default)]
 pub(super) struct Chunk {
-    pub(super) resolved: Vec<u8>,
-    pub(super) dead_letter: Vec<u8>,
-    pub(super) accepted: Vec<u8>,
+    /// By kind of sink.
+    pub(super) lines: [Vec<u8>; 3],
+    /// Bytes of lines that were built and discarded, because their sink is `null`.
+    pub(super) discarded: [u64; 3],
     pub(super) counts: Vec<(Happening, u64)>,
     pub(super) arrivals: Times,
     pub(super) completions: Times,
@@ -59,7 +60,7 @@ pub(super) struct Chunk {
 
 impl Chunk {
     pub(super) fn bytes(&self) -> u64 {
-        (self.resolved.len() + self.dead_letter.len() + self.accepted.len()) as u64
+        self.lines.iter().map(|lines| lines.len() as u64).sum()
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -176,22 +177,19 @@ impl Committer {
     }
 
     fn take(&mut self, chunk: Chunk, gathered: &mut Gathered) -> Result<(), RunError> {
-        let lines = [
-            (SinkKind::Resolved, "resolved", &chunk.resolved),
-            (SinkKind::DeadLetter, "dead_letter", &chunk.dead_letter),
-            (SinkKind::Accepted, "accepted", &chunk.accepted),
-        ];
-        for (kind, name, lines) in lines {
+        let bytes = chunk.bytes();
+        for ((kind, lines), discarded) in SinkKind::ALL.into_iter().zip(chunk.lines).zip(chunk.discarded) {
             if !lines.is_empty() {
-                self.checkpoint.write(kind, lines)?;
-                self.metrics.sink_bytes(name, lines.len() as u64);
+                self.checkpoint.write(kind, &lines)?;
             }
+            self.metrics.sink_bytes(kind.as_str(), lines.len() as u64 + discarded);
+            self.intake.lines.give(lines);
         }
         let now = self.clock.now();
         self.metrics.resolve_latency(chunk.arrivals.until(now));
         self.metrics.completion_latency(chunk.completions.until(now));
         self.count(&chunk.counts, &mut gathered.totals);
-        self.intake.lines_taken(chunk.bytes());
+        self.intake.lines_taken(bytes);
         gathered.arrivals.append(chunk.arrivals);
         Ok(())
     }

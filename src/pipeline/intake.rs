@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use timely::scheduling::SyncActivator;
 
+use super::buffers::Buffers;
 use crate::event::{Block, Content, Epoch, PartitionId, Positions};
 use crate::metrics::{Backpressure, Metrics};
 use crate::mode::{Backlog, Phase};
@@ -83,6 +84,10 @@ pub(super) struct Intake {
     metrics: Metrics,
     inner: Mutex<Inner>,
     room: Condvar,
+    /// Buffers of blocks on their way back to the source.
+    pub(super) blocks: Buffers,
+    /// Buffers of lines on their way back to the workers.
+    pub(super) lines: Buffers,
 }
 
 impl Intake {
@@ -105,7 +110,8 @@ impl Intake {
             backlog: vec![Backlog::None; workers],
             activators: Vec::new(),
         };
-        Intake { limits, metrics, inner: Mutex::new(inner), room: Condvar::new() }
+        let (blocks, lines) = (Buffers::new(limits.blocks + workers), Buffers::new(4 * workers));
+        Intake { limits, metrics, inner: Mutex::new(inner), room: Condvar::new(), blocks, lines }
     }
 
     /// A thread that panics while it holds the lock ends the job; what it left behind is only looked at to stop.

@@ -3,6 +3,7 @@
 //! Three kinds of threads: one reads the source, the timely workers decode and resolve, one commits. What they share is the [`intake`] (blocks and
 //! epochs towards the workers) and a channel (lines and changes towards the committer).
 
+mod buffers;
 mod committer;
 mod intake;
 mod lookup;
@@ -26,7 +27,7 @@ use crate::dependency::Rules;
 use crate::event::WorkerIndex;
 use crate::metrics::{ConservationError, Metrics, Totals};
 use crate::mode::{self, RestoreError};
-use crate::sink::SinkError;
+use crate::sink::{self, SinkError, SinkKind, Target};
 use crate::source::{Next, Source, SourceError};
 
 use committer::{Committer, Told};
@@ -149,6 +150,9 @@ pub enum RunError {
         /// Why.
         error: std::io::Error,
     },
+    /// A thread cannot be started.
+    #[error("cannot start a thread: {0}; raise the limit on processes (ulimit -u)")]
+    Thread(#[from] std::io::Error),
     /// A thread of the job ended before its time.
     #[error("a thread of the job failed ({0}): nothing after the last commit counts; start the job again, and report this")]
     Worker(String),
@@ -233,6 +237,7 @@ fn run_opened(
         rules: Arc::clone(&job.rules),
         stream_field: job.stream_field.clone(),
         settings: opened.engine,
+        discards: discards(&job.sinks),
         partitions: opened.partitions.clone(),
         intake: Arc::clone(&intake),
         reader,
@@ -257,8 +262,8 @@ fn run_opened(
         committed,
         rewrite,
     };
-    let reading = start_reading(opened.replay, opened.source, Arc::clone(&intake), metrics.clone(), tell.clone());
-    let working = start_workers(workers, setup, tell);
+    let reading = start_reading(opened.replay, opened.source, Arc::clone(&intake), metrics.clone(), tell.clone())?;
+    let working = start_workers(workers, setup, tell)?;
     let outcome = committer.run();
     intake.finish();
     // What a thread had to say it has told the committer; it only remains to wait for it.
@@ -266,6 +271,11 @@ fn run_opened(
     let _ = working.join();
     let (waiting_in_memory, checkpoint) = outcome?;
     Ok(Finished { waiting_in_memory, checkpoint, state: opened.state })
+}
+
+/// Whether lines of a kind are only counted.
+fn discards(sinks: &sink::Settings) -> [bool; 3] {
+    SinkKind::ALL.map(|kind| matches!(sinks.target(kind), None | Some(Target::Null)))
 }
 
 fn is_ordered(rules: &Rules) -> bool {
@@ -282,14 +292,19 @@ fn share_out<T>(all: Vec<T>, shares: usize) -> Vec<Mutex<Vec<T>>> {
     out.into_iter().map(Mutex::new).collect()
 }
 
+/// A thread with a name, as profilers and `top -H` show it.
+fn named(name: &str, body: impl FnOnce() + Send + 'static) -> std::io::Result<JoinHandle<()>> {
+    thread::Builder::new().name(name.to_owned()).spawn(body)
+}
+
 fn start_reading(
     replay: Option<Box<dyn Source>>,
     live: Box<dyn Source>,
     intake: Arc<Intake>,
     metrics: Metrics,
     tell: Sender<Told>,
-) -> JoinHandle<()> {
-    thread::spawn(move || {
+) -> std::io::Result<JoinHandle<()>> {
+    named("read", move || {
         let read = |source, is_live| read_to_end(source, is_live, &intake, &metrics);
         let result = match replay {
             Some(replay) => read(replay, false).and_then(|()| read(live, true)),
@@ -305,6 +320,9 @@ fn start_reading(
 fn read_to_end(mut source: Box<dyn Source>, live: bool, intake: &Intake, metrics: &Metrics) -> Result<(), SourceError> {
     let mut measured = Instant::now();
     while intake.goes_on() {
+        if let Some(buffer) = intake.blocks.take() {
+            source.recycle(buffer);
+        }
         let going = match source.next(READ_WAIT)? {
             Next::Block(block) => intake.push(Item::Block(block)),
             Next::CaughtUp if live => intake.push(Item::CaughtUp),
@@ -326,8 +344,8 @@ fn read_to_end(mut source: Box<dyn Source>, live: bool, intake: &Intake, metrics
     Ok(())
 }
 
-fn start_workers(workers: usize, setup: worker::Setup, tell: Sender<Told>) -> JoinHandle<()> {
-    thread::spawn(move || {
+fn start_workers(workers: usize, setup: worker::Setup, tell: Sender<Told>) -> std::io::Result<JoinHandle<()>> {
+    named("workers", move || {
         let setup = Arc::new(setup);
         let config = timely::Config::process(workers);
         let outcome = timely::execute(config, move |worker| worker::run(worker, &setup));

@@ -40,7 +40,7 @@ pub(super) fn open(job: &Job, options: RunOptions, clock: &Clock) -> Result<Open
         start_over(job)?;
     }
     let state = State::open(
-        &Options { path: job.state.path.clone(), memory: job.state.memory / 2, direct_io: job.state.direct_io },
+        &Options { path: job.state.path.clone(), memory: store_memory(job), direct_io: job.state.direct_io },
         &identity(job),
     )?;
     let committed = Committed::read(&state)?;
@@ -70,6 +70,11 @@ pub(super) fn open(job: &Job, options: RunOptions, clock: &Clock) -> Result<Open
         engine: engine_settings(job, restored.has_more),
         until_end,
     })
+}
+
+/// RocksDB's share of the state's memory: all of it, or half where the other half is a cache of deferred referents and waiting events.
+pub(super) fn store_memory(job: &Job) -> u64 {
+    if job.rules.entities().iter().any(|entity| entity.deferred) { job.state.memory / 2 } else { job.state.memory }
 }
 
 /// What tells this job's state from another's.

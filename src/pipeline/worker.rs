@@ -21,7 +21,7 @@ use timely::worker::Worker;
 use crate::clock::Clock;
 use crate::decode::{Decoded, Decoder};
 use crate::dependency::{Mode, Pointer, Rules};
-use crate::event::{Block, Dependent, Epoch, EventId, Outcome, Partitions, StreamId, WorkerIndex};
+use crate::event::{Block, Content, Dependent, Epoch, EventId, Outcome, Partitions, StreamId, WorkerIndex};
 use crate::mode::{self, Backlog, Engine, Message, Phase, Referent, Visit};
 use crate::sink::{Renderer, SinkKind};
 
@@ -40,6 +40,8 @@ pub(super) struct Setup {
     pub(super) rules: Arc<Rules>,
     pub(super) stream_field: Option<Pointer>,
     pub(super) settings: mode::Settings,
+    /// By kind of sink: whether its lines are only counted.
+    pub(super) discards: [bool; 3],
     pub(super) partitions: Partitions,
     pub(super) intake: Arc<Intake>,
     pub(super) reader: Reader,
@@ -233,6 +235,9 @@ impl Reading {
         match taken {
             Taken::Block(block) => {
                 self.decode(&block, phase, |message| session.give(message));
+                if let Content::Lines { bytes, .. } = block.content {
+                    self.intake.blocks.give(bytes);
+                }
                 Again::Now
             }
             Taken::Nothing if behind => Again::Later(SINK_BEHIND),
@@ -295,6 +300,7 @@ fn write<'scope>(outcomes: Stream<'scope, u64, Vec<Outcome>>, lines: Rc<RefCell<
 struct Lines {
     renderer: Renderer,
     chunk: Chunk,
+    discards: [bool; 3],
     now: crate::event::Timestamp,
     clock: Clock,
     intake: Arc<Intake>,
@@ -303,10 +309,10 @@ struct Lines {
 
 impl Lines {
     fn new(setup: &Setup) -> Self {
-        let renderer = Renderer::new(Arc::clone(&setup.rules), &setup.partitions);
         Lines {
-            renderer,
+            renderer: Renderer::new(Arc::clone(&setup.rules), &setup.partitions),
             chunk: Chunk::default(),
+            discards: setup.discards,
             now: setup.clock.now(),
             clock: setup.clock.clone(),
             intake: Arc::clone(&setup.intake),
@@ -321,15 +327,32 @@ impl Lines {
     }
 
     fn add_one(&mut self, outcome: &Outcome) {
-        let buffer = match SinkKind::of(outcome) {
-            Some(SinkKind::Resolved) => &mut self.chunk.resolved,
-            Some(SinkKind::Accepted) => &mut self.chunk.accepted,
-            Some(SinkKind::DeadLetter) | None => &mut self.chunk.dead_letter,
-        };
-        self.renderer.render(outcome, self.now, buffer);
         self.count(outcome);
-        if self.chunk.resolved.len() >= CHUNK_BYTES {
-            self.flush();
+        let Some(kind) = SinkKind::of(outcome) else { return };
+        let [resolved, dead_letter, accepted] = &mut self.chunk.lines;
+        let lines = match kind {
+            SinkKind::Resolved => resolved,
+            SinkKind::DeadLetter => dead_letter,
+            SinkKind::Accepted => accepted,
+        };
+        if lines.capacity() == 0 {
+            *lines = self.intake.lines.take().unwrap_or_else(|| Vec::with_capacity(2 * CHUNK_BYTES));
+        }
+        self.renderer.render(outcome, self.now, lines);
+        if lines.len() >= CHUNK_BYTES {
+            self.discard();
+            if self.chunk.bytes() > 0 {
+                self.flush();
+            }
+        }
+    }
+
+    /// Counts and empties the lines that go nowhere.
+    fn discard(&mut self) {
+        let kinds = self.chunk.lines.iter_mut().zip(&mut self.chunk.discarded).zip(self.discards);
+        for ((lines, discarded), _) in kinds.filter(|(_, discards)| *discards) {
+            *discarded += lines.len() as u64;
+            lines.clear();
         }
     }
 
@@ -353,7 +376,14 @@ impl Lines {
         if self.chunk.is_empty() {
             return;
         }
-        let chunk = std::mem::take(&mut self.chunk);
+        self.discard();
+        let mut chunk = std::mem::take(&mut self.chunk);
+        // A buffer with nothing to pass on stays here.
+        for (kept, lines) in self.chunk.lines.iter_mut().zip(&mut chunk.lines) {
+            if lines.is_empty() {
+                std::mem::swap(kept, lines);
+            }
+        }
         self.intake.lines_sent(chunk.bytes());
         let _ = self.tell.send(Told::Chunk(chunk));
     }

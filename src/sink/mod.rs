@@ -38,6 +38,18 @@ impl SinkKind {
             Outcome::Dropped(..) => None,
         }
     }
+
+    /// All kinds.
+    pub const ALL: [SinkKind; 3] = [SinkKind::Resolved, SinkKind::DeadLetter, SinkKind::Accepted];
+
+    /// As it is written in configurations and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            SinkKind::Resolved => "resolved",
+            SinkKind::DeadLetter => "dead_letter",
+            SinkKind::Accepted => "accepted",
+        }
+    }
 }
 
 /// Where one sink writes.
@@ -60,6 +72,17 @@ pub struct Settings {
     pub dead_letter: Option<Target>,
     /// For [`SinkKind::Accepted`].
     pub accepted: Option<Target>,
+}
+
+impl Settings {
+    /// The target of a kind, if it has one.
+    pub fn target(&self, kind: SinkKind) -> Option<&Target> {
+        match kind {
+            SinkKind::Resolved => Some(&self.resolved),
+            SinkKind::DeadLetter => self.dead_letter.as_ref(),
+            SinkKind::Accepted => self.accepted.as_ref(),
+        }
+    }
 }
 
 /// What a commit has to remember of a sink: cut back to it, the sink holds what was committed and nothing else.

@@ -158,6 +158,12 @@ impl Source for FileSource {
         let bytes = self.inputs.iter().map(Input::lag).sum();
         Lag { bytes, records: None }
     }
+
+    fn recycle(&mut self, buffer: Vec<u8>) {
+        if let Some(input) = self.inputs.iter_mut().find(|input| !input.ended()) {
+            input.recycle(buffer);
+        }
+    }
 }
 
 fn content(piece: Piece) -> Content {

@@ -100,6 +100,9 @@ pub trait Source: Send {
 
     /// What lies between what was handed out and the present end.
     fn lag(&self) -> Lag;
+
+    /// Takes back the empty buffer of a block that has been decoded, to fill it again.
+    fn recycle(&mut self, _buffer: Vec<u8>) {}
 }
 
 /// Opens a source at `from` (a partition that is not in it: at its start). With `to` it ends exactly there, and

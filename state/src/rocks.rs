@@ -172,14 +172,15 @@ impl Rocks {
         entries.status().map_err(state_error)
     }
 
-    pub(crate) fn write(&self, batch: &Batch, durability: Durability) -> Result<(), StateError> {
+    pub(crate) fn write(&self, batches: &[&Batch], durability: Durability) -> Result<(), StateError> {
         if self.read_only {
             return Err(StateError::ReadOnly);
         }
         let families = Table::ALL.map(|table| self.family(table));
         // RocksDB's own head, and a few bytes an operation more than ours.
-        let mut write = WriteBatch::with_capacity_bytes(batch.bytes() + 3 * batch.len() + 12);
-        for Op { table, key, value } in batch.ops() {
+        let bytes: usize = batches.iter().map(|batch| batch.bytes() + 3 * batch.len()).sum();
+        let mut write = WriteBatch::with_capacity_bytes(bytes + 12);
+        for Op { table, key, value } in batches.iter().flat_map(|batch| batch.ops()) {
             #[expect(clippy::indexing_slicing, reason = "tables are numbered as Table::ALL lists them")]
             let family = families[table as usize];
             match value {
@@ -303,10 +304,13 @@ fn database_options(access: Access, settings: &Options, memory: &Memory) -> rock
 fn table_options(table: Table, database: &rocksdb::Options, memory: &Memory, now: &Arc<AtomicI64>) -> rocksdb::Options {
     let mut options = database.clone();
     options.set_block_based_table_factory(&block_options(&memory.cache));
-    options.set_compression_type(DBCompressionType::Lz4);
+    // A value of the log is mostly deleted before it leaves its memtable: compressing the rest is not worth the time.
+    let compression = if table == Table::Log { DBCompressionType::None } else { DBCompressionType::Lz4 };
+    options.set_compression_type(compression);
     options.set_level_compaction_dynamic_level_bytes(true);
     let share = match table {
-        Table::Referent | Table::Waiting | Table::Log => 2,
+        Table::Log => 1,
+        Table::Referent | Table::Waiting => 2,
         Table::Meta | Table::Deadline | Table::Ended => 4,
     };
     // The manager flushes when all memtables together reach their budget; these sizes bound a single one.

@@ -230,10 +230,19 @@ impl State {
 
     /// Writes all changes of a batch or none. After an error this state is closed: see [`StateError::Poisoned`].
     pub fn write(&self, batch: &Batch, durability: Durability) -> Result<(), StateError> {
+        self.write_all(&[batch], durability)
+    }
+
+    /// Writes the changes of several batches, one after the other, as if they were one: all of them or none.
+    pub fn write_all(&self, batches: &[&Batch], durability: Durability) -> Result<(), StateError> {
         self.check_poison()?;
         let written = match &self.inner.store {
-            Store::Rocks(rocks) => rocks.write(batch, durability),
-            Store::Memory(memory) => memory.write(batch, durability),
+            Store::Rocks(rocks) => rocks.write(batches, durability),
+            Store::Memory(memory) => {
+                let mut all = Batch::default();
+                batches.iter().for_each(|batch| all.append(batch));
+                memory.write(&all, durability)
+            }
         };
         written.inspect_err(|error| match error {
             // Not a failure of the state: a reader goes on reading.

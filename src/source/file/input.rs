@@ -151,6 +151,11 @@ impl Input {
         }
     }
 
+    /// Takes back an empty buffer.
+    pub(super) fn recycle(&mut self, buffer: Vec<u8>) {
+        self.cutter.recycle(buffer);
+    }
+
     /// Puts more bytes into the cutter, up to the bound.
     fn fill(&mut self) -> Result<Filled, SourceError> {
         let read_to = self.cutter.read_to();

@@ -21,6 +21,8 @@ pub(super) enum Piece {
 pub(super) struct LineCutter {
     record_bytes_max: usize,
     buffer: Vec<u8>,
+    /// An empty buffer to go on with when this one has become a block.
+    spare: Vec<u8>,
     /// Bytes of `buffer` that are done with.
     start: usize,
     /// Offset in the file of `buffer[start]`.
@@ -47,15 +49,29 @@ impl Skipping {
 impl LineCutter {
     /// A cutter of what follows byte `base`.
     pub(super) fn new(base: u64, record_bytes_max: usize) -> Self {
-        LineCutter { record_bytes_max, buffer: Vec::new(), start: 0, base, searched: 0, skipping: None }
+        LineCutter { record_bytes_max, buffer: Vec::new(), spare: Vec::new(), start: 0, base, searched: 0, skipping: None }
     }
 
     /// The buffer, with room for `bytes` more: they are to be appended.
     pub(super) fn room(&mut self, bytes: usize) -> &mut Vec<u8> {
-        self.buffer.drain(..self.start);
+        let wanted = self.rest().len() + bytes;
+        if self.buffer.capacity() < wanted && self.spare.capacity() >= wanted {
+            let mut spare = mem::take(&mut self.spare);
+            spare.extend_from_slice(self.rest());
+            self.buffer = spare;
+        } else {
+            self.buffer.drain(..self.start);
+        }
         self.start = 0;
         self.buffer.reserve(bytes);
         &mut self.buffer
+    }
+
+    /// Takes back an empty buffer, to fill it again.
+    pub(super) fn recycle(&mut self, buffer: Vec<u8>) {
+        if buffer.capacity() > self.spare.capacity() {
+            self.spare = buffer;
+        }
     }
 
     /// Where the next piece starts: the position that what came out so far leads to.
