@@ -166,7 +166,8 @@ impl Intake {
         if self.is_held(&mut inner) || (self.limits.one_reader && worker != 0) {
             return Taken::Nothing;
         }
-        loop {
+        // What lies behind the end of the source that is read again belongs to the next one, and to a later phase.
+        while !inner.ended {
             match inner.queue.pop_front() {
                 Some(Item::Block(block)) => {
                     self.room.notify_one();
@@ -176,9 +177,10 @@ impl Intake {
                 }
                 Some(Item::CaughtUp) => inner.caught_up = true,
                 Some(Item::End) => inner.ended = true,
-                None => return Taken::Nothing,
+                None => break,
             }
         }
+        Taken::Nothing
     }
 
     /// Whether the sink is so far behind that nothing more may be read; the time is counted.
@@ -315,5 +317,35 @@ impl Block {
             Content::Lines { bytes, .. } => bytes.len() as u64,
             Content::Oversized { size, .. } => *size,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_behind_an_end_is_taken_before_the_next_source_begins() {
+        let limits = Limits { epoch: Duration::MAX, epoch_bytes: 1 << 20, blocks: 8, one_reader: false, sink_bytes: 1 << 20 };
+        let intake = Intake::new(limits, 1, Positions::default(), Metrics::new("social"));
+        let content = Content::Lines { base: 0, bytes: b"{}\n".to_vec() };
+        let arrival = crate::event::Timestamp(0);
+        let block = Block { partition: PartitionId(0), stream: None, arrival, content, next_offset: 3 };
+        intake.open(Epoch(1), Phase::Replay);
+        for item in [Item::End, Item::Block(block), Item::CaughtUp] {
+            assert!(intake.push(item));
+        }
+        assert!(matches!(intake.take(0, Backlog::None), Taken::Nothing));
+        assert!(matches!(intake.take(0, Backlog::None), Taken::Closed(Epoch(1))));
+        let closed = intake.closed();
+        assert!(closed.ended && !closed.caught_up && closed.positions == Positions::default());
+
+        intake.restart();
+        intake.open(Epoch(2), Phase::CatchUp);
+        assert!(matches!(intake.take(0, Backlog::None), Taken::Block(_)));
+        assert!(matches!(intake.take(0, Backlog::None), Taken::Nothing));
+        intake.stop();
+        assert!(matches!(intake.take(0, Backlog::None), Taken::Closed(Epoch(2))));
+        assert!(intake.closed().caught_up);
     }
 }
