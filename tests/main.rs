@@ -10,7 +10,14 @@
     reason = "a test fails by panicking, also in its helpers"
 )]
 
+mod bad_input;
+mod command_line;
 mod crash;
+mod damage;
+mod disk;
+mod metrics;
 mod real_data;
-
+mod refusals;
+mod restart;
+mod sources;
 mod support;

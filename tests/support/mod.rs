@@ -5,6 +5,7 @@ mod judge;
 mod outcome;
 mod process;
 mod random;
+mod shop;
 mod summary;
 mod workspace;
 
@@ -15,6 +16,7 @@ pub(crate) use judge::{Dependencies, judge};
 pub(crate) use outcome::{Outcome, assert_unique_positions, each_outcome, read_outcomes, result_set};
 pub(crate) use process::{Ended, PATIENCE, Program, Running, is_longer_than};
 pub(crate) use random::Random;
+pub(crate) use shop::{SHOP, followed_shop, orders, payments};
 pub(crate) use summary::Summary;
 pub(crate) use workspace::Workspace;
 
