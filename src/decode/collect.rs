@@ -1,7 +1,7 @@
 //! One pass over a record's JSON: keeps the values of the wanted fields.
 
 use super::fields::{FieldId, Fields};
-use super::scan::{NotJson, Scanner};
+use super::scan::{self, NotJson, Rest};
 use crate::event::Key;
 
 /// What a record has at a field.
@@ -44,14 +44,8 @@ impl<'b> Values<'b> {
     pub(super) fn read(&mut self, fields: &Fields, record: &'b str) -> Result<(), NotJson> {
         self.values.fill(Value::Absent);
         self.unescaped.clear();
-        let mut reading = Reading {
-            scanner: Scanner::new(record, &mut self.unescaped),
-            fields,
-            values: &mut self.values,
-            elements: &mut self.elements,
-        };
-        reading.value(FieldId::ROOT, 0)?;
-        reading.scanner.end()
+        let rest = self.value(record.as_bytes(), fields, FieldId::ROOT, 0)?;
+        scan::end(rest)
     }
 
     /// The value at a field; `Absent` for no field.
@@ -106,97 +100,115 @@ fn cut(text: &str, chars: usize) -> &str {
     text.char_indices().nth(chars).and_then(|(at, _)| text.get(..at)).unwrap_or(text)
 }
 
-/// A record being read.
-struct Reading<'b, 'v, 'f> {
-    scanner: Scanner<'b, 'v>,
-    fields: &'f Fields,
-    values: &'v mut [Value<'b>],
-    elements: &'v mut [Vec<Value<'b>>],
-}
-
-impl<'b> Reading<'b, '_, '_> {
+/// Reading: every function takes what is left of the record and gives back what is left after it, as those of [`scan`] do.
+impl<'b> Values<'b> {
     /// Reads what is at a field, `depth` levels deep.
-    fn value(&mut self, field: FieldId, depth: usize) -> Result<(), NotJson> {
-        let value = match self.scanner.next_token() {
-            b'{' => Value::Object,
-            b'[' => Value::Array,
-            _ => self.scanner.scalar()?,
+    fn value(&mut self, rest: &'b [u8], fields: &Fields, field: FieldId, depth: usize) -> Rest<'b> {
+        let (first, rest) = scan::next_token(rest);
+        let (value, rest) = match first {
+            b'{' => (Value::Object, rest),
+            b'[' => (Value::Array, rest),
+            _ => scan::scalar(rest, first, &mut self.unescaped)?,
         };
         // Of members with the same name the last counts, with all that is below it.
-        if let Some(below) = self.values.get_mut(self.fields.below(field)) {
+        if let Some(below) = self.values.get_mut(fields.below(field)) {
             below.fill(Value::Absent);
         }
         if let Some(place) = self.values.get_mut(field.index()) {
             *place = value;
         }
-        match value {
-            Value::Object => self.object(field, depth),
-            Value::Array => self.array(field, depth),
-            _ => Ok(()),
+        match first {
+            b'{' => self.object(rest, fields, field, depth),
+            b'[' => self.array(rest, fields, field, depth),
+            _ => Ok(rest),
         }
     }
 
-    fn object(&mut self, field: FieldId, depth: usize) -> Result<(), NotJson> {
-        let depth = self.scanner.enter(b'{', depth)?;
-        if self.scanner.passes(b'}') {
-            return Ok(());
+    fn object(&mut self, rest: &'b [u8], fields: &Fields, field: FieldId, depth: usize) -> Rest<'b> {
+        let depth = scan::deeper(depth)?;
+        let mut rest = scan::expect(rest, b'{')?;
+        if let (b'}', rest) = scan::next_token(rest) {
+            return scan::expect(rest, b'}');
         }
         loop {
-            let member = self.member(field)?;
-            self.scanner.expect(b':')?;
-            match member {
-                Some(member) => self.value(member, depth)?,
-                None => self.scanner.skip(depth)?,
-            }
-            if !self.scanner.another(b'}')? {
-                return Ok(());
+            let (member, after) = self.member(rest, fields, field)?;
+            let after = scan::expect(after, b':')?;
+            rest = match member {
+                Some(member) => self.value(after, fields, member, depth)?,
+                None => scan::skip(after, depth, &mut self.unescaped)?,
+            };
+            match scan::another(rest, b'}')? {
+                (true, rest) => return Ok(rest),
+                (false, after) => rest = after,
             }
         }
     }
 
-    /// Reads a member's name. Returns the field it stands for, if that is wanted.
-    #[inline]
-    fn member(&mut self, of: FieldId) -> Result<Option<FieldId>, NotJson> {
-        self.scanner.expect(b'"')?;
-        if let Some(name) = self.scanner.plain_string() {
-            return Ok(self.fields.member(of, name));
+    /// Reads a member's name. Gives back the field it stands for, if that is wanted.
+    #[inline(always)]
+    fn member(&mut self, rest: &'b [u8], fields: &Fields, of: FieldId) -> Result<(Option<FieldId>, &'b [u8]), NotJson> {
+        let (_, rest) = scan::next_token(rest);
+        if let Some((name, rest)) = scan::plain_string(rest) {
+            return Ok((fields.member(of, name), rest));
         }
-        let from = self.scanner.unescaped.len();
-        self.scanner.string_with_escapes()?;
-        let member = self.scanner.unescaped.get(from..).and_then(|name| self.fields.member(of, name));
-        self.scanner.unescaped.truncate(from);
-        Ok(member)
+        let from = self.unescaped.len();
+        let rest = scan::string_with_escapes(rest, &mut self.unescaped)?;
+        let member = self.unescaped.get(from..).and_then(|name| fields.member(of, name));
+        self.unescaped.truncate(from);
+        Ok((member, rest))
     }
 
-    fn array(&mut self, field: FieldId, depth: usize) -> Result<(), NotJson> {
-        let depth = self.scanner.enter(b'[', depth)?;
+    fn array(&mut self, rest: &'b [u8], fields: &Fields, field: FieldId, depth: usize) -> Rest<'b> {
+        let depth = scan::deeper(depth)?;
         // Taken out while they are read, for reading an element may fill the arrays of fields below.
         let mut elements = self.elements.get_mut(field.index()).map(std::mem::take).unwrap_or_default();
         elements.clear();
-        if !self.scanner.passes(b']') {
-            loop {
-                elements.push(self.element(field, elements.len(), depth)?);
-                if !self.scanner.another(b']')? {
-                    break;
-                }
-            }
-        }
+        let rest = self.elements_into(&mut elements, scan::expect(rest, b'[')?, fields, field, depth)?;
         if let Some(place) = self.elements.get_mut(field.index()) {
             *place = elements;
         }
-        Ok(())
+        Ok(rest)
+    }
+
+    fn elements_into(
+        &mut self,
+        elements: &mut Vec<Value<'b>>,
+        mut rest: &'b [u8],
+        fields: &Fields,
+        of: FieldId,
+        depth: usize,
+    ) -> Rest<'b> {
+        if let (b']', rest) = scan::next_token(rest) {
+            return scan::expect(rest, b']');
+        }
+        loop {
+            let (element, after) = self.element(rest, fields, of, elements.len(), depth)?;
+            elements.push(element);
+            match scan::another(after, b']')? {
+                (true, rest) => return Ok(rest),
+                (false, after) => rest = after,
+            }
+        }
     }
 
     #[inline]
-    fn element(&mut self, of: FieldId, position: usize, depth: usize) -> Result<Value<'b>, NotJson> {
-        if let Some(field) = self.fields.element(of, position) {
-            self.value(field, depth)?;
-            return Ok(self.values.get(field.index()).copied().unwrap_or(Value::Absent));
+    fn element(
+        &mut self,
+        rest: &'b [u8],
+        fields: &Fields,
+        of: FieldId,
+        position: usize,
+        depth: usize,
+    ) -> Result<(Value<'b>, &'b [u8]), NotJson> {
+        if let Some(field) = fields.element(of, position) {
+            let rest = self.value(rest, fields, field, depth)?;
+            return Ok((self.get(field), rest));
         }
-        match self.scanner.next_token() {
-            b'{' => self.scanner.skip(depth).map(|()| Value::Object),
-            b'[' => self.scanner.skip(depth).map(|()| Value::Array),
-            _ => self.scanner.scalar(),
+        let (first, rest) = scan::next_token(rest);
+        match first {
+            b'{' => Ok((Value::Object, scan::skip(rest, depth, &mut self.unescaped)?)),
+            b'[' => Ok((Value::Array, scan::skip(rest, depth, &mut self.unescaped)?)),
+            _ => scan::scalar(rest, first, &mut self.unescaped),
         }
     }
 }

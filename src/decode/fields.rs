@@ -26,6 +26,8 @@ pub(super) struct Fields {
 #[derive(Debug)]
 struct Field {
     members: Vec<Member>,
+    /// The lengths of their names, one bit each.
+    lengths: u64,
     /// Whether some pointer passes an array here.
     indexed: bool,
     /// The first field that is not below this one.
@@ -57,7 +59,7 @@ impl Fields {
 
     fn add(&mut self, tree: &Tree<'_>) -> FieldId {
         let id = FieldId(self.next_id());
-        self.fields.push(Field { members: Vec::new(), indexed: false, end: 0 });
+        self.fields.push(Field { members: Vec::new(), lengths: 0, indexed: false, end: 0 });
         let members: Vec<Member> = tree
             .0
             .iter()
@@ -69,7 +71,9 @@ impl Fields {
             .collect();
         let end = self.next_id();
         if let Some(field) = self.fields.get_mut(id.index()) {
-            *field = Field { indexed: members.iter().any(|m| m.position.is_some()), members, end };
+            let lengths = members.iter().fold(0, |lengths, m| lengths | length_bit(&m.token));
+            let indexed = members.iter().any(|m| m.position.is_some());
+            *field = Field { members, lengths, indexed, end };
         }
         id
     }
@@ -91,8 +95,13 @@ impl Fields {
     /// The field that is the member `name` of an object at `of`.
     #[inline]
     pub(super) fn member(&self, of: FieldId, name: &[u8]) -> Option<FieldId> {
-        let members = &self.fields.get(of.index())?.members;
-        members.iter().find(|m| *m.token == *name).map(|m| m.field)
+        let field = self.fields.get(of.index())?;
+        // Most names are ruled out by their length.
+        if field.lengths & length_bit(name) == 0 {
+            return None;
+        }
+        let first = name.first();
+        field.members.iter().find(|m| m.token.first() == first && *m.token == *name).map(|m| m.field)
     }
 
     /// The field that is the element at `position` of an array at `of`.
@@ -106,6 +115,12 @@ impl Fields {
         let end = self.fields.get(id.index()).map_or(0, |f| f.end as usize);
         id.index() + 1..end
     }
+}
+
+/// One bit for the length of a name; the longest share one.
+#[inline]
+fn length_bit(name: &[u8]) -> u64 {
+    1 << name.len().min(63)
 }
 
 /// RFC 6901: an array index has no leading zeros and no sign.

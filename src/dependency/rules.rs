@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Entity, Rules, Stream};
+use super::{Entity, Mode, Rules, Stream};
 use crate::event::{EntityId, StreamId};
 
 impl Rules {
@@ -59,6 +59,15 @@ impl Rules {
         }
         lines.sort();
         lines.join("\n")
+    }
+}
+
+impl Stream {
+    /// The queue of its events, where `ordered_by` asks for an order and events may wait: those that wait for nothing
+    /// park behind nobody.
+    pub fn queue(&self) -> Option<EntityId> {
+        let waits = self.depends_on.iter().any(|dependency| dependency.mode != Mode::Independent);
+        self.ordered_by.as_ref().filter(|_| waits).map(|(_, queue)| *queue)
     }
 }
 

@@ -215,9 +215,7 @@ fn write(value: &impl Serialize, out: &mut Vec<u8>) {
 
 fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, StoredError> {
     match bytes.split_first() {
-        Some((&VERSION, rest)) => {
-            options().deserialize(rest).map_err(|error| StoredError::Damaged(error.to_string()))
-        }
+        Some((&VERSION, rest)) => options().deserialize(rest).map_err(|error| StoredError::Damaged(error.to_string())),
         Some((version, _)) => Err(StoredError::Version(*version)),
         None => Err(StoredError::Damaged("it is empty".into())),
     }
@@ -275,6 +273,13 @@ pub(super) fn put_key(entity: EntityId, hash: KeyHash, key: &Key, out: &mut Vec<
             out.extend_from_slice(&bytes.slice);
         }
     }
+}
+
+/// Whether a row of the waiting events is under this key.
+pub(super) fn is_at(row: &[u8], entity: EntityId, hash: KeyHash, key: &Key) -> bool {
+    let mut prefix = Vec::new();
+    put_key(entity, hash, key, &mut prefix);
+    row.len() == prefix.len() + ID_BYTES && row.starts_with(&prefix)
 }
 
 /// Appends an event's id, in the order of its partition.

@@ -42,9 +42,8 @@ pub(super) fn next(dependent: &Dependent) -> Option<Timestamp> {
 pub(super) fn lacks_deferred(rules: &Rules, dependent: &Dependent) -> bool {
     let stream = rules.stream(dependent.event.header.header.stream);
     dependent.missing().any(|r| {
-        rule(stream, r).is_some_and(|d| {
-            d.mode == Mode::Deferred || (r.overdue && matches!(d.on_expiry, OnExpiry::Defer { .. }))
-        })
+        rule(stream, r)
+            .is_some_and(|d| d.mode == Mode::Deferred || (r.overdue && matches!(d.on_expiry, OnExpiry::Defer { .. })))
     })
 }
 

@@ -12,11 +12,13 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use slab::Slab;
 
 use crate::dependency::Rules;
-use crate::event::{Dependent, EntityId, Epoch, Event, EventId, Key, KeyHash, Outcome, Stored as Place, Timestamp, WorkerIndex};
+use crate::event::{
+    Dependent, EntityId, Epoch, Event, EventId, Key, KeyHash, Outcome, Stored as Place, Timestamp, WorkerIndex,
+};
 
 use super::engine::{Engine, Settings};
-use super::table::{Entry, Parked, WaiterId};
 use super::restore::{self, LogEpoch};
+use super::table::{Entry, Parked, WaiterId};
 use super::{Effects, Referent, Visit, codec, deadline};
 
 /// Bytes at which a value of the log is closed and another begun.
@@ -38,6 +40,8 @@ pub enum Query {
     Waiters(Drain),
     /// Events whose deadline has passed, of the shards of one worker.
     Due {
+        /// No earlier deadline is left: scanning from there passes over nothing that was deleted.
+        from: Timestamp,
         /// The latest deadline that has passed.
         until: Timestamp,
     },
@@ -88,6 +92,8 @@ pub enum Answer {
     },
     /// To [`Query::Due`].
     Due {
+        /// Up to which deadline was asked.
+        until: Timestamp,
         /// Events whose deadline has passed.
         page: Vec<Kept>,
         /// Rows of deadlines whose event is gone.
@@ -142,13 +148,11 @@ impl Changes {
 struct Filter {
     bits: usize,
     bloom: Option<BloomFilter>,
-    /// The state is of an earlier run: any key may be in it.
-    all: bool,
 }
 
 impl Filter {
-    fn new(bytes: usize, all: bool) -> Self {
-        Filter { bits: bytes.max(1 << 10) * 8, bloom: None, all }
+    fn new(bytes: usize) -> Self {
+        Filter { bits: bytes.max(1 << 10) * 8, bloom: None }
     }
 
     fn add(&mut self, hash: KeyHash) {
@@ -157,7 +161,7 @@ impl Filter {
     }
 
     fn may_hold(&self, hash: KeyHash) -> bool {
-        self.all || self.bloom.as_ref().is_some_and(|bloom| bloom.contains(&hash.0))
+        self.bloom.as_ref().is_some_and(|bloom| bloom.contains(&hash.0))
     }
 }
 
@@ -168,19 +172,32 @@ struct Suspended {
     answers_left: usize,
 }
 
+/// A key that the state has been asked for.
+#[derive(Debug)]
+struct Fetch {
+    key: Key,
+    /// Who waits for the answer.
+    suspended: Vec<usize>,
+}
+
 /// What an engine knows of the state's part of its shards.
 #[derive(Debug)]
 pub(super) struct Residency {
     referents: Filter,
     waiters: Filter,
+    /// The state has deferred referents of an earlier run: any key may be among them.
+    kept_before: bool,
     /// What the event that asks right now needs.
     wanted: Vec<(EntityId, KeyHash, Key)>,
-    fetching: FxHashMap<(EntityId, KeyHash), Vec<(Key, Vec<usize>)>>,
+    /// By entity and hash: the keys that the state has been asked for.
+    fetching: FxHashMap<(EntityId, KeyHash), Vec<Fetch>>,
     suspended: Slab<Suspended>,
     /// Events taken out of the state in this epoch, which the state still shows.
     taken: FxHashSet<EventId>,
     drains: Vec<Drain>,
     next_due: Option<Timestamp>,
+    /// No deadline in the state is earlier.
+    due_from: Timestamp,
     due_asked: bool,
     all_from: Option<Vec<u8>>,
     asked: usize,
@@ -196,16 +213,17 @@ pub(super) struct Residency {
 impl Residency {
     pub(super) fn new(settings: &Settings) -> Self {
         let share = (settings.streaming_bytes.min(settings.deferred_bytes)) / 16;
-        let all = settings.state_has_more;
         Residency {
-            referents: Filter::new(share, false),
-            waiters: Filter::new(share, all),
+            referents: Filter::new(share),
+            waiters: Filter::new(share),
+            kept_before: settings.state_has_referents,
             wanted: Vec::new(),
             fetching: FxHashMap::default(),
             suspended: Slab::new(),
             taken: FxHashSet::default(),
             drains: Vec::new(),
-            next_due: all.then_some(Timestamp(i64::MIN)),
+            next_due: None,
+            due_from: Timestamp(0),
             due_asked: false,
             all_from: None,
             asked: 0,
@@ -218,7 +236,7 @@ impl Residency {
 
     /// Whether the state may have a referent that memory does not know.
     pub(super) fn may_hold_referent(&self, rules: &Rules, entity: EntityId, hash: KeyHash) -> bool {
-        (self.waiters.all && rules.entity(entity).deferred) || self.referents.may_hold(hash)
+        (self.kept_before && rules.entity(entity).deferred) || self.referents.may_hold(hash)
     }
 
     pub(super) fn may_hold_waiters(&self, hash: KeyHash) -> bool {
@@ -236,10 +254,10 @@ impl Residency {
         let id = self.suspended.insert(Suspended { what, answers_left: wanted.len() });
         for (entity, hash, key) in wanted {
             let same_hash = self.fetching.entry((entity, hash)).or_default();
-            match same_hash.iter_mut().find(|(k, _)| *k == key) {
-                Some((_, waiting)) => waiting.push(id),
+            match same_hash.iter_mut().find(|fetch| fetch.key == key) {
+                Some(fetch) => fetch.suspended.push(id),
                 None => {
-                    same_hash.push((key.clone(), vec![id]));
+                    same_hash.push(Fetch { key: key.clone(), suspended: vec![id] });
                     self.asked += 1;
                     effects.queries.push(Query::Referent { entity, hash, key });
                 }
@@ -250,13 +268,13 @@ impl Residency {
     /// Who goes on now that a key has been fetched.
     fn resume(&mut self, entity: EntityId, hash: KeyHash, key: &Key) -> Vec<Visit> {
         let Some(same_hash) = self.fetching.get_mut(&(entity, hash)) else { return Vec::new() };
-        let Some(at) = same_hash.iter().position(|(k, _)| k == key) else { return Vec::new() };
-        let (_, waiting) = same_hash.swap_remove(at);
+        let Some(at) = same_hash.iter().position(|fetch| fetch.key == *key) else { return Vec::new() };
+        let fetch = same_hash.swap_remove(at);
         if same_hash.is_empty() {
             self.fetching.remove(&(entity, hash));
         }
         let mut ready = Vec::new();
-        for id in waiting {
+        for id in fetch.suspended {
             let Some(suspended) = self.suspended.get_mut(id) else { continue };
             suspended.answers_left -= 1;
             if suspended.answers_left == 0 {
@@ -289,7 +307,7 @@ impl Residency {
         if !self.due_asked && self.next_due.is_some_and(|due| due <= until) {
             self.due_asked = true;
             self.asked += 1;
-            effects.queries.push(Query::Due { until });
+            effects.queries.push(Query::Due { from: self.due_from, until });
         }
     }
 
@@ -358,6 +376,7 @@ impl Residency {
             codec::put_deadline_key(due, &row, &mut deadline);
             self.changes.batch.put(Stored::Deadline, &deadline, &[]);
             self.next_due = Some(self.next_due.map_or(due, |next| next.min(due)));
+            self.due_from = self.due_from.min(due);
         }
         self.waiters.add(reference.hash);
         self.ended(dependent);
@@ -406,12 +425,13 @@ impl Engine {
                     self.residency.drains.push(drain);
                 }
             }
-            Answer::Due { page, stale, next } => {
+            Answer::Due { until, page, stale, next } => {
                 for row in stale {
                     self.residency.changes.batch.delete(Stored::Deadline, &row);
                 }
                 self.residency.due_asked = false;
                 self.residency.next_due = next;
+                self.residency.due_from = next.unwrap_or(until);
                 self.ask_kept_again(page);
             }
             Answer::All { page, next } => {
@@ -443,6 +463,13 @@ impl Engine {
         }
     }
 
+    /// Tells what waits in the state: the keys of this worker that are waited for, and the earliest deadline.
+    pub fn restore_waiting(&mut self, waited_for: &[KeyHash], next_due: Option<Timestamp>) {
+        let mine = waited_for.iter().filter(|hash| hash.owner(self.workers) == self.me);
+        mine.for_each(|hash| self.residency.waiters.add(*hash));
+        self.residency.next_due = next_due;
+    }
+
     /// Goes on waking events in the state where an earlier run left off.
     pub fn restore_drain(&mut self, referent: Referent) {
         if let Some(key) = referent.event.header.header.key.clone() {
@@ -470,6 +497,7 @@ pub(super) fn end_epoch(engine: &mut Engine, effects: &mut Effects) -> Changes {
             write_to_log(engine, waiter, None, &mut log, effects);
         }
     }
+    forget_old(engine);
     evict(engine);
     engine.residency.taken.clear();
     let removed = std::mem::take(&mut engine.residency.removed);
@@ -541,6 +569,20 @@ impl LogWriter {
         }
         log
     }
+}
+
+/// Forgets some of the referents that are no longer retained: all of them in a minute, whatever the table's size.
+fn forget_old(engine: &mut Engine) {
+    const ROUNDS: usize = 600;
+    if engine.rules.streams().iter().all(|stream| stream.retain.is_none()) {
+        return;
+    }
+    let (rules, now) = (std::sync::Arc::clone(&engine.rules), engine.now);
+    let steps = engine.table.buckets() / ROUNDS + 64;
+    engine.table.forget_old(steps, |event| {
+        let header = &event.header.header;
+        rules.stream(header.stream).retain.is_some_and(|retain| header.arrival.after(retain) <= now)
+    });
 }
 
 /// Moves what is cold to the state until memory is within its bounds, or nothing cold is left.

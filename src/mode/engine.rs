@@ -31,8 +31,8 @@ pub struct Settings {
     pub deferred_bytes: usize,
     /// Whether `accepted` notices are wanted.
     pub accepted: bool,
-    /// Whether the state may hold referents or waiting events of an earlier run.
-    pub state_has_more: bool,
+    /// Whether the state has referents of an earlier run.
+    pub state_has_referents: bool,
 }
 
 /// Dependents that are being woken a slice at a time.
@@ -418,7 +418,6 @@ impl Engine {
         }
         let mut chain = self.table.detach(entity, hash, key);
         if chain.len() > SLICE {
-            self.table.mark_draining(&chain);
             self.drains.push_back(Drain { entity, hash, key: key.clone(), chain, referent: referent.clone() });
             return;
         }
@@ -527,7 +526,7 @@ impl Engine {
 
     /// Lets a parked event ask for all that it lacks once more; one that is being drained or waits for its turn is left alone.
     fn ask_again(&mut self, waiter: WaiterId) {
-        if !self.table.waiter(waiter).is_some_and(|w| matches!(w.parked, Parked::At(_))) {
+        if !self.table.lacks_referent(waiter) {
             return;
         }
         if let Some(mut dependent) = self.table.take(waiter) {
@@ -653,6 +652,6 @@ fn ask_missing_again(dependent: &mut Dependent) {
 
 fn place(rules: &Rules, dependent: &Dependent) -> Option<Place> {
     let order = dependent.order.as_ref()?;
-    let (_, entity) = rules.stream(dependent.event.header.header.stream).ordered_by.as_ref()?;
-    Some(Place { entity: *entity, key: order.key.clone(), hash: order.hash, ticket: order.ticket })
+    let entity = rules.stream(dependent.event.header.header.stream).queue()?;
+    Some(Place { entity, key: order.key.clone(), hash: order.hash, ticket: order.ticket })
 }

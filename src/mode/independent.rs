@@ -15,7 +15,7 @@ pub fn accept(
 ) -> Option<Outcome> {
     let header = &dependent.event.header.header;
     let stream = rules.stream(header.stream);
-    let ordered = stream.ordered_by.as_ref().filter(|_| dependent.order.is_some());
+    let ordered = stream.queue().filter(|_| dependent.order.is_some());
     let at_once = dependent.references.is_empty() && ordered.is_none();
     if let Some(key) = &header.key {
         let resolved = stream.provides_resolved.filter(|_| at_once);

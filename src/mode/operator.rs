@@ -3,13 +3,13 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use timely::container::CapacityContainerBuilder;
 use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::Exchange;
-use timely::dataflow::operators::{CapabilitySet, CapabilityTrait};
 use timely::dataflow::operators::core::{Concat, ConnectLoop, Enter, Leave, LoopVariable};
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
-use timely::container::CapacityContainerBuilder;
+use timely::dataflow::operators::{CapabilitySet, CapabilityTrait};
 use timely::order::Product;
 use timely::progress::operate::FrontierInterest;
 
@@ -69,7 +69,8 @@ pub fn resolve<'scope>(
         builder.build(move |capabilities| {
             drop(capabilities);
             let mut shell = Shell { engine, effects: Effects::default(), held: Vec::new(), asked: 0 };
-            let (mut again, mut out): (Out<Message>, Out<Outcome>) = (OutputBuilder::from(again), OutputBuilder::from(out));
+            let (mut again, mut out): (Out<Message>, Out<Outcome>) =
+                (OutputBuilder::from(again), OutputBuilder::from(out));
             move |_frontiers| {
                 shell.begin(&current, &clock);
                 for (ask, answers) in lookup.answers() {

@@ -8,11 +8,11 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use thiserror::Error;
 
 use crate::dependency::Rules;
-use crate::event::{Dependent, Epoch, EventId, Stored, Timestamp, WorkerIndex};
+use crate::event::{Dependent, Epoch, EventId, KeyHash, Stored, Timestamp, WorkerIndex};
 
 use super::codec::{self, StoredError};
 use super::deferred::{Answer, Drain, Kept, Query};
-use super::{Referent, engine::SLICE};
+use super::{Referent, deadline, engine::SLICE};
 
 /// Where a row in the table of meta values says that events in the state are being woken: followed by the key that came.
 pub(super) const DRAIN_PREFIX: &[u8] = b"drain/";
@@ -73,8 +73,12 @@ pub struct Restored {
     pub drains: Vec<Referent>,
     /// Events that are not resolved, though they have been read: they ended otherwise, or wait.
     pub unresolved: FxHashSet<EventId>,
-    /// Whether there are waiting events or referents besides.
-    pub has_more: bool,
+    /// The keys that events in the state wait for.
+    pub waited_for: Vec<KeyHash>,
+    /// The earliest deadline of those events.
+    pub next_due: Option<Timestamp>,
+    /// Whether the state has referents.
+    pub has_referents: bool,
 }
 
 /// The beginning of a value for the log, `version | count | ids that left`, to which `(length | event) …` may be appended.
@@ -111,26 +115,24 @@ pub fn restore(state: &State, rules: &Rules) -> Result<Restored, RestoreError> {
         }
     };
     restored.waiting.iter().for_each(|dependent| waits(dependent));
-    each(state, Table::Waiting, &[], |_, value| {
-        restored.has_more = true;
-        waits(&*codec::get_dependent(rules, value, Stored::No)?);
+    each(state, Table::Waiting, &[], |row, value| {
+        let dependent = codec::get_dependent(rules, value, Stored::No)?;
+        let due = deadline::next(&dependent);
+        restored.next_due = restored.next_due.into_iter().chain(due).min();
+        let parked_at = dependent.missing().find(|r| codec::is_at(row, r.entity, r.hash, &r.key));
+        restored.waited_for.extend(parked_at.map(|r| r.hash));
+        waits(&dependent);
         Ok(())
     })?;
-    if !restored.has_more {
-        state.scan(Table::Referent, &[], &[], 1, |_, _| {
-            restored.has_more = true;
-            ControlFlow::Break(())
-        })?;
-    }
+    state.scan(Table::Referent, &[], &[], 1, |_, _| {
+        restored.has_referents = true;
+        ControlFlow::Break(())
+    })?;
     Ok(restored)
 }
 
 /// Every waiting event, wherever the state has it; for [`restore`] only what concerns it, for others to look at.
-pub fn each_waiting(
-    state: &State,
-    rules: &Rules,
-    mut see: impl FnMut(Box<Dependent>),
-) -> Result<(), RestoreError> {
+pub fn each_waiting(state: &State, rules: &Rules, mut see: impl FnMut(Box<Dependent>)) -> Result<(), RestoreError> {
     let mut restored = Restored::default();
     read_log(state, rules, &mut restored)?;
     restored.waiting.into_iter().for_each(&mut see);
@@ -165,7 +167,8 @@ fn read_log(state: &State, rules: &Rules, restored: &mut Restored) -> Result<(),
         of_epoch.keys.push(key.to_vec());
         of_epoch.bytes += value.len() as u64;
         let written = read_log_value(value, epoch, &mut live);
-        of_epoch.written += written.ok_or(StoredError::Damaged("a value of the log of waiting events ends early".into()))?;
+        of_epoch.written +=
+            written.ok_or(StoredError::Damaged("a value of the log of waiting events ends early".into()))?;
         Ok(())
     })?;
     for (epoch, value) in live.into_values() {
@@ -228,7 +231,7 @@ pub fn answer(
                 referents.push((row, entity, hash, key));
             }
             Query::Waiters(drain) => answers.push(waiters(state, rules, drain)?),
-            Query::Due { until } => answers.push(due(state, rules, worker, workers, until)?),
+            Query::Due { from, until } => answers.push(due(state, rules, worker, workers, from, until)?),
             Query::All { from } => answers.push(all(state, rules, worker, workers, from)?),
         }
     }
@@ -277,13 +280,15 @@ fn due(
     rules: &Rules,
     worker: WorkerIndex,
     workers: usize,
+    from: Timestamp,
     until: Timestamp,
 ) -> Result<Answer, RestoreError> {
     let (mut page, mut stale, mut next) = (Vec::new(), Vec::new(), None::<Timestamp>);
     for shard in codec::shards_of(worker.0, workers) {
         let shard = [u8::try_from(shard).unwrap_or(u8::MAX)];
-        let mut rows = Vec::new();
-        state.scan(Table::Deadline, &shard, &shard, PAGE, |row, _| {
+        let (mut rows, mut first) = (Vec::new(), Vec::new());
+        codec::put_deadline_key(from, &shard, &mut first);
+        state.scan(Table::Deadline, &first, &shard, PAGE, |row, _| {
             let Some((at, key)) = codec::split_deadline_key(row) else { return ControlFlow::Continue(()) };
             if at > until || page.len() + rows.len() >= PAGE {
                 next = Some(next.map_or(at, |next| next.min(at)));
@@ -299,7 +304,7 @@ fn due(
             }
         }
     }
-    Ok(Answer::Due { page, stale, next })
+    Ok(Answer::Due { until, page, stale, next })
 }
 
 fn all(

@@ -22,10 +22,12 @@ pub(super) struct Chain {
     head: u32,
     tail: u32,
     len: u32,
+    /// Tells it from chains that the same entry had before and that were detached.
+    number: u32,
 }
 
 impl Chain {
-    const EMPTY: Chain = Chain { head: NONE, tail: NONE, len: 0 };
+    const EMPTY: Chain = Chain { head: NONE, tail: NONE, len: 0, number: 0 };
 
     pub(super) fn len(&self) -> usize {
         self.len as usize
@@ -53,10 +55,8 @@ pub(super) struct Entry {
 /// Why an event is in the slab.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Parked {
-    /// In the chain of the entry that this reference of it names.
+    /// In a chain of the entry that this reference of it names.
     At(u32),
-    /// Taken out of its entry's chain because its referent came; not woken yet.
-    Draining,
     /// Complete, and behind others in the queue of its `ordered_by` value.
     Behind,
 }
@@ -72,6 +72,8 @@ pub(super) struct Waiter {
     pub(super) deferred: bool,
     prev: u32,
     next: u32,
+    /// The number of its chain.
+    chain: u32,
 }
 
 /// Bytes of memory by what they are for.
@@ -114,7 +116,9 @@ pub(super) struct Table {
     kept: Vec<bool>,
     memory: Memory,
     tickets: u64,
+    chains: u32,
     hand: usize,
+    old_hand: usize,
 }
 
 impl Table {
@@ -125,7 +129,9 @@ impl Table {
             kept,
             memory: Memory::default(),
             tickets: 0,
+            chains: 0,
             hand: 0,
+            old_hand: 0,
         }
     }
 
@@ -197,7 +203,7 @@ impl Table {
     pub(super) fn park(&mut self, dependent: Box<Dependent>, parked: Parked, deferred: bool) -> (WaiterId, u64) {
         self.tickets += 1;
         *waiting_part(&mut self.memory, deferred) += waiter_bytes(&dependent);
-        let waiter = Waiter { dependent, parked, ticket: self.tickets, deferred, prev: NONE, next: NONE };
+        let waiter = Waiter { dependent, parked, ticket: self.tickets, deferred, prev: NONE, next: NONE, chain: 0 };
         let id = narrow(self.waiters.insert(waiter));
         if let Parked::At(reference) = parked {
             self.chain(id, reference);
@@ -210,20 +216,32 @@ impl Table {
             return;
         };
         let (entity, hash, key) = (r.entity, r.hash, r.key.clone());
-        let entry = self.slot(entity, hash, &key);
-        let tail = entry.chain.tail;
-        entry.chain.tail = id;
-        entry.chain.len += 1;
+        let fresh = self.chains.wrapping_add(1);
+        let chain = &mut self.slot(entity, hash, &key).chain;
+        let tail = std::mem::replace(&mut chain.tail, id);
+        chain.len += 1;
         if tail == NONE {
-            entry.chain.head = id;
-            return;
+            chain.head = id;
+            chain.number = fresh;
         }
+        let number = chain.number;
+        self.chains = fresh;
         if let Some(waiter) = self.waiters.get_mut(tail as usize) {
             waiter.next = id;
         }
         if let Some(waiter) = self.waiters.get_mut(id as usize) {
             waiter.prev = tail;
+            waiter.chain = number;
         }
+    }
+
+    /// Whether an event waits for a referent that has not come: not one whose chain was detached to be woken, nor one that waits for its turn.
+    pub(super) fn lacks_referent(&self, id: WaiterId) -> bool {
+        let Some(waiter) = self.waiter(id) else { return false };
+        let Parked::At(reference) = waiter.parked else { return false };
+        let Some(r) = waiter.dependent.references.get(reference as usize) else { return false };
+        let entry = self.entries.find(r.hash.0, |e| e.entity == r.entity && e.key == r.key);
+        entry.is_some_and(|entry| !entry.chain.is_empty() && entry.chain.number == waiter.chain)
     }
 
     pub(super) fn waiter(&self, id: WaiterId) -> Option<&Waiter> {
@@ -289,15 +307,6 @@ impl Table {
         Some(waiter.dependent)
     }
 
-    /// Marks every event of a detached chain, so that a deadline leaves it alone.
-    pub(super) fn mark_draining(&mut self, chain: &Chain) {
-        let mut at = chain.head;
-        while let Some(waiter) = self.waiters.get_mut(at as usize) {
-            waiter.parked = Parked::Draining;
-            at = waiter.next;
-        }
-    }
-
     /// Moves the clock hand on over `steps` buckets (Corbató 1968: what was not touched since it last passed is cold) and collects cold entries.
     pub(super) fn sweep(&mut self, steps: usize, mut cold: impl FnMut(&Entry) -> bool) -> Vec<Cold> {
         let mut found = Vec::new();
@@ -311,6 +320,22 @@ impl Table {
             found.push(Cold { hash: entry.hash, entity: entry.entity, key: entry.key.clone() });
         }
         found
+    }
+
+    /// Forgets referents that are no longer retained, in the next `steps` buckets.
+    pub(super) fn forget_old(&mut self, steps: usize, is_old: impl Fn(&Event) -> bool) {
+        let buckets = self.entries.num_buckets();
+        let mut old = Vec::new();
+        for _ in 0..steps.min(buckets) {
+            self.old_hand = if self.old_hand + 1 >= buckets { 0 } else { self.old_hand + 1 };
+            let Some(entry) = self.entries.get_bucket(self.old_hand) else { continue };
+            if entry.referent.as_ref().is_some_and(&is_old) {
+                old.push((entry.entity, entry.hash, entry.key.clone()));
+            }
+        }
+        for (entity, hash, key) in old {
+            self.forget(entity, hash, &key);
+        }
     }
 
     pub(super) fn buckets(&self) -> usize {

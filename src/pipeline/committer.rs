@@ -258,7 +258,8 @@ impl Committer {
         }
         self.metrics.records_read(totals.read);
         self.metrics.accepted(totals.accepted);
-        let end = EpochEnd { positions, partitions: self.partitions.clone(), totals, changes };
+        let now = self.clock.now();
+        let end = EpochEnd { positions, partitions: self.partitions.clone(), totals, now, changes };
         let wrote = self.checkpoint.commit(epoch, end)?;
         self.committed.set(epoch);
         if let Some(before) = self.checkpoint.rewrite_before() {

@@ -1,16 +1,17 @@
 //! Opens all that a job needs, in an order in which nothing is touched before everything that can be refused has been.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use resolvent_state::{Batch, Durability, Identity, Options, State, Table};
 use rustc_hash::FxHashSet;
 use tracing::info;
 
-use crate::checkpoint::{Checkpoint, Committed};
+use crate::checkpoint::{Checkpoint, Committed, Timeline};
 use crate::clock::Clock;
 use crate::config::Job;
-use crate::dependency::Rules;
-use crate::event::{Dependent, EventId, Partitions, Positions, SHARDS};
+use crate::dependency::{Rules, Stream};
+use crate::event::{Dependent, EntityId, EventId, KeyHash, Partitions, Positions, SHARDS, Timestamp};
 use crate::mode::{self, Referent};
 use crate::sink::Target;
 use crate::source::{self, Limits, Settings, Source};
@@ -27,10 +28,14 @@ pub(super) struct Opened {
     pub(super) source: Box<dyn Source>,
     /// The committed input, to be read again.
     pub(super) replay: Option<Box<dyn Source>>,
+    /// When that was read first, where some of it is only retained for a time.
+    pub(super) timeline: Option<Timeline>,
     pub(super) partitions: Partitions,
     pub(super) waiting: Vec<Box<Dependent>>,
     pub(super) drains: Vec<Referent>,
     pub(super) unresolved: FxHashSet<EventId>,
+    pub(super) waited_for: Vec<KeyHash>,
+    pub(super) next_due: Option<Timestamp>,
     pub(super) engine: mode::Settings,
     pub(super) until_end: Option<UntilEnd>,
 }
@@ -57,17 +62,24 @@ pub(super) fn open(job: &Job, options: RunOptions, clock: &Clock) -> Result<Open
         None
     };
     let until_end = options.until_end.or_else(|| source_ends(&settings).then_some(UntilEnd::Keep));
-    let checkpoint = Checkpoint::open(state.clone(), committed, restored.log, &job.sinks)?;
+    let timeline = longest_retain(&job.rules).map(|keep| Timeline::read(&state, keep)).transpose()?;
+    let mut checkpoint = Checkpoint::open(state.clone(), committed, restored.log, &job.sinks)?;
+    if let Some(timeline) = &timeline {
+        checkpoint.keep_timeline(timeline.clone());
+    }
     Ok(Opened {
         state,
         checkpoint,
         source,
         replay,
+        timeline,
         partitions,
         waiting: restored.waiting,
         drains: restored.drains,
         unresolved: restored.unresolved,
-        engine: engine_settings(job, restored.has_more),
+        waited_for: restored.waited_for,
+        next_due: restored.next_due,
+        engine: engine_settings(job, restored.has_referents),
         until_end,
     })
 }
@@ -119,10 +131,18 @@ fn needs_replay(rules: &Rules) -> bool {
     rules.entities().iter().any(|entity| entity.streaming && !entity.deferred)
 }
 
+/// The longest `retain` of referents that are in memory only.
+fn longest_retain(rules: &Rules) -> Option<Duration> {
+    let in_memory = |entity: EntityId| rules.entity(entity).streaming && !rules.entity(entity).deferred;
+    let provides = |stream: &Stream| stream.provides.into_iter().chain(stream.provides_resolved).any(in_memory);
+    rules.streams().iter().filter(|stream| provides(stream)).filter_map(|stream| stream.retain).max()
+}
+
 /// Deletes what an earlier run moved out of memory of referents that the replay brings back.
 fn forget_overflow(state: &State, rules: &Rules) -> Result<(), RunError> {
     let mut batch = Batch::default();
-    let entities: BTreeSet<u16> = (0u16..).zip(rules.entities()).filter(|(_, e)| !e.deferred).map(|(id, _)| id).collect();
+    let entities: BTreeSet<u16> =
+        (0u16..).zip(rules.entities()).filter(|(_, e)| !e.deferred).map(|(id, _)| id).collect();
     for shard in 0..SHARDS {
         for entity in &entities {
             let [high, low] = entity.to_be_bytes();

@@ -21,7 +21,9 @@ use timely::worker::Worker;
 use crate::clock::Clock;
 use crate::decode::{Decoded, Decoder};
 use crate::dependency::{Mode, Pointer, Rules};
-use crate::event::{Block, Content, Dependent, Epoch, EventId, Outcome, Partitions, StreamId, WorkerIndex};
+use crate::event::{
+    Block, Content, Dependent, Epoch, EventId, KeyHash, Outcome, Partitions, StreamId, Timestamp, WorkerIndex,
+};
 use crate::mode::{self, Backlog, Engine, Message, Phase, Referent, Visit};
 use crate::sink::{Renderer, SinkKind};
 
@@ -51,6 +53,9 @@ pub(super) struct Setup {
     pub(super) waiting: Vec<Mutex<Vec<Box<Dependent>>>>,
     /// Referents whose dependents in the state were being woken.
     pub(super) drains: Vec<Referent>,
+    /// The keys that events in the state wait for, and the earliest of their deadlines.
+    pub(super) waited_for: Vec<KeyHash>,
+    pub(super) next_due: Option<Timestamp>,
     /// Events that are not resolved though they were read before.
     pub(super) unresolved: Arc<FxHashSet<EventId>>,
 }
@@ -67,6 +72,7 @@ pub(super) fn run(worker: &mut Worker, setup: &Setup) {
     let me = WorkerIndex(worker.index());
     let workers = worker.peers();
     let engine = Rc::new(RefCell::new(Engine::new(Arc::clone(&setup.rules), me, workers, setup.settings)));
+    engine.borrow_mut().restore_waiting(&setup.waited_for, setup.next_due);
     for referent in setup.drains.iter().filter(|r| r.hash.owner(workers) == me) {
         let (entity, hash, event) = (referent.entity, referent.hash, referent.event.clone());
         engine.borrow_mut().restore_drain(Referent { entity, hash, event });
@@ -78,8 +84,7 @@ pub(super) fn run(worker: &mut Worker, setup: &Setup) {
         let intake = Arc::clone(&setup.intake);
         let reader = Reader { worker: me, ..setup.reader.clone() };
         let clock = setup.clock.clone();
-        let outcomes =
-            mode::resolve(events, Rc::clone(&engine), Lookups::new(reader), clock, move || intake.current());
+        let outcomes = mode::resolve(events, Rc::clone(&engine), Lookups::new(reader), clock, move || intake.current());
         (write(outcomes, Rc::clone(&lines)), wake)
     });
     let mut epoch = setup.intake.current().0;
@@ -151,7 +156,11 @@ fn read<'scope>(
         engine,
         shared,
         lines,
-        waiting: setup.waiting.get(me.0).map(|w| std::mem::take(&mut *w.lock().unwrap_or_else(PoisonError::into_inner))).unwrap_or_default(),
+        waiting: setup
+            .waiting
+            .get(me.0)
+            .map(|w| std::mem::take(&mut *w.lock().unwrap_or_else(PoisonError::into_inner)))
+            .unwrap_or_default(),
         unresolved: Arc::clone(&setup.unresolved),
         ticked: Epoch(0),
     };
@@ -301,7 +310,7 @@ struct Lines {
     renderer: Renderer,
     chunk: Chunk,
     discards: [bool; 3],
-    now: crate::event::Timestamp,
+    now: Timestamp,
     clock: Clock,
     intake: Arc<Intake>,
     tell: Sender<Told>,

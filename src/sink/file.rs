@@ -28,8 +28,7 @@ impl FileSink {
     pub(super) fn open(path: &Path, mark: Option<Mark>) -> Result<Self, SinkError> {
         let cannot = |error| SinkError::Open { path: path.to_owned(), error };
         let committed = mark.unwrap_or_default().length;
-        if let Some(found) = std::fs::metadata(path).ok().filter(|found| !found.is_file()) {
-            drop(found);
+        if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
             return Err(SinkError::NotAFile { path: path.to_owned() });
         }
         let file = match OpenOptions::new().append(true).open(path) {
