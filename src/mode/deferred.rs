@@ -143,6 +143,27 @@ impl Changes {
     pub fn is_empty(&self) -> bool {
         self.batch.is_empty()
     }
+
+    /// Takes an event out of the table of waiting events.
+    pub(super) fn delete_waiting(&mut self, key: &[u8], dependent: &Dependent) {
+        self.batch.delete(Stored::Waiting, key);
+        self.waiting_in_state -= 1;
+        if let Some(due) = deadline::next(dependent) {
+            let mut deadline = Vec::new();
+            codec::put_deadline_key(due, key, &mut deadline);
+            self.batch.delete(Stored::Deadline, &deadline);
+        }
+    }
+
+    /// Notes that an event ended unresolved where that must be known when its stream is replayed.
+    pub(super) fn note_unresolved(&mut self, rules: &Rules, dependent: &Dependent) {
+        let header = &dependent.event.header.header;
+        if rules.stream(header.stream).provides_resolved.is_some_and(|twin| !rules.entity(twin).deferred) {
+            let mut key = Vec::new();
+            codec::put_id(header.id, &mut key);
+            self.batch.put(Stored::Ended, &key, &[]);
+        }
+    }
 }
 
 /// Keys of which the state may have something that memory has not. It may say yes in error; then the state is asked in vain.
@@ -355,14 +376,9 @@ impl Residency {
         }
     }
 
-    /// Notes that an event ended unresolved where that must be known when its stream is replayed.
+    /// Notes that an event ended unresolved.
     pub(super) fn ended_unresolved(&mut self, rules: &Rules, dependent: &Dependent) {
-        let header = &dependent.event.header.header;
-        if rules.stream(header.stream).provides_resolved.is_some_and(|twin| !rules.entity(twin).deferred) {
-            let mut key = Vec::new();
-            codec::put_id(header.id, &mut key);
-            self.changes.batch.put(Stored::Ended, &key, &[]);
-        }
+        self.changes.note_unresolved(rules, dependent);
     }
 
     /// Writes a referent to the state with this epoch.
@@ -401,13 +417,7 @@ impl Residency {
         if !self.taken.insert(kept.dependent.event.header.header.id) {
             return None;
         }
-        self.changes.batch.delete(Stored::Waiting, &kept.key);
-        self.changes.waiting_in_state -= 1;
-        if let Some(due) = deadline::next(&kept.dependent) {
-            let mut deadline = Vec::new();
-            codec::put_deadline_key(due, &kept.key, &mut deadline);
-            self.changes.batch.delete(Stored::Deadline, &deadline);
-        }
+        self.changes.delete_waiting(&kept.key, &kept.dependent);
         Some(kept.dependent)
     }
 }

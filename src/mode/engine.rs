@@ -407,7 +407,7 @@ impl Engine {
         let Some(key) = event.header.header.key.clone() else { return };
         match self.table.entry(*entity, *hash, &key) {
             Some(entry) => {
-                let old = entry.referent.as_ref().filter(|old| !is_forgotten(&self.rules, self.now, old));
+                let old = entry.referent.as_ref().filter(|old| !is_forgotten(&self.rules, old, self.now));
                 if old.is_some_and(|old| !replaces(&event.header.header, &old.header.header)) {
                     return;
                 }
@@ -642,7 +642,7 @@ fn look_up(
 ) -> Option<Option<Event>> {
     let entry = table.entry(entity, hash, key)?;
     let Some(event) = &entry.referent else { return Some(None) };
-    if is_forgotten(rules, now, event) {
+    if is_forgotten(rules, event, now) {
         table.forget(entity, hash, key);
         table.know(entity, hash, key);
         return Some(None);
@@ -650,8 +650,8 @@ fn look_up(
     Some(Some(event.clone()))
 }
 
-/// Whether a referent is so old that its stream's `retain` is over.
-fn is_forgotten(rules: &Rules, now: Timestamp, event: &Event) -> bool {
+/// Whether a referent is over the `retain` of its stream.
+pub(super) fn is_forgotten(rules: &Rules, event: &Event, now: Timestamp) -> bool {
     let header = &event.header.header;
     rules.stream(header.stream).retain.is_some_and(|retain| header.arrival.after(retain) <= now)
 }

@@ -30,11 +30,15 @@ use serde::{Deserialize, Serialize};
 use crate::event::{Dependent, EntityId, Event, EventId, Key, KeyHash, Outcome, Timestamp, WorkerIndex};
 
 pub use codec::StoredError;
+pub use deadline::{lacks_deferred, next as next_deadline};
 pub use deferred::{Answer, Changes, Query};
 pub use engine::{Backlog, Engine, Phase, Settings};
 pub use independent::accept;
 pub use operator::{Lookup, resolve};
-pub use restore::{LogEpoch, RestoreError, Restored, answer, each_waiting, forget_overflow, restore};
+pub use restore::{
+    Log, LogEpoch, RestoreError, Restored, answer, each_waiting, end_waiting, find_referent, find_waiting,
+    forget_overflow, restore,
+};
 pub use streaming::{replay, wake};
 pub use table::Memory;
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use resolvent_state::{Identity, Options, State};
+use resolvent_state::{Identity, OpenError, Options, State};
 use rustc_hash::FxHashSet;
 use tracing::info;
 
@@ -44,10 +44,7 @@ pub(super) fn open(job: &Job, options: RunOptions, clock: &Clock) -> Result<Open
     if options.fresh {
         start_over(job)?;
     }
-    let state = State::open(
-        &Options { path: job.state.path.clone(), memory: store_memory(job), direct_io: job.state.direct_io },
-        &identity(job),
-    )?;
+    let state = open_state(job)?;
     let committed = Committed::read(&state)?;
     let restored = mode::restore(&state, &job.rules)?;
     let mut partitions = committed.partitions.clone();
@@ -85,20 +82,30 @@ pub(super) fn open(job: &Job, options: RunOptions, clock: &Clock) -> Result<Open
     })
 }
 
+/// Opens the state of a job to write.
+pub(super) fn open_state(job: &Job) -> Result<State, OpenError> {
+    let options =
+        Options { path: job.state.path.clone(), memory: store_memory(job), direct_io: job.state.direct_io };
+    State::open(&options, &identity(job))
+}
+
 /// RocksDB's share of the state's memory: all of it, or half where the other half is a cache of deferred referents and waiting events.
 pub(super) fn store_memory(job: &Job) -> u64 {
     if job.rules.entities().iter().any(|entity| entity.deferred) { job.state.memory / 2 } else { job.state.memory }
 }
 
 /// What tells this job's state from another's.
-pub(super) fn identity(job: &Job) -> Identity {
+pub fn identity(job: &Job) -> Identity {
     let text = job.rules.fingerprint_text();
     Identity { job: job.name.clone(), fingerprint: text.clone().into_bytes(), fingerprint_text: text }
 }
 
 fn start_over(job: &Job) -> Result<(), RunError> {
     let destroyed = State::destroy(&job.state.path, &job.name)?;
-    info!(path = %job.state.path.display(), ?destroyed, "--fresh: deleted the state");
+    if destroyed.files > 0 {
+        let (path, files, bytes) = (job.state.path.display(), destroyed.files, destroyed.bytes);
+        info!(%path, files, bytes, "--fresh: deleted the state");
+    }
     let sinks = [Some(&job.sinks.resolved), job.sinks.dead_letter.as_ref(), job.sinks.accepted.as_ref()];
     for target in sinks.into_iter().flatten() {
         let Target::File(path) = target else { continue };
