@@ -421,16 +421,18 @@ impl Reference {
     }
 
     fn expire(&mut self, id: EventId, reason: ExpiredReason) {
-        if self.leads_back(id, |reference| !matches!(reference.found, Found::GivenUp)) {
+        if self.leads_back(id, true) {
             self.unless_noticed.insert(id);
         }
-        let reason = if self.leads_back(id, is_missing) { ExpiredReason::Cycle } else { reason };
+        let reason = if self.leads_back(id, false) { ExpiredReason::Cycle } else { reason };
         self.finish(id, Fate::Expired(reason));
     }
 
-    /// Whether what an event lacks leads back to it through events that wait, or have ceased to wait in this step, and what `is_lacked` of theirs.
-    fn leads_back(&self, id: EventId, is_lacked: impl Fn(&Referring) -> bool) -> bool {
-        let ended = self.ended.values().filter(|(_, fate)| *fate != Fate::Resolved).map(|(waiting, _)| waiting);
+    /// Whether what an event lacks leads back to it through events that wait, or have ceased to wait in this step. If `unnoticed`, what they lacked
+    /// before counts too.
+    fn leads_back(&self, id: EventId, unnoticed: bool) -> bool {
+        let ended =
+            self.ended.values().filter(|(_, fate)| unnoticed || *fate != Fate::Resolved).map(|(waiting, _)| waiting);
         let mut providers: BTreeMap<Name, Vec<&Waiting>> = BTreeMap::new();
         for waiting in self.waiting.values().chain(ended) {
             let header = &waiting.dependent.event.header.header;
@@ -443,7 +445,7 @@ impl Reference {
         let mut next: Vec<&Waiting> = self.waiting.get(&id).into_iter().collect();
         while let Some(waiting) = next.pop() {
             let lacked =
-                waiting.dependent.references.iter().filter(|r| is_missing(r) || (waiting.id() != id && is_lacked(r)));
+                waiting.dependent.references.iter().filter(|r| is_missing(r) || (unnoticed && waiting.id() != id));
             for provider in lacked.filter_map(|r| providers.get(&name(r))).flatten() {
                 if provider.id() == id {
                     return true;

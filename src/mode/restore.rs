@@ -8,15 +8,14 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use thiserror::Error;
 
 use crate::dependency::Rules;
-use crate::event::{
-    Dependent, EntityId, Epoch, Event, EventId, Key, KeyHash, SHARDS, Stored, Timestamp, WorkerIndex,
-};
+use crate::event::{Dependent, EntityId, Epoch, Event, EventId, Key, KeyHash, SHARDS, Stored, Timestamp, WorkerIndex};
 
+use super::Referent;
+use super::Visit;
 use super::codec::{self, StoredError};
 use super::deadline;
 use super::deferred::{Answer, Changes, Drain, Kept, Query};
 use super::engine::{SLICE, is_forgotten};
-use super::{Referent, Visit};
 
 /// Where a row in the table of meta values says that events in the state are being woken: followed by the key that came.
 pub(super) const DRAIN_PREFIX: &[u8] = b"drain/";

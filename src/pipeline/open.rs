@@ -84,8 +84,7 @@ pub(super) fn open(job: &Job, options: RunOptions, clock: &Clock) -> Result<Open
 
 /// Opens the state of a job to write.
 pub(super) fn open_state(job: &Job) -> Result<State, OpenError> {
-    let options =
-        Options { path: job.state.path.clone(), memory: store_memory(job), direct_io: job.state.direct_io };
+    let options = Options { path: job.state.path.clone(), memory: store_memory(job), direct_io: job.state.direct_io };
     State::open(&options, &identity(job))
 }
 
