@@ -183,16 +183,16 @@ impl Reference {
     /// Tells it that the job has stopped and started again: what was only in memory is read once more, in any order of the partitions.
     pub fn restart(&mut self) {
         for ((entity, _), versions) in &mut self.versions {
-            let kept = self.rules.entity(*entity).deferred;
-            if let Some(era) = versions.eras.last().filter(|_| !kept) {
-                let mut all: Vec<Event> = Vec::new();
-                for event in versions.eras.iter().flat_map(|era| &era.during) {
-                    include(&mut all, event);
-                }
-                let (_, after) = moments(&[], &all);
-                let step = era.step.max(self.step);
-                versions.eras.push(Era { step, during: after.clone(), after });
+            if self.rules.entity(*entity).deferred {
+                continue;
             }
+            let arrived = std::mem::take(&mut versions.arrived);
+            let mut all: Vec<Event> = Vec::new();
+            for event in versions.eras.iter().flat_map(|era| &era.during).chain(&arrived) {
+                include(&mut all, event);
+            }
+            let (_, after) = moments(&[], &all);
+            versions.eras.push(Era { step: self.step, during: all, after });
         }
     }
 
