@@ -17,6 +17,7 @@
 //! | [`metrics`] | one method for each thing that can happen | says what happened and decides nothing; labels are never keys |
 //! | [`http`] | `/metrics`, `/healthz`, `/readyz` | reads metrics only: no client holds up the dataflow |
 //! | [`config`] | TOML to a checked job | a job that exists is right; all that is wrong with a file is told at once |
+//! | [`inspect`] | what waits, and for what, out of a state | only reads, and shows the last commit |
 //! | [`pipeline`] | the threads, and all that is between the stages | the only place where stages meet |
 //!
 //! The state itself is the crate `resolvent_state`: tables of bytes over RocksDB, which know nothing of events.
