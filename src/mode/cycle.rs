@@ -48,7 +48,7 @@ impl WaitGraph {
     /// Forgets what ended before `epoch`.
     pub(super) fn forget_before(&mut self, epoch: Epoch) {
         while self.ended.front().is_some_and(|(ended, _)| *ended < epoch) {
-            let Some((_, id)) = self.ended.pop_front() else { return };
+            let Some((_, id)) = self.ended.pop_front() else { break };
             let Some(link) = self.links.remove(&id) else { continue };
             self.on_cycle.clear();
             let hash = hash(&link.provides);

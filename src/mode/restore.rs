@@ -298,6 +298,9 @@ pub fn each_waiting(
     })
 }
 
+/// A waiting event, and where it has a row of its own, the key of that.
+pub type WaitingRow = (Box<Dependent>, Option<Vec<u8>>);
+
 /// The event of a position if it waits, and where it has a row of its own, the key of that. Reads the log's one value, or else the keys of all rows.
 ///
 /// # Errors
@@ -308,7 +311,7 @@ pub fn find_waiting(
     rules: &Rules,
     log: &Log,
     id: EventId,
-) -> Result<Option<(Box<Dependent>, Option<Vec<u8>>)>, RestoreError> {
+) -> Result<Option<WaitingRow>, RestoreError> {
     if let Some(dependent) = log.find(state, rules, id)? {
         return Ok(Some((dependent, None)));
     }
