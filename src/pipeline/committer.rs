@@ -142,6 +142,7 @@ impl Committer {
             let closed = self.intake.closed();
             let waiting: u64 = gathered.ends.iter().map(|end| end.waiting).sum();
             let then = self.then(phase, &closed, &gathered.ends);
+            self.tell_health(&then);
             // The next epoch fills while this one is made durable.
             if let Then::Open(next) = then {
                 if phase == Phase::Replay && next != Phase::Replay {
@@ -155,6 +156,17 @@ impl Committer {
                 Then::Finish => return Ok((waiting, self.checkpoint)),
             }
             epoch = epoch.next();
+        }
+    }
+
+    /// Says whether the job answers at stream time from now on.
+    fn tell_health(&self, then: &Then) {
+        let health = self.metrics.health();
+        match then {
+            Then::Open(Phase::Live) => health.ready(),
+            Then::Open(Phase::Replay) => {}
+            Then::Open(Phase::CatchUp) => health.not_ready("catching up"),
+            Then::Open(Phase::Ending) | Then::Finish => health.not_ready("stopping"),
         }
     }
 
