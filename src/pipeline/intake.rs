@@ -326,7 +326,8 @@ mod tests {
 
     #[test]
     fn nothing_behind_an_end_is_taken_before_the_next_source_begins() {
-        let limits = Limits { epoch: Duration::MAX, epoch_bytes: 1 << 20, blocks: 8, one_reader: false, sink_bytes: 1 << 20 };
+        let limits =
+            Limits { epoch: Duration::MAX, epoch_bytes: 1 << 20, blocks: 8, one_reader: false, sink_bytes: 1 << 20 };
         let intake = Intake::new(limits, 1, Positions::default(), Metrics::new("social"));
         let content = Content::Lines { base: 0, bytes: b"{}\n".to_vec() };
         let arrival = crate::event::Timestamp(0);

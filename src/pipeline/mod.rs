@@ -318,11 +318,7 @@ fn start_reading(
 }
 
 /// Reads committed input once more. Its records keep their old arrival, as far as `retain` asks for that.
-fn read_again(
-    mut source: Box<dyn Source>,
-    timeline: Option<&Timeline>,
-    intake: &Intake,
-) -> Result<(), SourceError> {
+fn read_again(mut source: Box<dyn Source>, timeline: Option<&Timeline>, intake: &Intake) -> Result<(), SourceError> {
     while intake.goes_on() {
         recycle(source.as_mut(), intake);
         match source.next(READ_WAIT)? {
