@@ -27,7 +27,7 @@ const NAMES: [&str; 16] = [
     "resolvent_memory_bytes",
     "resolvent_backpressure_seconds_total",
     "resolvent_build_info",
-    "resolvent_resolve_latency_seconds_bucket",
+    "resolvent_resolve_latency_seconds",
     "process_resident_memory_bytes",
 ];
 
@@ -40,9 +40,9 @@ fn working(program: Program) -> (Workspace, Running, String) {
     let workspace = Workspace::with(&followed_shop(), &events);
     let mut running = workspace.start(program, &["--metrics", "127.0.0.1:0"]);
     let address = running.metrics_address();
-    eventually("all outcomes are counted", || {
-        let resolved = Scrape::of(&address)?.value("resolvent_events_total", "outcome=\"resolved\"")?;
-        (resolved >= (2 * ORDERS) as f64).then_some(())
+    eventually("all is committed", || {
+        let read = Scrape::of(&address)?.value("resolvent_records_read_total", "")?;
+        (read >= (2 * ORDERS + WAITING + 1) as f64).then_some(())
     });
     (workspace, running, address)
 }
@@ -101,7 +101,9 @@ fn prometheus_scrapes_a_running_job() {
     let Some(prometheus) = tool("prometheus") else { return };
     for program in Program::JOINING {
         let (workspace, _running, address) = working(program);
-        let scrape = format!("scrape_configs:\n- job_name: resolvent\n  scrape_interval: 1s\n  static_configs:\n  - targets: ['{address}']\n");
+        let scrape = format!(
+            "scrape_configs:\n- job_name: resolvent\n  scrape_interval: 1s\n  static_configs:\n  - targets: ['{address}']\n"
+        );
         workspace.write("prometheus.yml", scrape);
         let listen = free_address();
         let mut command = Command::new(&prometheus);
