@@ -27,7 +27,7 @@ const NAMES: [&str; 16] = [
     "resolvent_memory_bytes",
     "resolvent_backpressure_seconds_total",
     "resolvent_build_info",
-    "resolvent_resolve_latency_seconds",
+    "resolvent_resolve_latency_seconds_bucket",
     "process_resident_memory_bytes",
 ];
 
@@ -41,8 +41,10 @@ fn working(program: Program) -> (Workspace, Running, String) {
     let mut running = workspace.start(program, &["--metrics", "127.0.0.1:0"]);
     let address = running.metrics_address();
     eventually("all is committed", || {
-        let read = Scrape::of(&address)?.value("resolvent_records_read_total", "")?;
-        (read >= (2 * ORDERS + WAITING + 1) as f64).then_some(())
+        let scrape = Scrape::of(&address)?;
+        let all = scrape.value("resolvent_records_read_total", "")? >= (2 * ORDERS + WAITING + 1) as f64;
+        // The lag is measured now and then.
+        (all && scrape.value("resolvent_source_lag_bytes", "") == Some(0.0)).then_some(())
     });
     (workspace, running, address)
 }
