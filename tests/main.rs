@@ -15,6 +15,7 @@ mod command_line;
 mod crash;
 mod damage;
 mod disk;
+mod inspect;
 mod metrics;
 mod real_data;
 mod refusals;

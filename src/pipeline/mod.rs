@@ -5,6 +5,7 @@
 
 mod buffers;
 mod committer;
+mod expire;
 mod intake;
 mod lookup;
 mod open;
@@ -29,6 +30,9 @@ use crate::metrics::{ConservationError, Metrics, Totals};
 use crate::mode::{self, RestoreError};
 use crate::sink::{self, SinkError, SinkKind, Target};
 use crate::source::{Next, Source, SourceError};
+
+pub use expire::{Ended, ExpireError, expire};
+pub use open::identity;
 
 use committer::{Committer, Told};
 use intake::{Intake, Item};
@@ -159,8 +163,13 @@ pub enum RunError {
     )]
     Worker(String),
     /// Events were lost or answered twice: a defect.
-    #[error("{0}: a defect of Resolvent; what was committed before this run is whole")]
-    Conservation(#[from] ConservationError),
+    #[error("{broken}: a defect of Resolvent; what was committed before this run is whole")]
+    Conservation {
+        /// Which part of the law is broken.
+        broken: ConservationError,
+        /// What was counted all the same.
+        summary: Box<Summary>,
+    },
 }
 
 /// Runs a job until its input ends or it is asked to stop.
@@ -185,16 +194,19 @@ pub fn run(job: Job, options: RunOptions, metrics: Metrics, stop: StopFlag) -> R
     };
     let committed = finished.checkpoint.committed();
     let waiting = finished.waiting_in_memory + committed.waiting_in_state;
-    committed.totals.conserves(waiting)?;
     finished.state.flush()?;
-    Ok(Summary {
+    let summary = Summary {
         totals: committed.totals,
         before,
         waiting,
         elapsed: began.elapsed(),
         bytes_written: finished.checkpoint.bytes_written(),
         state_bytes: finished.state.disk_bytes(),
-    })
+    };
+    match committed.totals.conserves(waiting) {
+        Ok(()) => Ok(summary),
+        Err(broken) => Err(RunError::Conservation { broken, summary: Box::new(summary) }),
+    }
 }
 
 struct Finished {
@@ -247,6 +259,7 @@ fn run_opened(
         rewrite: Arc::clone(&rewrite),
         waiting: share_out(opened.waiting, if limits.one_reader { 1 } else { workers }),
         drains: opened.drains,
+        reminders: opened.reminders,
         waited_for: opened.waited_for,
         next_due: opened.next_due,
         unresolved: Arc::new(opened.unresolved),
