@@ -48,6 +48,6 @@ lint: ## Check format, lints, docs, licences, and where dependencies come from
 		echo 'lint: the advisory database cannot be reached from here: advisories were not checked'; \
 	fi
 
-soak: ## Run the tests with many more cases of each property (SOAK_CASES=20000)
+soak: ## Run the long form of the tests: 100 kills a mode, every order in every mode, many more cases of each property (SOAK_CASES=20000)
 	@.ci/setup test
-	PROPTEST_CASES=$(SOAK_CASES) $(CHECKED_TEST) --lib --tests
+	RESOLVENT_SOAK=1 PROPTEST_CASES=$(SOAK_CASES) $(CHECKED_TEST) --lib --tests

@@ -174,7 +174,23 @@ impl Checkpoint {
             let sink = sink::open(target, length.map(|length| Mark { length }))?;
             outlets.push(Outlet { kind, file, sink });
         }
-        Ok(Checkpoint { state, outlets, committed, log, timeline: None, written: false })
+        let mut checkpoint = Checkpoint { state, outlets, committed, log, timeline: None, written: false };
+        checkpoint.begin_files()?;
+        Ok(checkpoint)
+    }
+
+    /// Notes that files which the state does not know begin empty: what is in one of them after a crash before the first commit is then known to be
+    /// this job's, and cut.
+    fn begin_files(&mut self) -> Result<(), CheckpointError> {
+        let files = self.outlets.iter().filter_map(|outlet| outlet.file.as_ref());
+        let new: Vec<PathBuf> = files.filter(|path| !self.committed.files.contains_key(*path)).cloned().collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        self.committed.files.extend(new.into_iter().map(|path| (path, 0)));
+        let mut batch = Batch::default();
+        self.committed.put(&mut batch)?;
+        Ok(self.state.write(&batch, Durability::Synced)?)
     }
 
     /// Keeps a timeline from now on.

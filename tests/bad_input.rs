@@ -114,8 +114,8 @@ fn every_reason_between_good_records() {
 /// What was read can be had back from its outcome: all of it, or its head and its size.
 fn holds_the_record(outcome: &Outcome, input: &[u8]) {
     use base64::Engine as _;
-    let record = input[offset(outcome)..].split(|byte| *byte == b'\n').next().unwrap();
-    let record = record.strip_suffix(b"\r").unwrap_or(record);
+    let line = input[offset(outcome)..].split(|byte| *byte == b'\n').next().unwrap();
+    let record = line.strip_suffix(b"\r").unwrap_or(line);
     assert!(!outcome.line["detail"].as_str().unwrap().is_empty(), "{}", outcome.line);
     let held = match (&outcome.line["record"], &outcome.line["record_base64"]) {
         (serde_json::Value::String(text), _) => text.as_bytes().to_vec(),
@@ -124,7 +124,7 @@ fn holds_the_record(outcome: &Outcome, input: &[u8]) {
     };
     match outcome.line["size"].as_u64() {
         Some(size) => {
-            assert!(size as usize == record.len() && held.len() > 1000, "{size}: {}", record.len());
+            assert!(size as usize == line.len() && held.len() > 1000, "{size}: {}", line.len());
             assert!(record.starts_with(&held));
         }
         None => assert_eq!(held, record, "{}", outcome.line),

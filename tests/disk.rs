@@ -11,6 +11,11 @@ use crate::support::{
 /// Orders, each paid once: more outcomes and more waiting payments than the small disks below hold.
 const ORDERS: u64 = 20_000;
 
+/// The job in small epochs: some are committed before a disk is full, and what waits at their ends is in the state.
+fn in_small_epochs() -> String {
+    SHOP.replace("name = \"shop\"", "name = \"shop\"\nepoch_size = \"64KiB\"")
+}
+
 fn payments_first() -> String {
     payments(0..ORDERS) + &orders(0..ORDERS)
 }
@@ -33,9 +38,7 @@ fn run_with_limit(workspace: &Workspace, program: Program, kilobytes: u64) -> En
 #[test]
 fn an_output_file_that_cannot_grow() {
     for program in Program::ALL {
-        // In small epochs, so that some are committed before the limit.
-        let job = SHOP.replace("name = \"shop\"", "name = \"shop\"\nepoch_size = \"64KiB\"");
-        let workspace = Workspace::with(&job, &(orders(0..ORDERS) + &payments(0..ORDERS)));
+        let workspace = Workspace::with(&in_small_epochs(), &(orders(0..ORDERS) + &payments(0..ORDERS)));
         run_with_limit(&workspace, program, 2000).failed(1, &["resolved.jsonl", "File too large", "a restart goes on"]);
         workspace.run(program, &[]).succeeded();
         all_resolved(&workspace);
@@ -45,7 +48,7 @@ fn an_output_file_that_cannot_grow() {
 #[test]
 fn a_state_that_cannot_grow() {
     for program in Program::JOINING {
-        let workspace = Workspace::with(SHOP, &payments_first());
+        let workspace = Workspace::with(&in_small_epochs(), &payments_first());
         run_with_limit(&workspace, program, 300).failed(1, &["state", "File too large"]);
         workspace.run(program, &[]).succeeded();
         all_resolved(&workspace);
@@ -106,7 +109,7 @@ fn a_full_disk_under_the_output() {
 #[test]
 fn a_full_disk_under_the_state() {
     for program in Program::JOINING {
-        let workspace = Workspace::with(SHOP, &payments_first());
+        let workspace = Workspace::with(&in_small_epochs(), &payments_first());
         let Some(disk) = SmallDisk::mount(&workspace.path("disk"), "1m") else { return };
         let arguments = ["--state", "disk/state"];
         workspace.run(program, &arguments).failed(1, &["state", "No space left on device"]);

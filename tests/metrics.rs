@@ -40,9 +40,11 @@ fn working(program: Program) -> (Workspace, Running, String) {
     let workspace = Workspace::with(&followed_shop(), &events);
     let mut running = workspace.start(program, &["--metrics", "127.0.0.1:0"]);
     let address = running.metrics_address();
-    eventually("all outcomes are counted", || {
-        let resolved = Scrape::of(&address)?.value("resolvent_events_total", "outcome=\"resolved\"")?;
-        (resolved >= (2 * ORDERS) as f64).then_some(())
+    eventually("all is committed", || {
+        let scrape = Scrape::of(&address)?;
+        let all = scrape.value("resolvent_records_read_total", "")? >= (2 * ORDERS + WAITING + 1) as f64;
+        // The lag is measured now and then.
+        (all && scrape.value("resolvent_source_lag_bytes", "") == Some(0.0)).then_some(())
     });
     (workspace, running, address)
 }

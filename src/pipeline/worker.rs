@@ -240,6 +240,7 @@ struct Reading {
 
 impl Reading {
     fn step(&mut self, capability: &mut Capability<u64>, output: &mut Out<'_>) -> Again {
+        self.bring_in(capability, output);
         let backlog = self.engine.borrow().backlog();
         let taken = self.intake.take(self.me.0, backlog);
         if let Taken::Closed(epoch) = taken {
@@ -259,11 +260,6 @@ impl Reading {
             self.ticked = epoch;
             session.give(Message { to: self.me, visit: Visit::Tick(self.clock.now()) });
         }
-        if phase != Phase::Replay {
-            for dependent in self.waiting.drain(..) {
-                session.give(mode::wake(dependent, self.workers));
-            }
-        }
         match taken {
             Taken::Block(block) => {
                 self.decode(&block, phase, |message| session.give(message));
@@ -275,6 +271,21 @@ impl Reading {
             Taken::Nothing if behind => Again::Later(SINK_BEHIND),
             Taken::Nothing if backlog == Backlog::Slices => Again::Now,
             Taken::Nothing | Taken::Closed(_) => Again::WhenWoken,
+        }
+    }
+
+    /// Sends the events that waited when an earlier run stopped on their way, once the replay is over. Also in an epoch that takes no more
+    /// records, as long as this worker has not ended it: a job whose input is at its end has no other.
+    fn bring_in(&mut self, capability: &mut Capability<u64>, output: &mut Out<'_>) {
+        let (epoch, phase) = self.intake.current();
+        if self.waiting.is_empty() || phase == Phase::Replay || *capability.time() > epoch.0 {
+            return;
+        }
+        capability.downgrade(&epoch.0);
+        self.engine.borrow_mut().begin(epoch, phase);
+        let mut session = output.session(capability);
+        for dependent in self.waiting.drain(..) {
+            session.give(mode::wake(dependent, self.workers));
         }
     }
 

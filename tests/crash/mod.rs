@@ -7,7 +7,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::support::{
-    Outcome, Program, Random, Running, Scrape, Summary, Workspace, each_outcome, eventually, is_longer_than, is_soak,
+    Outcome, Program, Random, Running, Scrape, Summary, Workspace, assert_unique_positions, each_outcome, eventually,
+    followed_shop, is_longer_than, is_soak, orders, payments,
 };
 use workload::{SHORT_WAIT, VOTES, Workload, job, offset};
 
@@ -66,6 +67,24 @@ fn sigterm_commits_and_stops_and_the_next_start_goes_on() {
             crash.workload.came_too_late();
         }
         crash.finish();
+    }
+}
+
+/// Output of an epoch that was never committed, by a job that never committed any.
+#[test]
+fn a_kill_before_the_first_commit_leaves_nothing_in_the_way() {
+    let job = followed_shop().replace("name = \"shop\"", "name = \"shop\"\nepoch = \"10m\"");
+    for program in Program::ALL {
+        let workspace = Workspace::with(&job, &(orders(0..20_000) + &payments(0..20_000)));
+        let running = workspace.start(program, &[]);
+        let resolved = workspace.path("resolved.jsonl");
+        eventually("output that is not committed", || is_longer_than(&resolved, 0).then_some(()));
+        running.kill();
+        let ended = workspace.run(program, &["--until-end"]).succeeded();
+        assert_eq!(Summary::parse(&ended.stderr).resolved, 40_000);
+        let outcomes = workspace.outcomes();
+        assert_unique_positions(&outcomes);
+        assert_eq!(outcomes.len(), 40_000);
     }
 }
 
