@@ -7,7 +7,16 @@ use crate::support::{Program, SHOP, Summary, Workspace, orders, payments};
 #[test]
 fn help_says_all_there_is() {
     let flags = [
-        "--config", "--workers", "--state", "--metrics", "--fresh", "--until-end", "--check", "--quiet", "--log-format", "--help",
+        "--config",
+        "--workers",
+        "--state",
+        "--metrics",
+        "--fresh",
+        "--until-end",
+        "--check",
+        "--quiet",
+        "--log-format",
+        "--help",
         "--version",
     ];
     for program in Program::ALL {
@@ -45,7 +54,8 @@ fn mistakes_end_with_status_2_and_change_nothing() {
 
 #[test]
 fn a_bad_configuration_is_shown_where_it_is_bad() {
-    let job = SHOP.replace("entity = \"order\"", "entity = \"ordre\"").replace("[sink.dead_letter]", "[sink.dead_letters]");
+    let job =
+        SHOP.replace("entity = \"order\"", "entity = \"ordre\"").replace("[sink.dead_letter]", "[sink.dead_letters]");
     let workspace = Workspace::with(&job, "");
     let ended = workspace.run(Program::Sedd, &[]).failed(2, &[]);
     assert_eq!(ended.stderr, BAD_CONFIGURATION);

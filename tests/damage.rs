@@ -114,7 +114,12 @@ fn a_damaged_state_is_refused_or_recovered_exactly() {
 #[test]
 fn a_log_without_its_end_is_an_earlier_commit() {
     let original = killed();
-    let (log, bytes) = original.snapshot("state").into_iter().filter(|(path, _)| path.extension().is_some_and(|e| e == "log")).max_by_key(|(_, bytes)| bytes.len()).unwrap();
+    let (log, bytes) = original
+        .snapshot("state")
+        .into_iter()
+        .filter(|(path, _)| path.extension().is_some_and(|e| e == "log"))
+        .max_by_key(|(_, bytes)| bytes.len())
+        .unwrap();
     let name = log.strip_prefix(original.root()).unwrap().to_str().unwrap();
     for missing in [1, 7, 100, bytes.len() / 2] {
         let torn = copy(&original);

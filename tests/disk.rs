@@ -63,7 +63,10 @@ impl SmallDisk {
         match mounted {
             Ok(output) if output.status.success() => Some(SmallDisk(at.to_owned())),
             Ok(output) => {
-                skip("a full disk", &format!("no right to mount one: {}", String::from_utf8_lossy(&output.stderr).trim()));
+                skip(
+                    "a full disk",
+                    &format!("no right to mount one: {}", String::from_utf8_lossy(&output.stderr).trim()),
+                );
                 None
             }
             Err(error) => {
@@ -139,5 +142,8 @@ fn a_disk_that_fails_to_sync() {
 
 fn can_trace() -> bool {
     has_program("strace")
-        && Command::new("strace").args(["-f", "-o", "/dev/null", "true"]).output().is_ok_and(|ended| ended.status.success())
+        && Command::new("strace")
+            .args(["-f", "-o", "/dev/null", "true"])
+            .output()
+            .is_ok_and(|ended| ended.status.success())
 }

@@ -101,7 +101,9 @@ fn prometheus_scrapes_a_running_job() {
     let Some(prometheus) = tool("prometheus") else { return };
     for program in Program::JOINING {
         let (workspace, _running, address) = working(program);
-        let scrape = format!("scrape_configs:\n- job_name: resolvent\n  scrape_interval: 1s\n  static_configs:\n  - targets: ['{address}']\n");
+        let scrape = format!(
+            "scrape_configs:\n- job_name: resolvent\n  scrape_interval: 1s\n  static_configs:\n  - targets: ['{address}']\n"
+        );
         workspace.write("prometheus.yml", scrape);
         let listen = free_address();
         let mut command = Command::new(&prometheus);

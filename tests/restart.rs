@@ -9,7 +9,10 @@ fn totals_go_on_over_restarts() {
         let waits = program != Program::Independent;
         for run in 0..4_u64 {
             // Of each run's payments the second half waits for the orders of the next.
-            workspace.append("events.jsonl", orders(run * 100..run * 100 + 100) + &payments(run * 100 + 50..run * 100 + 150) + "no JSON\n");
+            workspace.append(
+                "events.jsonl",
+                orders(run * 100..run * 100 + 100) + &payments(run * 100 + 50..run * 100 + 150) + "no JSON\n",
+            );
             let ended = workspace.run(program, &["--workers", ["1", "3", "2", "4"][run as usize]]).succeeded();
             let summary = Summary::parse(&ended.stderr);
             assert_eq!((summary.read, summary.rejected), ((run + 1) * 201, run + 1));

@@ -4,7 +4,8 @@ use std::io::Write;
 use std::process::Stdio;
 
 use crate::support::{
-    Outcome, Program, Running, SHOP, Workspace, assert_unique_positions, eventually, followed_shop, orders, payments, read_outcomes,
+    Outcome, Program, Running, SHOP, Workspace, assert_unique_positions, eventually, followed_shop, orders, payments,
+    read_outcomes,
 };
 
 const INPUT: &str = "path = \"events.jsonl\"";
@@ -107,7 +108,8 @@ fn a_file_that_is_appended_to() {
 #[test]
 fn standard_output() {
     for program in Program::ALL {
-        let job = SHOP.replace("file = \"resolved.jsonl\"", "stdout = true").replace("file = \"dead.jsonl\"", "null = true");
+        let job =
+            SHOP.replace("file = \"resolved.jsonl\"", "stdout = true").replace("file = \"dead.jsonl\"", "null = true");
         let workspace = Workspace::with(&job, &(events() + "no JSON\n"));
         let ended = workspace.run(program, &["--quiet"]).succeeded();
         assert_eq!(ended.stderr, "");

@@ -16,13 +16,13 @@ use crate::event::{
     Dependent, EntityId, Epoch, Event, EventId, Key, KeyHash, Outcome, Stored as Place, Timestamp, WorkerIndex,
 };
 
-use super::engine::{Engine, Settings};
+use super::engine::{Engine, Phase, Settings};
 use super::restore::{self, LogEpoch};
 use super::table::{Entry, Parked, WaiterId};
 use super::{Effects, Referent, Visit, codec, deadline};
 
-/// Bytes at which a value of the log is closed and another begun.
-const LOG_VALUE_BYTES: usize = 1 << 20;
+/// Bytes at which a value of the log is closed and another begun. Few in tests, so that small cases have several values.
+const LOG_VALUE_BYTES: usize = if cfg!(test) { 512 } else { 1 << 20 };
 
 /// What must be looked up in the state.
 #[derive(Clone, Debug)]
@@ -65,6 +65,8 @@ pub struct Drain {
     pub referent: Event,
     /// The last event that was fetched.
     pub after: Option<EventId>,
+    /// Whether the state says that it goes on.
+    pub noted: bool,
 }
 
 /// What the state has.
@@ -307,8 +309,18 @@ impl Residency {
 
     /// Begins to wake events in the state.
     pub(super) fn wake(&mut self, entity: EntityId, hash: KeyHash, key: &Key, referent: &Event) {
-        let drain = Drain { entity, hash, key: key.clone(), referent: referent.clone(), after: None };
+        let drain = Drain { entity, hash, key: key.clone(), referent: referent.clone(), after: None, noted: false };
         self.drains.push(drain);
+    }
+
+    /// Remembers in the state that events there are still being woken: nobody else would wake them after a crash.
+    fn note_drains(&mut self) {
+        for drain in &mut self.drains {
+            let mut value = Vec::new();
+            codec::put_event(&drain.referent, &mut value);
+            self.changes.batch.put(Stored::Meta, &drain_row(drain), &value);
+            drain.noted = true;
+        }
     }
 
     /// Asks for the next page of all that is being fetched in pages.
@@ -430,16 +442,16 @@ impl Engine {
                     let Some(dependent) = self.residency.move_in(kept) else { continue };
                     self.wake_one(dependent, drain.entity, drain.hash, &drain.key, &drain.referent);
                 }
-                self.note_drain(&drain, more);
                 if more {
                     self.residency.drains.push(drain);
+                } else if drain.noted {
+                    self.residency.changes.batch.delete(Stored::Meta, &drain_row(&drain));
                 }
             }
             Answer::Due { until, page, stale, next } => {
                 for row in stale {
                     self.residency.changes.batch.delete(Stored::Deadline, &row);
                 }
-                self.residency.due_asked = false;
                 self.residency.next_due = next;
                 self.residency.due_from = next.unwrap_or(until);
                 self.ask_kept_again(page);
@@ -460,19 +472,6 @@ impl Engine {
         }
     }
 
-    /// Remembers in the state that events there are being woken, until the last of them is.
-    fn note_drain(&mut self, drain: &Drain, more: bool) {
-        let mut row = restore::DRAIN_PREFIX.to_vec();
-        codec::put_key(drain.entity, drain.hash, &drain.key, &mut row);
-        if more {
-            let mut value = Vec::new();
-            codec::put_event(&drain.referent, &mut value);
-            self.residency.changes.batch.put(Stored::Meta, &row, &value);
-        } else {
-            self.residency.changes.batch.delete(Stored::Meta, &row);
-        }
-    }
-
     /// Tells what waits in the state: the keys of this worker that are waited for, and the earliest deadline.
     pub fn restore_waiting(&mut self, waited_for: &[KeyHash], next_due: Option<Timestamp>) {
         let mine = waited_for.iter().filter(|hash| hash.owner(self.workers) == self.me);
@@ -484,6 +483,7 @@ impl Engine {
     pub fn restore_drain(&mut self, referent: Referent) {
         if let Some(key) = referent.event.header.header.key.clone() {
             self.residency.wake(referent.entity, referent.hash, &key, &referent.event);
+            self.residency.drains.iter_mut().for_each(|drain| drain.noted = true);
         }
     }
 
@@ -493,22 +493,39 @@ impl Engine {
     }
 }
 
+/// The row that says that a drain goes on.
+fn drain_row(drain: &Drain) -> Vec<u8> {
+    let mut row = super::restore::DRAIN_PREFIX.to_vec();
+    codec::put_key(drain.entity, drain.hash, &drain.key, &mut row);
+    row
+}
+
 /// Ends an epoch: `accepted` notices, the log, what memory has no room for.
 pub(super) fn end_epoch(engine: &mut Engine, effects: &mut Effects) -> Changes {
+    let parked = std::mem::take(&mut engine.residency.parked);
+    for (waiter, ticket) in &parked {
+        give_notice(engine, *waiter, *ticket, effects);
+    }
+    // At the end of the input everything leaves: what moved behind the cursor that goes through the state would be left.
+    if engine.phase != Phase::Ending {
+        evict(engine);
+    }
     let mut log = LogWriter::default();
-    for (waiter, ticket) in std::mem::take(&mut engine.residency.parked) {
-        write_to_log(engine, waiter, Some(ticket), &mut log, effects);
+    for (waiter, ticket) in parked {
+        write_to_log(engine, waiter, Some(ticket), &mut log);
     }
     let before = std::mem::take(&mut engine.residency.rewrite_before);
     if before > Epoch(0) {
         let old = engine.table.waiters().filter(|(_, w)| matches!(w.dependent.stored, Place::Log(e) if e < before));
         let old: Vec<WaiterId> = old.map(|(waiter, _)| waiter).collect();
         for waiter in old {
-            write_to_log(engine, waiter, None, &mut log, effects);
+            write_to_log(engine, waiter, None, &mut log);
         }
     }
     forget_old(engine);
-    evict(engine);
+    engine.residency.note_drains();
+    // Until the epoch was over the state would have answered the same once more.
+    engine.residency.due_asked = false;
     engine.residency.taken.clear();
     let removed = std::mem::take(&mut engine.residency.removed);
     let mut changes = std::mem::take(&mut engine.residency.changes);
@@ -516,20 +533,19 @@ pub(super) fn end_epoch(engine: &mut Engine, effects: &mut Effects) -> Changes {
     changes
 }
 
-fn write_to_log(
-    engine: &mut Engine,
-    waiter: WaiterId,
-    ticket: Option<u64>,
-    log: &mut LogWriter,
-    effects: &mut Effects,
-) {
-    let Some(w) = engine.table.waiter_mut(waiter).filter(|w| ticket.is_none_or(|t| w.ticket == t)) else { return };
+/// Gives the `accepted` notice of an event, if it is due.
+fn give_notice(engine: &mut Engine, waiter: WaiterId, ticket: u64, effects: &mut Effects) {
+    let Some(w) = engine.table.waiter_mut(waiter).filter(|w| w.ticket == ticket) else { return };
     if w.deferred && !w.dependent.accepted {
         w.dependent.accepted = true;
         if engine.settings.accepted {
             effects.outcomes.push(Outcome::Accepted(w.dependent.clone()));
         }
     }
+}
+
+fn write_to_log(engine: &mut Engine, waiter: WaiterId, ticket: Option<u64>, log: &mut LogWriter) {
+    let Some(w) = engine.table.waiter_mut(waiter).filter(|w| ticket.is_none_or(|t| w.ticket == t)) else { return };
     if let Place::Log(epoch) = w.dependent.stored {
         engine.residency.changes.obsolete.push(epoch);
     }

@@ -1,16 +1,17 @@
 //! Reading the state: what an earlier run left, and answers to the queries of a running engine.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
-use resolvent_state::{State, StateError, Table};
+use resolvent_state::{Batch, Durability, State, StateError, Table};
 use rustc_hash::{FxHashMap, FxHashSet};
 use thiserror::Error;
 
 use crate::dependency::Rules;
-use crate::event::{Dependent, EntityId, Epoch, Event, EventId, Key, KeyHash, Stored, Timestamp, WorkerIndex};
+use crate::event::{Dependent, EntityId, Epoch, Event, EventId, Key, KeyHash, SHARDS, Stored, Timestamp, WorkerIndex};
 
 use super::Referent;
+use super::Visit;
 use super::codec::{self, StoredError};
 use super::deadline;
 use super::deferred::{Answer, Changes, Drain, Kept, Query};
@@ -76,6 +77,8 @@ pub struct Restored {
     pub log: BTreeMap<Epoch, LogEpoch>,
     /// Referents whose dependents in the state were being woken.
     pub drains: Vec<Referent>,
+    /// What is to be remembered of every waiting event: see [`Engine::remember`](super::Engine::remember).
+    pub reminders: Vec<Visit>,
     /// Events that are not resolved, though they have been read: they ended otherwise, or wait.
     pub unresolved: FxHashSet<EventId>,
     /// The keys that events in the state wait for.
@@ -255,6 +258,9 @@ pub fn restore(state: &State, rules: &Rules) -> Result<Restored, RestoreError> {
         if rules.stream(header.stream).provides_resolved.is_some() {
             restored.unresolved.insert(header.id);
         }
+        let link = super::cycle::link(rules, dependent).map(|link| Visit::Waits(header.id, link));
+        let place = super::engine::place(rules, dependent).map(Visit::Reserve);
+        restored.reminders.extend(link.into_iter().chain(place));
     };
     restored.waiting.iter().for_each(|dependent| waits(dependent));
     each(state, Table::Waiting, &[], |row, value| {
@@ -382,6 +388,27 @@ fn read_drains(state: &State, rules: &Rules, restored: &mut Restored) -> Result<
     })
 }
 
+/// Deletes what an earlier run moved out of memory of referents that the replay brings back.
+pub fn forget_overflow(state: &State, rules: &Rules) -> Result<(), StateError> {
+    let mut batch = Batch::default();
+    let entities: BTreeSet<u16> =
+        (0u16..).zip(rules.entities()).filter(|(_, e)| !e.deferred).map(|(id, _)| id).collect();
+    for shard in 0..SHARDS {
+        for entity in &entities {
+            let [high, low] = entity.to_be_bytes();
+            let prefix = [u8::try_from(shard).unwrap_or(u8::MAX), high, low];
+            state.scan(Table::Referent, &prefix, &prefix, usize::MAX, |key, _| {
+                batch.delete(Table::Referent, key);
+                ControlFlow::Continue(())
+            })?;
+        }
+    }
+    if batch.is_empty() {
+        return Ok(());
+    }
+    state.write(&batch, Durability::Buffered)
+}
+
 /// Answers the queries of one worker. Referents are looked up together, in the order of their rows.
 pub fn answer(
     state: &State,
@@ -457,7 +484,8 @@ fn due(
         let shard = [u8::try_from(shard).unwrap_or(u8::MAX)];
         let (mut rows, mut first) = (Vec::new(), Vec::new());
         codec::put_deadline_key(from, &shard, &mut first);
-        state.scan(Table::Deadline, &first, &shard, PAGE, |row, _| {
+        // One more than a page: what is left must be known to be left.
+        state.scan(Table::Deadline, &first, &shard, PAGE + 1, |row, _| {
             let Some((at, key)) = codec::split_deadline_key(row) else { return ControlFlow::Continue(()) };
             if at > until || page.len() + rows.len() >= PAGE {
                 next = Some(next.map_or(at, |next| next.min(at)));

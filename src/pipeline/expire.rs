@@ -91,7 +91,8 @@ pub fn expire(job: &Job, id: EventId) -> Result<Ended, ExpireError> {
     let mut checkpoint = Checkpoint::open(state.clone(), committed, log.epochs, &job.sinks)?;
     checkpoint.write(SinkKind::DeadLetter, &line)?;
     let totals = Totals { expired: 1, ..Totals::default() };
-    checkpoint.commit(epoch, EpochEnd { positions, partitions, totals, now, changes: vec![(WorkerIndex(0), changes)] })?;
+    checkpoint
+        .commit(epoch, EpochEnd { positions, partitions, totals, now, changes: vec![(WorkerIndex(0), changes)] })?;
     state.flush()?;
     Ok(Ended { epoch, waited_us, totals: checkpoint.committed().totals })
 }

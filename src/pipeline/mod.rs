@@ -259,6 +259,7 @@ fn run_opened(
         rewrite: Arc::clone(&rewrite),
         waiting: share_out(opened.waiting, if limits.one_reader { 1 } else { workers }),
         drains: opened.drains,
+        reminders: opened.reminders,
         waited_for: opened.waited_for,
         next_due: opened.next_due,
         unresolved: Arc::new(opened.unresolved),

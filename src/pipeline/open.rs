@@ -1,9 +1,8 @@
 //! Opens all that a job needs, in an order in which nothing is touched before everything that can be refused has been.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
-use resolvent_state::{Batch, Durability, Identity, OpenError, Options, State, Table};
+use resolvent_state::{Identity, OpenError, Options, State};
 use rustc_hash::FxHashSet;
 use tracing::info;
 
@@ -11,8 +10,8 @@ use crate::checkpoint::{Checkpoint, Committed, Timeline};
 use crate::clock::Clock;
 use crate::config::Job;
 use crate::dependency::{Rules, Stream};
-use crate::event::{Dependent, EntityId, EventId, KeyHash, Partitions, Positions, SHARDS, Timestamp};
-use crate::mode::{self, Referent};
+use crate::event::{Dependent, EntityId, EventId, KeyHash, Partitions, Positions, Timestamp};
+use crate::mode::{self, Referent, Visit};
 use crate::sink::Target;
 use crate::source::{self, Limits, Settings, Source};
 
@@ -33,6 +32,7 @@ pub(super) struct Opened {
     pub(super) partitions: Partitions,
     pub(super) waiting: Vec<Box<Dependent>>,
     pub(super) drains: Vec<Referent>,
+    pub(super) reminders: Vec<Visit>,
     pub(super) unresolved: FxHashSet<EventId>,
     pub(super) waited_for: Vec<KeyHash>,
     pub(super) next_due: Option<Timestamp>,
@@ -52,7 +52,7 @@ pub(super) fn open(job: &Job, options: RunOptions, clock: &Clock) -> Result<Open
     let settings = until_end_of(&job.source, options);
     let source = source::open(&settings, limits, &mut partitions, &committed.positions, None, clock)?;
     let replay = if needs_replay(&job.rules) && !committed.positions.0.is_empty() {
-        forget_overflow(&state, &job.rules)?;
+        mode::forget_overflow(&state, &job.rules)?;
         let (from, to) = (Positions::default(), Some(&committed.positions));
         Some(source::open(&settings, limits, &mut partitions, &from, to, clock)?)
     } else {
@@ -73,6 +73,7 @@ pub(super) fn open(job: &Job, options: RunOptions, clock: &Clock) -> Result<Open
         partitions,
         waiting: restored.waiting,
         drains: restored.drains,
+        reminders: restored.reminders,
         unresolved: restored.unresolved,
         waited_for: restored.waited_for,
         next_due: restored.next_due,
@@ -83,8 +84,7 @@ pub(super) fn open(job: &Job, options: RunOptions, clock: &Clock) -> Result<Open
 
 /// Opens the state of a job to write.
 pub(super) fn open_state(job: &Job) -> Result<State, OpenError> {
-    let options =
-        Options { path: job.state.path.clone(), memory: store_memory(job), direct_io: job.state.direct_io };
+    let options = Options { path: job.state.path.clone(), memory: store_memory(job), direct_io: job.state.direct_io };
     State::open(&options, &identity(job))
 }
 
@@ -143,25 +143,4 @@ fn longest_retain(rules: &Rules) -> Option<Duration> {
     let in_memory = |entity: EntityId| rules.entity(entity).streaming && !rules.entity(entity).deferred;
     let provides = |stream: &Stream| stream.provides.into_iter().chain(stream.provides_resolved).any(in_memory);
     rules.streams().iter().filter(|stream| provides(stream)).filter_map(|stream| stream.retain).max()
-}
-
-/// Deletes what an earlier run moved out of memory of referents that the replay brings back.
-fn forget_overflow(state: &State, rules: &Rules) -> Result<(), RunError> {
-    let mut batch = Batch::default();
-    let entities: BTreeSet<u16> =
-        (0u16..).zip(rules.entities()).filter(|(_, e)| !e.deferred).map(|(id, _)| id).collect();
-    for shard in 0..SHARDS {
-        for entity in &entities {
-            let [high, low] = entity.to_be_bytes();
-            let prefix = [u8::try_from(shard).unwrap_or(u8::MAX), high, low];
-            state.scan(Table::Referent, &prefix, &prefix, usize::MAX, |key, _| {
-                batch.delete(Table::Referent, key);
-                std::ops::ControlFlow::Continue(())
-            })?;
-        }
-    }
-    if !batch.is_empty() {
-        state.write(&batch, Durability::Buffered)?;
-    }
-    Ok(())
 }

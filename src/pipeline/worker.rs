@@ -54,6 +54,8 @@ pub(super) struct Setup {
     pub(super) waiting: Vec<Mutex<Vec<Box<Dependent>>>>,
     /// Referents whose dependents in the state were being woken.
     pub(super) drains: Vec<Referent>,
+    /// What is to be remembered of all events that wait.
+    pub(super) reminders: Vec<Visit>,
     /// The keys that events in the state wait for, and the earliest of their deadlines.
     pub(super) waited_for: Vec<KeyHash>,
     pub(super) next_due: Option<Timestamp>,
@@ -92,6 +94,7 @@ pub(super) fn run(worker: &mut Worker, setup: &Setup) {
         let (entity, hash, event) = (referent.entity, referent.hash, referent.event.clone());
         engine.borrow_mut().restore_drain(Referent { entity, hash, event });
     }
+    engine.borrow_mut().remember(&setup.reminders);
     let shared = Rc::new(Shared::default());
     let lines = Rc::new(RefCell::new(Lines::new(setup)));
     let (probe, wake) = worker.dataflow::<u64, _, _>(|scope| {

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::support::{
-    Outcome, Program, Random, Running, Scrape, Summary, Workspace, eventually, is_soak, each_outcome, is_longer_than,
+    Outcome, Program, Random, Running, Scrape, Summary, Workspace, each_outcome, eventually, is_longer_than, is_soak,
 };
 use workload::{SHORT_WAIT, VOTES, Workload, job, offset};
 
@@ -53,7 +53,9 @@ fn sigterm_commits_and_stops_and_the_next_start_goes_on() {
         let mut crash = Crash::new(program);
         for attempt in 0..3 {
             let (running, length) = crash.feed(attempt);
-            eventually("output grows", || is_longer_than(&crash.workspace.path("resolved.jsonl"), length).then_some(()));
+            eventually("output grows", || {
+                is_longer_than(&crash.workspace.path("resolved.jsonl"), length).then_some(())
+            });
             running.terminate();
             let stderr = running.wait().succeeded().stderr;
             let summary = Summary::parse(&stderr);

@@ -158,7 +158,11 @@ impl Workload {
         // The first of a chain comes last, or never; each member needs the one before it to be resolved.
         for member in (1..FEW as u64).rev() {
             add(End::Resolved, link(round, member), json!({"link": link(round, member - 1)}));
-            add(End::Expired, json!({"type": "step", "id": round * 1000 + member, "after": round * 1000 + member - 1}), json!({}));
+            add(
+                End::Expired,
+                json!({"type": "step", "id": round * 1000 + member, "after": round * 1000 + member - 1}),
+                json!({}),
+            );
         }
         self.random.shuffle(&mut records);
         self.feed(records)
@@ -167,7 +171,8 @@ impl Workload {
     /// The hot referent, and much behind it that needs the prices.
     pub(super) fn hot_referent(&mut self) -> String {
         let round = self.round;
-        let mut records = vec![(End::Resolved, price(round), json!({})), (End::Resolved, account(hot(round)), json!({}))];
+        let mut records =
+            vec![(End::Resolved, price(round), json!({})), (End::Resolved, account(hot(round)), json!({}))];
         for n in 0..QUOTES {
             if n % (QUOTES / 4) == 1 {
                 records.push((End::Resolved, price(round * 100 + n as u64), json!({})));
@@ -241,9 +246,8 @@ impl Workload {
     }
 }
 
-const STREAM_NAMES: [&str; 12] = [
-    "account", "price", "order", "vote", "quote", "step", "link", "claim", "mixed", "hurry", "optional", "fleeting",
-];
+const STREAM_NAMES: [&str; 12] =
+    ["account", "price", "order", "vote", "quote", "step", "link", "claim", "mixed", "hurry", "optional", "fleeting"];
 
 /// The byte offset in an outcome's position.
 pub(super) fn offset(outcome: &Outcome) -> u64 {

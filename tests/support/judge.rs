@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use serde_json::{Map, Value};
 
 /// By stream: the entity that it provides, and its dependencies as (name, entity, field).
-pub(crate) type Dependencies = [(&'static str, Option<&'static str>, &'static [(&'static str, &'static str, &'static str)])];
+pub(crate) type Dependencies =
+    [(&'static str, Option<&'static str>, &'static [(&'static str, &'static str, &'static str)])];
 
 /// What [`result_set`](super::result_set) gives where every event is resolved, and how many references there are.
 ///

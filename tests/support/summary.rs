@@ -17,7 +17,10 @@ impl Summary {
     #[track_caller]
     pub(crate) fn parse(stderr: &str) -> Summary {
         let count = |row: &str| -> u64 {
-            let found = stderr.lines().find_map(|line| line.strip_prefix(row)).unwrap_or_else(|| panic!("no {row:?}: {stderr}"));
+            let found = stderr
+                .lines()
+                .find_map(|line| line.strip_prefix(row))
+                .unwrap_or_else(|| panic!("no {row:?}: {stderr}"));
             found.split_whitespace().next().unwrap().replace(',', "").parse().unwrap()
         };
         let summary = Summary {
@@ -30,7 +33,11 @@ impl Summary {
             waiting: count("  + waiting "),
         };
         assert_eq!(summary.read, summary.rejected + summary.accepted, "{stderr}");
-        assert_eq!(summary.accepted, summary.resolved + summary.expired + summary.dropped + summary.waiting, "{stderr}");
+        assert_eq!(
+            summary.accepted,
+            summary.resolved + summary.expired + summary.dropped + summary.waiting,
+            "{stderr}"
+        );
         summary
     }
 }
