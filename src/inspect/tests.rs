@@ -173,7 +173,7 @@ impl Job {
     fn commit(&mut self, totals: Totals, changes: mode::Changes) {
         let positions = Positions([(PARTITION, self.read_to)].into());
         let partitions = Partitions::new(["in.jsonl".into()]);
-        let end = EpochEnd { positions, partitions, totals, changes: vec![(WorkerIndex(0), changes)] };
+        let end = EpochEnd { positions, partitions, totals, now: NOW, changes: vec![(WorkerIndex(0), changes)] };
         self.checkpoint.commit(self.epoch, end).unwrap();
     }
 

@@ -47,7 +47,10 @@ impl WaitGraph {
 
     /// Forgets what ended before `epoch`.
     pub(super) fn forget_before(&mut self, epoch: Epoch) {
-        while let Some((_, id)) = self.ended.pop_front_if(|(ended, _)| *ended < epoch) {
+        while let Some(&(ended, id)) = self.ended.front()
+            && ended < epoch
+        {
+            self.ended.pop_front();
             let Some(link) = self.links.remove(&id) else { continue };
             self.on_cycle.clear();
             let hash = hash(&link.provides);

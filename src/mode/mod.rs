@@ -36,7 +36,7 @@ pub use engine::{Backlog, Engine, Phase, Settings};
 pub use independent::accept;
 pub use operator::{Lookup, resolve};
 pub use restore::{
-    Log, LogEpoch, RestoreError, Restored, answer, each_waiting, end_waiting, find_referent, find_waiting,
+    Log, LogEpoch, RestoreError, Restored, WaitingRow, answer, each_waiting, end_waiting, find_referent, find_waiting,
     forget_overflow, restore,
 };
 pub use streaming::{replay, wake};

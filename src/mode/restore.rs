@@ -298,17 +298,15 @@ pub fn each_waiting(
     })
 }
 
+/// A waiting event, and the key of its row where it has one of its own.
+pub type WaitingRow = (Box<Dependent>, Option<Vec<u8>>);
+
 /// The event of a position if it waits, and where it has a row of its own, the key of that. Reads the log's one value, or else the keys of all rows.
 ///
 /// # Errors
 ///
 /// The state does not answer, or holds something else than was written.
-pub fn find_waiting(
-    state: &State,
-    rules: &Rules,
-    log: &Log,
-    id: EventId,
-) -> Result<Option<(Box<Dependent>, Option<Vec<u8>>)>, RestoreError> {
+pub fn find_waiting(state: &State, rules: &Rules, log: &Log, id: EventId) -> Result<Option<WaitingRow>, RestoreError> {
     if let Some(dependent) = log.find(state, rules, id)? {
         return Ok(Some((dependent, None)));
     }
