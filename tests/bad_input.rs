@@ -85,7 +85,7 @@ fn every_reason_between_good_records() {
             input.extend_from_slice((payments(n + 100..n + 101) + "\n \t\r\n").as_bytes());
             expected.push((input.len(), reason));
             input.extend_from_slice(&record);
-            input.extend_from_slice(if n % 2 == 0 { b"\n" } else { b"\r\n" });
+            input.extend_from_slice(if n.is_multiple_of(2) { b"\n" } else { b"\r\n" });
             input.extend_from_slice(orders(n + 100..n + 101).as_bytes());
             good += 2;
         }

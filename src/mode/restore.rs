@@ -306,12 +306,7 @@ pub type WaitingRow = (Box<Dependent>, Option<Vec<u8>>);
 /// # Errors
 ///
 /// The state does not answer, or holds something else than was written.
-pub fn find_waiting(
-    state: &State,
-    rules: &Rules,
-    log: &Log,
-    id: EventId,
-) -> Result<Option<WaitingRow>, RestoreError> {
+pub fn find_waiting(state: &State, rules: &Rules, log: &Log, id: EventId) -> Result<Option<WaitingRow>, RestoreError> {
     if let Some(dependent) = log.find(state, rules, id)? {
         return Ok(Some((dependent, None)));
     }
