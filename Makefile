@@ -16,7 +16,7 @@ CHECKED_TEST = CARGO_BUILD_BUILD_DIR='$(CARGO_TARGET_DIR)' CARGO_TARGET_DIR='$(C
 	cargo test --release --locked --workspace --config .cargo/checked.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test bench lint soak
+.PHONY: help setup build demo test lint soak
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' Makefile
@@ -35,9 +35,6 @@ test: ## Run all tests
 	@.ci/setup test
 	$(CHECKED_TEST) --doc
 	$(CHECKED_TEST) --lib --tests
-
-bench: setup ## Compare the modes over rates, disorder and dependent share (ARGS=--quick: about a minute)
-	cargo bench --locked --bench modes -- $(ARGS)
 
 lint: ## Check format, lints, docs, licences, and where dependencies come from
 	@.ci/setup lint

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Parser;
 use miette::{Context, IntoDiagnostic, Result, ensure, miette};
@@ -18,8 +18,11 @@ use sonic_rs::LazyValue;
 use tempfile::TempDir;
 use xxhash_rust::xxh3::Xxh3;
 
-/// The jobs to compare. The last two must agree on every outcome.
-const JOBS: [&str; 3] = ["independent", "sedd", "dedd"];
+/// The jobs to compare, each with its mode of resolving dependencies. The last two must agree on every outcome.
+const JOBS: [(&str, &str); 3] = [("independent", "not looked up"), ("sedd", "streaming"), ("dedd", "deferred")];
+
+/// Disk that an event takes at most: its record (280 bytes), its outcome with both referents (1,330), its share of the state, and some room.
+const DISK_BYTES_PER_EVENT: u64 = 2_000;
 
 /// Of Nexmark's events a bid waits for its auction and its bidder, an auction for its seller.
 const CONFIG: &str = include_str!("examples/nexmark.toml");
@@ -46,7 +49,9 @@ struct Summary {
     waiting_peak: u64,
     latency: Latencies,
     memory_peak_bytes: Option<u64>,
+    cpu_seconds: Option<f64>,
     state_bytes: u64,
+    bytes_written: u64,
 }
 
 #[derive(Deserialize)]
@@ -109,19 +114,31 @@ struct Demo {
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let demo = Demo::prepare()?;
-    eprintln!("generating {} events …", grouped(arguments.events));
+    demo.check_disk(&arguments)?;
+    let (events, window) = (grouped(arguments.events), grouped(arguments.disorder));
+    eprintln!("generating {events} events, shuffled within windows of {window}:");
     demo.generate(&arguments)?;
     let mut runs = Vec::with_capacity(JOBS.len());
-    for job in JOBS {
-        eprintln!("running {job} …");
-        runs.push(demo.run(job)?);
+    for (job, _) in JOBS {
+        let run = step(&format!("running {job}"), || demo.run(job))?;
+        runs.push(step("checking what it wrote", || demo.check(run))?);
     }
     print_table(&runs);
     if let [_, sedd, dedd] = runs.as_slice() {
         ensure!(sedd.outcomes == dedd.outcomes, "sedd and dedd must agree on every outcome, and do not");
-        println!("\nsedd and dedd agree on all {} outcomes.", grouped(sedd.outcomes.count));
+        println!("\nsedd and dedd agree on all {} outcomes; independent joins nothing.", grouped(sedd.outcomes.count));
     }
+    println!("{NOTES}");
     Ok(())
+}
+
+/// Does something and says what, and how long it took.
+fn step<T>(name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    eprint!("{name} … ");
+    let began = Instant::now();
+    let done = work().inspect_err(|_| eprintln!())?;
+    eprintln!("{:.1?}", began.elapsed());
+    Ok(done)
 }
 
 impl Demo {
@@ -143,6 +160,20 @@ impl Demo {
         Ok(Demo { binaries: binaries.to_path_buf(), work, interrupted })
     }
 
+    /// Says what the demo takes of the disk, and refuses where there is less.
+    fn check_disk(&self, arguments: &Arguments) -> Result<()> {
+        let needed = arguments.events.saturating_mul(DISK_BYTES_PER_EVENT);
+        let disk = rustix::fs::statvfs(self.work.path()).into_diagnostic()?;
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        let (place, needed_text, free_text) = (self.binaries.display(), mebibytes(needed), mebibytes(free));
+        ensure!(
+            free >= needed,
+            "{place} has {free_text} free, and this takes up to {needed_text}: try fewer events (make demo EVENTS=200000)"
+        );
+        eprintln!("this takes up to {needed_text} of disk below {place} and gives all of it back");
+        Ok(())
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.work.path().join(name)
     }
@@ -156,15 +187,19 @@ impl Demo {
         self.succeed(command)
     }
 
-    /// Runs one job over the stream. What it leaves is counted and removed, for what three leave may not fit on the disk.
-    fn run(&self, job: &str) -> Result<Run> {
+    /// Runs one job over the stream.
+    fn run(&self, job: &str) -> Result<Summary> {
         fs::write(self.path("job.toml"), CONFIG).into_diagnostic()?;
         let mut command = self.command(job);
         command.args(["--config", "job.toml", "--state", "state", "--until-end=expire"]);
-        command.args(["--quiet", "--summary-json", "summary.json"]);
+        command.args(["--quiet", "--metrics", "off", "--summary-json", "summary.json"]);
         self.succeed(command)?;
         let summary = fs::read(self.path("summary.json")).into_diagnostic()?;
-        let summary = serde_json::from_slice(&summary).into_diagnostic().wrap_err("summary.json")?;
+        serde_json::from_slice(&summary).into_diagnostic().wrap_err("summary.json")
+    }
+
+    /// Counts what a job has written and removes it, for what three leave may not fit on the disk.
+    fn check(&self, summary: Summary) -> Result<Run> {
         let mut outcomes = Outcomes::default();
         for file in ["resolved.jsonl", "dead.jsonl"] {
             outcomes.add_file(&self.path(file))?;
@@ -219,7 +254,7 @@ impl Outcomes {
 /// One row of the table: what it says of a run.
 type Row = (&'static str, fn(&Run) -> String);
 
-const ROWS: [Row; 14] = [
+const ROWS: [Row; 16] = [
     ("events a second", |run| rate(&run.summary)),
     ("accept latency, p50", |run| latency(&run.summary.latency.accept, |latency| latency.p50_us)),
     ("accept latency, p99", |run| latency(&run.summary.latency.accept, |latency| latency.p99_us)),
@@ -228,7 +263,9 @@ const ROWS: [Row; 14] = [
     ("completion latency, p50", |run| latency(&run.summary.latency.completion, |latency| latency.p50_us)),
     ("completion latency, p99", |run| latency(&run.summary.latency.completion, |latency| latency.p99_us)),
     ("waiting, peak", |run| grouped(run.summary.waiting_peak)),
+    ("CPU time", |run| run.summary.cpu_seconds.map_or_else(|| "-".to_owned(), |seconds| format!("{seconds:.1} s"))),
     ("memory, peak", |run| run.summary.memory_peak_bytes.map_or_else(|| "-".to_owned(), mebibytes)),
+    ("outcomes on disk", |run| mebibytes(run.summary.bytes_written)),
     ("state on disk", |run| mebibytes(run.summary.state_bytes)),
     ("resolved", |run| grouped(run.summary.totals.resolved)),
     ("expired", |run| grouped(run.summary.totals.expired)),
@@ -236,8 +273,15 @@ const ROWS: [Row; 14] = [
     ("checksum of outcomes", |run| format!("{:016x}", run.outcomes.checksum)),
 ];
 
+const NOTES: &str = "
+The stream is read as fast as it goes, so latencies include the time in full queues. An event with a reference that never
+comes has expired at the end of the input. accept: until the commit of what was accepted (deferred only). resolve: from an
+event's arrival to its outcome. completion: the same from the arrival of the last referent it lacked.";
+
 fn print_table(runs: &[Run]) {
-    print_row("", JOBS.iter().map(|job| (*job).to_owned()));
+    println!();
+    print_row("", JOBS.iter().map(|(job, _)| (*job).to_owned()));
+    print_row("dependencies", JOBS.iter().map(|(_, mode)| (*mode).to_owned()));
     for (name, cell) in ROWS {
         print_row(name, runs.iter().map(cell));
     }

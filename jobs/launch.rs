@@ -5,6 +5,7 @@
 mod console;
 mod options;
 mod summary;
+mod summary_json;
 
 use std::error::Error;
 use std::io::{self, IsTerminal, Write};
@@ -17,7 +18,7 @@ use resolvent::config::{self, Job};
 use resolvent::dependency::Mode;
 use resolvent::http::Server;
 use resolvent::metrics::Metrics;
-use resolvent::pipeline::{self, StopFlag};
+use resolvent::pipeline::{self, RunError, StopFlag};
 use resolvent::source::Settings;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -25,6 +26,7 @@ use tracing_subscriber::EnvFilter;
 
 use console::Console;
 use options::{LogFormat, Options};
+use summary_json::SummaryFile;
 
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
@@ -88,6 +90,7 @@ fn launch(launcher: &Launcher, options: &Options, console: &Console) -> Result<(
     if options.check {
         return write!(io::stdout(), "{}", config::describe(&job)).map_err(Failure::at_run_time);
     }
+    let file = options.summary_json.as_deref().map(SummaryFile::create).transpose().map_err(Failure::configuration)?;
     let metrics = Metrics::new(&job.name);
     let server = job.metrics_listen.map(|address| Server::start(address, metrics.clone())).transpose();
     let server = server.map_err(Failure::at_run_time)?;
@@ -101,11 +104,22 @@ fn launch(launcher: &Launcher, options: &Options, console: &Console) -> Result<(
     let watch = console.watch(&metrics, options.until_end.is_some() || ends(&job)).map_err(Failure::at_run_time)?;
     let ended = pipeline::run(job, options.run_options(), metrics.clone(), stop);
     drop(watch);
-    let summary = ended.map_err(Failure::at_run_time)?;
-    if !options.quiet {
-        eprint!("{}", summary::table(&title, &summary, &metrics.snapshot()));
+    // Where the law of conservation is broken, what was counted shows how.
+    let counted = match &ended {
+        Ok(summary) => Some(*summary),
+        Err(RunError::Conservation { summary, .. }) => Some(**summary),
+        Err(_) => None,
+    };
+    if let Some(summary) = counted {
+        let measured = metrics.snapshot();
+        if !options.quiet {
+            eprint!("{}", summary::table(&title, &summary, &measured));
+        }
+        if let Some(file) = file {
+            file.write(launcher.name, &summary, &measured).map_err(Failure::at_run_time)?;
+        }
     }
-    Ok(())
+    ended.map(drop).map_err(Failure::at_run_time)
 }
 
 /// Whether the input has an end by itself.

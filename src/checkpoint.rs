@@ -4,6 +4,8 @@
 //! made durable first; then one synced write to the state decides. After a crash the files are cut back to the lengths that the state has, and reading goes on
 //! from its positions: what was written in between is written again.
 
+mod timeline;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -12,7 +14,9 @@ use resolvent_state::{Batch, Durability, State, StateError, Table};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::event::{Epoch, PartitionId, Partitions, Positions, WorkerIndex};
+pub use timeline::Timeline;
+
+use crate::event::{Epoch, PartitionId, Partitions, Positions, Timestamp, WorkerIndex};
 use crate::metrics::Totals;
 use crate::mode::{Changes, LogEpoch};
 use crate::sink::{self, Mark, Sink, SinkError, SinkKind, Target};
@@ -131,6 +135,8 @@ pub struct EpochEnd {
     pub partitions: Partitions,
     /// What became of records in it.
     pub totals: Totals,
+    /// When it ended.
+    pub now: Timestamp,
     /// What each worker changed in the state.
     pub changes: Vec<(WorkerIndex, Changes)>,
 }
@@ -141,6 +147,7 @@ pub struct Checkpoint {
     outlets: Vec<Outlet>,
     committed: Committed,
     log: BTreeMap<Epoch, LogEpoch>,
+    timeline: Option<Timeline>,
     written: bool,
 }
 
@@ -167,7 +174,12 @@ impl Checkpoint {
             let sink = sink::open(target, length.map(|length| Mark { length }))?;
             outlets.push(Outlet { kind, file, sink });
         }
-        Ok(Checkpoint { state, outlets, committed, log, written: false })
+        Ok(Checkpoint { state, outlets, committed, log, timeline: None, written: false })
+    }
+
+    /// Keeps a timeline from now on.
+    pub fn keep_timeline(&mut self, timeline: Timeline) {
+        self.timeline = Some(timeline);
     }
 
     /// The last commit.
@@ -213,6 +225,9 @@ impl Checkpoint {
         self.committed.totals.add(&end.totals);
         let (mut batch, changed) = (Batch::default(), self.account(epoch, end.changes));
         self.drop_dead_log(&mut batch);
+        if let Some(timeline) = &mut self.timeline {
+            timeline.note(end.now, &self.committed.positions, &mut batch)?;
+        }
         self.committed.put(&mut batch)?;
         let batches: Vec<&Batch> = changed.iter().chain([&batch]).collect();
         self.state.write_all(&batches, Durability::Synced)?;

@@ -35,6 +35,10 @@ pub(crate) struct Options {
     #[arg(long)]
     pub(crate) check: bool,
 
+    /// Write the summary of this run to a file, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) summary_json: Option<PathBuf>,
+
     /// Say nothing but errors
     #[arg(long)]
     pub(crate) quiet: bool,

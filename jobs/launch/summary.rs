@@ -13,7 +13,8 @@ pub(crate) fn table(title: &str, summary: &Summary, measured: &Snapshot) -> Stri
     let seconds = summary.elapsed.as_secs_f64();
     let rate = if seconds > 0.0 { this_run.read as f64 / seconds } else { 0.0 };
     let (records, rate) = (HumanCount(this_run.read), HumanCount(rate.round() as u64));
-    let mut text = format!("\n{title}: {records} records in {}, {rate} records/s\n\n", time(summary.elapsed));
+    let plural = if this_run.read == 1 { "" } else { "s" };
+    let mut text = format!("\n{title}: {records} record{plural} in {}, {rate} records/s\n\n", time(summary.elapsed));
     let resumed = summary.before != Totals::default();
     text += &counts(&summary.totals, summary.waiting, resumed.then_some(&this_run));
     text += &latencies(measured);

@@ -23,7 +23,6 @@ pub(super) struct Events {
     pub(super) notices: IntCounter,
     pub(super) waiting_memory: IntGauge,
     pub(super) waiting_state: IntGauge,
-    pub(super) overdue: IntGauge,
     pub(super) oldest_waiting: Gauge,
     pub(super) draining: IntGauge,
 }
@@ -73,15 +72,10 @@ impl Events {
             )?,
             waiting_memory: waiting.get_metric_with_label_values(&["memory"])?,
             waiting_state: waiting.get_metric_with_label_values(&["state"])?,
-            overdue: gauge(
-                registry,
-                "resolvent_events_overdue",
-                "Waiting events that a deadline has passed and that wait on (keep, defer).",
-            )?,
             oldest_waiting: gauge_seconds(
                 registry,
                 "resolvent_oldest_waiting_seconds",
-                "How long the oldest waiting event has waited; 0 where none waits.",
+                "How long the oldest event that waits in memory has waited; 0 where none does.",
             )?,
             draining: gauge(
                 registry,
@@ -140,7 +134,7 @@ impl Input {
         let backpressure = CounterVec::new(
             Opts::new(
                 "resolvent_backpressure_seconds_total",
-                "Time that the source was held back, by the limit that was reached.",
+                "Time that records were not taken from the source, by what was busy.",
             ),
             &["cause"],
         )?;
@@ -149,7 +143,11 @@ impl Input {
             backpressure.get_metric_with_label_values(&[cause.as_str()])?;
         }
         Ok(Input {
-            bytes_read: counter(registry, "resolvent_source_bytes_total", "Bytes of records read, decompressed.")?,
+            bytes_read: counter(
+                registry,
+                "resolvent_source_bytes_total",
+                "Bytes read in this process, decompressed; without those that were replayed.",
+            )?,
             replayed: counter(
                 registry,
                 "resolvent_records_replayed_total",

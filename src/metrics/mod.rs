@@ -73,31 +73,25 @@ impl fmt::Debug for Metrics {
     }
 }
 
-/// The limit that holds a source back.
+/// What holds a source back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Backpressure {
     /// The queue of blocks is full: the workers are busy.
     Workers,
-    /// Two epochs are open, or an epoch has reached `epoch_size`: the commit, and so the sinks, are busy.
+    /// The queue of blocks is full, and no worker may take one: an epoch is being closed and the one before it committed, or too many lines wait for
+    /// the sinks.
     Commit,
-    /// `[streaming] memory` is used up.
-    Memory,
-    /// The state stalls writes.
-    State,
 }
 
 impl Backpressure {
     /// All causes.
-    pub const ALL: [Backpressure; 4] =
-        [Backpressure::Workers, Backpressure::Commit, Backpressure::Memory, Backpressure::State];
+    pub const ALL: [Backpressure; 2] = [Backpressure::Workers, Backpressure::Commit];
 
     /// As it is written in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Backpressure::Workers => "workers",
             Backpressure::Commit => "commit",
-            Backpressure::Memory => "memory",
-            Backpressure::State => "state",
         }
     }
 }
@@ -109,14 +103,8 @@ pub enum MemoryPart {
     Referents,
     /// Waiting events in memory.
     Waiting,
-    /// Blocks read and not yet decoded, and events under way between workers.
-    Queues,
-    /// Lines and changes that are not committed yet.
-    Uncommitted,
     /// Hot referents of the deferred mode.
     Cache,
-    /// Filters over what the state holds.
-    Filters,
     /// The state's block cache, with its indexes and filters.
     StateBlockCache,
     /// The state's writes that are not in its tables yet.
@@ -125,13 +113,10 @@ pub enum MemoryPart {
 
 impl MemoryPart {
     /// All parts.
-    pub const ALL: [MemoryPart; 8] = [
+    pub const ALL: [MemoryPart; 5] = [
         MemoryPart::Referents,
         MemoryPart::Waiting,
-        MemoryPart::Queues,
-        MemoryPart::Uncommitted,
         MemoryPart::Cache,
-        MemoryPart::Filters,
         MemoryPart::StateBlockCache,
         MemoryPart::StateMemtables,
     ];
@@ -141,10 +126,7 @@ impl MemoryPart {
         match self {
             MemoryPart::Referents => "referents",
             MemoryPart::Waiting => "waiting",
-            MemoryPart::Queues => "queues",
-            MemoryPart::Uncommitted => "uncommitted",
             MemoryPart::Cache => "cache",
-            MemoryPart::Filters => "filters",
             MemoryPart::StateBlockCache => "state_block_cache",
             MemoryPart::StateMemtables => "state_memtables",
         }
@@ -247,12 +229,7 @@ impl Metrics {
         self.inner.waiting_peak.fetch_max(memory + state, Ordering::Relaxed);
     }
 
-    /// How many waiting events are overdue now.
-    pub fn overdue(&self, events: u64) {
-        self.inner.events.overdue.set(gauge_value(events));
-    }
-
-    /// How long the oldest waiting event has waited; `None` where none waits.
+    /// How long the oldest event that waits in memory has waited; `None` where none does.
     pub fn oldest_waiting(&self, waited: Option<Duration>) {
         self.inner.events.oldest_waiting.set(waited.unwrap_or_default().as_secs_f64());
     }

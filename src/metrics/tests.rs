@@ -18,7 +18,6 @@ fn busy() -> Metrics {
     metrics.dropped("post", DroppedReason::Tombstone, 1);
     metrics.notices(3);
     metrics.waiting(3, 1);
-    metrics.overdue(1);
     metrics.oldest_waiting(Some(Duration::from_millis(1500)));
     metrics.draining(1);
     metrics.accept_latency([(100, 18)]);

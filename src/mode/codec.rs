@@ -18,7 +18,7 @@ use crate::event::{
 const VERSION: u8 = 1;
 
 /// Bytes of an [`EventId`] in a key.
-const ID_BYTES: usize = 12;
+pub(super) const ID_BYTES: usize = 12;
 
 /// A value in the state that this program cannot read.
 #[derive(Debug, Error)]

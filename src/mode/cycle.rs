@@ -3,11 +3,12 @@
 //! Only events that need a *resolved* referent can: what they lack may be provided by an event that waits for them in turn. The graph of all such events
 //! is kept on one worker, and asked only when a wait has ended anyway, so that a cycle is never reported early.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
 use rustc_hash::FxHashMap;
 
-use crate::event::{EntityId, Epoch, EventId, Key};
+use crate::dependency::Rules;
+use crate::event::{Dependent, EntityId, Epoch, EventId, Key};
 
 use super::Link;
 
@@ -18,35 +19,37 @@ type Provided = (EntityId, Key);
 pub(super) struct WaitGraph {
     links: FxHashMap<EventId, Link>,
     providers: FxHashMap<u64, BTreeSet<EventId>>,
-    /// Events that ended in `ended_in`: they count until that epoch is over, for a cycle ends as one.
-    ended: Vec<EventId>,
-    ended_in: Epoch,
+    /// Events that have ended, the first first, and the epoch in which they did.
+    ended: VecDeque<(Epoch, EventId)>,
     /// What is known of the graph as it is.
     on_cycle: FxHashMap<EventId, bool>,
 }
 
 impl WaitGraph {
+    /// Notes what an event lacks. That only ever becomes less, so of two links, which may come in any order, the one that lacks less is the later.
     pub(super) fn add(&mut self, id: EventId, link: Link) {
+        if self.links.get(&id).is_some_and(|known| known.lacks.len() <= link.lacks.len()) {
+            return;
+        }
         self.providers.entry(hash(&link.provides)).or_default().insert(id);
         self.links.insert(id, link);
         self.on_cycle.clear();
     }
 
-    /// Takes an event out when `epoch` is over.
-    pub(super) fn end(&mut self, id: EventId, epoch: Epoch) {
-        self.start(epoch);
-        self.ended.push(id);
+    /// Notes that an event has ended in `epoch`. One that ended unresolved still counts, for a cycle ends as one; nothing leads on from a resolved one.
+    pub(super) fn end(&mut self, id: EventId, epoch: Epoch, resolved: bool) {
+        self.ended.push_back((epoch, id));
+        if let Some(link) = self.links.get_mut(&id).filter(|link| resolved && !link.lacks.is_empty()) {
+            link.lacks.clear();
+            self.on_cycle.clear();
+        }
     }
 
     /// Forgets what ended before `epoch`.
-    pub(super) fn start(&mut self, epoch: Epoch) {
-        if self.ended_in == epoch {
-            return;
-        }
-        self.ended_in = epoch;
-        self.on_cycle.clear();
-        for id in std::mem::take(&mut self.ended) {
+    pub(super) fn forget_before(&mut self, epoch: Epoch) {
+        while let Some((_, id)) = self.ended.pop_front_if(|(ended, _)| *ended < epoch) {
             let Some(link) = self.links.remove(&id) else { continue };
+            self.on_cycle.clear();
             let hash = hash(&link.provides);
             if let Some(ids) = self.providers.get_mut(&hash) {
                 ids.remove(&id);
@@ -78,6 +81,16 @@ impl WaitGraph {
         let ids = self.providers.get(&hash(key)).into_iter().flatten().copied();
         ids.filter(move |id| self.links.get(id).is_some_and(|link| link.provides == *key))
     }
+}
+
+/// What an event of a stream that may wait in cycles provides and lacks; `None` for others.
+pub(super) fn link(rules: &Rules, dependent: &Dependent) -> Option<Link> {
+    let header = &dependent.event.header.header;
+    let stream = rules.stream(header.stream);
+    let (true, Some(entity), Some(key)) = (stream.cyclic, stream.provides_resolved, &header.key) else { return None };
+    let resolved = dependent.missing().filter(|r| rules.entity(r.entity).resolved_of.is_some());
+    let lacks = resolved.map(|r| (r.entity, r.key.clone())).collect();
+    Some(Link { provides: (entity, key.clone()), lacks })
 }
 
 fn hash(provided: &Provided) -> u64 {
@@ -188,11 +201,21 @@ mod tests {
     }
 
     #[test]
-    fn what_ends_in_an_epoch_counts_until_it_is_over() {
+    fn what_ends_unresolved_counts_until_it_is_forgotten() {
         let mut graph = graph(&[(1, &[2]), (2, &[1])]);
-        graph.end(id(1), Epoch(7));
+        graph.end(id(1), Epoch(7), false);
+        graph.forget_before(Epoch(7));
         assert!(graph.leads_back(id(2)));
-        graph.start(Epoch(8));
+        graph.forget_before(Epoch(8));
+        assert!(!graph.leads_back(id(2)));
+    }
+
+    #[test]
+    fn nothing_leads_on_from_what_is_resolved_whatever_is_told_of_it_late() {
+        let mut graph = graph(&[(1, &[2]), (2, &[1])]);
+        assert!(graph.leads_back(id(2)));
+        graph.end(id(1), Epoch(7), true);
+        graph.add(id(1), Link { provides: (MESSAGE, Key::Int(1)), lacks: vec![(MESSAGE, Key::Int(2))] });
         assert!(!graph.leads_back(id(2)));
     }
 }

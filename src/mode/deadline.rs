@@ -34,12 +34,12 @@ fn rule<'a>(stream: &'a Stream, reference: &Reference) -> Option<&'a Dependency>
 }
 
 /// The earliest deadline among what an event lacks.
-pub(super) fn next(dependent: &Dependent) -> Option<Timestamp> {
+pub fn next(dependent: &Dependent) -> Option<Timestamp> {
     dependent.missing().map(|r| r.deadline).min().filter(|due| *due < Timestamp::MAX)
 }
 
 /// Whether an event waits for a deferred reference: one whose mode is that, or whose streaming wait has ended with `defer`.
-pub(super) fn lacks_deferred(rules: &Rules, dependent: &Dependent) -> bool {
+pub fn lacks_deferred(rules: &Rules, dependent: &Dependent) -> bool {
     let stream = rules.stream(dependent.event.header.header.stream);
     dependent.missing().any(|r| {
         rule(stream, r)

@@ -12,15 +12,17 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use slab::Slab;
 
 use crate::dependency::Rules;
-use crate::event::{Dependent, EntityId, Epoch, Event, EventId, Key, KeyHash, Outcome, Stored as Place, Timestamp, WorkerIndex};
+use crate::event::{
+    Dependent, EntityId, Epoch, Event, EventId, Key, KeyHash, Outcome, Stored as Place, Timestamp, WorkerIndex,
+};
 
-use super::engine::{Engine, Settings};
-use super::table::{Entry, Parked, WaiterId};
+use super::engine::{Engine, Phase, Settings};
 use super::restore::{self, LogEpoch};
+use super::table::{Entry, Parked, WaiterId};
 use super::{Effects, Referent, Visit, codec, deadline};
 
-/// Bytes at which a value of the log is closed and another begun.
-const LOG_VALUE_BYTES: usize = 1 << 20;
+/// Bytes at which a value of the log is closed and another begun. Few in tests, so that small cases have several values.
+const LOG_VALUE_BYTES: usize = if cfg!(test) { 512 } else { 1 << 20 };
 
 /// What must be looked up in the state.
 #[derive(Clone, Debug)]
@@ -38,6 +40,8 @@ pub enum Query {
     Waiters(Drain),
     /// Events whose deadline has passed, of the shards of one worker.
     Due {
+        /// No earlier deadline is left: scanning from there passes over nothing that was deleted.
+        from: Timestamp,
         /// The latest deadline that has passed.
         until: Timestamp,
     },
@@ -61,6 +65,8 @@ pub struct Drain {
     pub referent: Event,
     /// The last event that was fetched.
     pub after: Option<EventId>,
+    /// Whether the state says that it goes on.
+    pub noted: bool,
 }
 
 /// What the state has.
@@ -88,6 +94,8 @@ pub enum Answer {
     },
     /// To [`Query::Due`].
     Due {
+        /// Up to which deadline was asked.
+        until: Timestamp,
         /// Events whose deadline has passed.
         page: Vec<Kept>,
         /// Rows of deadlines whose event is gone.
@@ -135,6 +143,27 @@ impl Changes {
     pub fn is_empty(&self) -> bool {
         self.batch.is_empty()
     }
+
+    /// Takes an event out of the table of waiting events.
+    pub(super) fn delete_waiting(&mut self, key: &[u8], dependent: &Dependent) {
+        self.batch.delete(Stored::Waiting, key);
+        self.waiting_in_state -= 1;
+        if let Some(due) = deadline::next(dependent) {
+            let mut deadline = Vec::new();
+            codec::put_deadline_key(due, key, &mut deadline);
+            self.batch.delete(Stored::Deadline, &deadline);
+        }
+    }
+
+    /// Notes that an event ended unresolved where that must be known when its stream is replayed.
+    pub(super) fn note_unresolved(&mut self, rules: &Rules, dependent: &Dependent) {
+        let header = &dependent.event.header.header;
+        if rules.stream(header.stream).provides_resolved.is_some_and(|twin| !rules.entity(twin).deferred) {
+            let mut key = Vec::new();
+            codec::put_id(header.id, &mut key);
+            self.batch.put(Stored::Ended, &key, &[]);
+        }
+    }
 }
 
 /// Keys of which the state may have something that memory has not. It may say yes in error; then the state is asked in vain.
@@ -166,6 +195,14 @@ struct Suspended {
     answers_left: usize,
 }
 
+/// A key that the state has been asked for.
+#[derive(Debug)]
+struct Fetch {
+    key: Key,
+    /// Who waits for the answer.
+    suspended: Vec<usize>,
+}
+
 /// What an engine knows of the state's part of its shards.
 #[derive(Debug)]
 pub(super) struct Residency {
@@ -175,12 +212,15 @@ pub(super) struct Residency {
     kept_before: bool,
     /// What the event that asks right now needs.
     wanted: Vec<(EntityId, KeyHash, Key)>,
-    fetching: FxHashMap<(EntityId, KeyHash), Vec<(Key, Vec<usize>)>>,
+    /// By entity and hash: the keys that the state has been asked for.
+    fetching: FxHashMap<(EntityId, KeyHash), Vec<Fetch>>,
     suspended: Slab<Suspended>,
     /// Events taken out of the state in this epoch, which the state still shows.
     taken: FxHashSet<EventId>,
     drains: Vec<Drain>,
     next_due: Option<Timestamp>,
+    /// No deadline in the state is earlier.
+    due_from: Timestamp,
     due_asked: bool,
     all_from: Option<Vec<u8>>,
     asked: usize,
@@ -206,6 +246,7 @@ impl Residency {
             taken: FxHashSet::default(),
             drains: Vec::new(),
             next_due: None,
+            due_from: Timestamp(0),
             due_asked: false,
             all_from: None,
             asked: 0,
@@ -236,10 +277,10 @@ impl Residency {
         let id = self.suspended.insert(Suspended { what, answers_left: wanted.len() });
         for (entity, hash, key) in wanted {
             let same_hash = self.fetching.entry((entity, hash)).or_default();
-            match same_hash.iter_mut().find(|(k, _)| *k == key) {
-                Some((_, waiting)) => waiting.push(id),
+            match same_hash.iter_mut().find(|fetch| fetch.key == key) {
+                Some(fetch) => fetch.suspended.push(id),
                 None => {
-                    same_hash.push((key.clone(), vec![id]));
+                    same_hash.push(Fetch { key: key.clone(), suspended: vec![id] });
                     self.asked += 1;
                     effects.queries.push(Query::Referent { entity, hash, key });
                 }
@@ -250,13 +291,13 @@ impl Residency {
     /// Who goes on now that a key has been fetched.
     fn resume(&mut self, entity: EntityId, hash: KeyHash, key: &Key) -> Vec<Visit> {
         let Some(same_hash) = self.fetching.get_mut(&(entity, hash)) else { return Vec::new() };
-        let Some(at) = same_hash.iter().position(|(k, _)| k == key) else { return Vec::new() };
-        let (_, waiting) = same_hash.swap_remove(at);
+        let Some(at) = same_hash.iter().position(|fetch| fetch.key == *key) else { return Vec::new() };
+        let fetch = same_hash.swap_remove(at);
         if same_hash.is_empty() {
             self.fetching.remove(&(entity, hash));
         }
         let mut ready = Vec::new();
-        for id in waiting {
+        for id in fetch.suspended {
             let Some(suspended) = self.suspended.get_mut(id) else { continue };
             suspended.answers_left -= 1;
             if suspended.answers_left == 0 {
@@ -268,8 +309,18 @@ impl Residency {
 
     /// Begins to wake events in the state.
     pub(super) fn wake(&mut self, entity: EntityId, hash: KeyHash, key: &Key, referent: &Event) {
-        let drain = Drain { entity, hash, key: key.clone(), referent: referent.clone(), after: None };
+        let drain = Drain { entity, hash, key: key.clone(), referent: referent.clone(), after: None, noted: false };
         self.drains.push(drain);
+    }
+
+    /// Remembers in the state that events there are still being woken: nobody else would wake them after a crash.
+    fn note_drains(&mut self) {
+        for drain in &mut self.drains {
+            let mut value = Vec::new();
+            codec::put_event(&drain.referent, &mut value);
+            self.changes.batch.put(Stored::Meta, &drain_row(drain), &value);
+            drain.noted = true;
+        }
     }
 
     /// Asks for the next page of all that is being fetched in pages.
@@ -289,7 +340,7 @@ impl Residency {
         if !self.due_asked && self.next_due.is_some_and(|due| due <= until) {
             self.due_asked = true;
             self.asked += 1;
-            effects.queries.push(Query::Due { until });
+            effects.queries.push(Query::Due { from: self.due_from, until });
         }
     }
 
@@ -325,14 +376,9 @@ impl Residency {
         }
     }
 
-    /// Notes that an event ended unresolved where that must be known when its stream is replayed.
+    /// Notes that an event ended unresolved.
     pub(super) fn ended_unresolved(&mut self, rules: &Rules, dependent: &Dependent) {
-        let header = &dependent.event.header.header;
-        if rules.stream(header.stream).provides_resolved.is_some_and(|twin| !rules.entity(twin).deferred) {
-            let mut key = Vec::new();
-            codec::put_id(header.id, &mut key);
-            self.changes.batch.put(Stored::Ended, &key, &[]);
-        }
+        self.changes.note_unresolved(rules, dependent);
     }
 
     /// Writes a referent to the state with this epoch.
@@ -358,6 +404,7 @@ impl Residency {
             codec::put_deadline_key(due, &row, &mut deadline);
             self.changes.batch.put(Stored::Deadline, &deadline, &[]);
             self.next_due = Some(self.next_due.map_or(due, |next| next.min(due)));
+            self.due_from = self.due_from.min(due);
         }
         self.waiters.add(reference.hash);
         self.ended(dependent);
@@ -370,13 +417,7 @@ impl Residency {
         if !self.taken.insert(kept.dependent.event.header.header.id) {
             return None;
         }
-        self.changes.batch.delete(Stored::Waiting, &kept.key);
-        self.changes.waiting_in_state -= 1;
-        if let Some(due) = deadline::next(&kept.dependent) {
-            let mut deadline = Vec::new();
-            codec::put_deadline_key(due, &kept.key, &mut deadline);
-            self.changes.batch.delete(Stored::Deadline, &deadline);
-        }
+        self.changes.delete_waiting(&kept.key, &kept.dependent);
         Some(kept.dependent)
     }
 }
@@ -401,17 +442,18 @@ impl Engine {
                     let Some(dependent) = self.residency.move_in(kept) else { continue };
                     self.wake_one(dependent, drain.entity, drain.hash, &drain.key, &drain.referent);
                 }
-                self.note_drain(&drain, more);
                 if more {
                     self.residency.drains.push(drain);
+                } else if drain.noted {
+                    self.residency.changes.batch.delete(Stored::Meta, &drain_row(&drain));
                 }
             }
-            Answer::Due { page, stale, next } => {
+            Answer::Due { until, page, stale, next } => {
                 for row in stale {
                     self.residency.changes.batch.delete(Stored::Deadline, &row);
                 }
-                self.residency.due_asked = false;
                 self.residency.next_due = next;
+                self.residency.due_from = next.unwrap_or(until);
                 self.ask_kept_again(page);
             }
             Answer::All { page, next } => {
@@ -430,19 +472,6 @@ impl Engine {
         }
     }
 
-    /// Remembers in the state that events there are being woken, until the last of them is.
-    fn note_drain(&mut self, drain: &Drain, more: bool) {
-        let mut row = restore::DRAIN_PREFIX.to_vec();
-        codec::put_key(drain.entity, drain.hash, &drain.key, &mut row);
-        if more {
-            let mut value = Vec::new();
-            codec::put_event(&drain.referent, &mut value);
-            self.residency.changes.batch.put(Stored::Meta, &row, &value);
-        } else {
-            self.residency.changes.batch.delete(Stored::Meta, &row);
-        }
-    }
-
     /// Tells what waits in the state: the keys of this worker that are waited for, and the earliest deadline.
     pub fn restore_waiting(&mut self, waited_for: &[KeyHash], next_due: Option<Timestamp>) {
         let mine = waited_for.iter().filter(|hash| hash.owner(self.workers) == self.me);
@@ -454,6 +483,7 @@ impl Engine {
     pub fn restore_drain(&mut self, referent: Referent) {
         if let Some(key) = referent.event.header.header.key.clone() {
             self.residency.wake(referent.entity, referent.hash, &key, &referent.event);
+            self.residency.drains.iter_mut().for_each(|drain| drain.noted = true);
         }
     }
 
@@ -463,21 +493,39 @@ impl Engine {
     }
 }
 
+/// The row that says that a drain goes on.
+fn drain_row(drain: &Drain) -> Vec<u8> {
+    let mut row = super::restore::DRAIN_PREFIX.to_vec();
+    codec::put_key(drain.entity, drain.hash, &drain.key, &mut row);
+    row
+}
+
 /// Ends an epoch: `accepted` notices, the log, what memory has no room for.
 pub(super) fn end_epoch(engine: &mut Engine, effects: &mut Effects) -> Changes {
+    let parked = std::mem::take(&mut engine.residency.parked);
+    for (waiter, ticket) in &parked {
+        give_notice(engine, *waiter, *ticket, effects);
+    }
+    // At the end of the input everything leaves: what moved behind the cursor that goes through the state would be left.
+    if engine.phase != Phase::Ending {
+        evict(engine);
+    }
     let mut log = LogWriter::default();
-    for (waiter, ticket) in std::mem::take(&mut engine.residency.parked) {
-        write_to_log(engine, waiter, Some(ticket), &mut log, effects);
+    for (waiter, ticket) in parked {
+        write_to_log(engine, waiter, Some(ticket), &mut log);
     }
     let before = std::mem::take(&mut engine.residency.rewrite_before);
     if before > Epoch(0) {
         let old = engine.table.waiters().filter(|(_, w)| matches!(w.dependent.stored, Place::Log(e) if e < before));
         let old: Vec<WaiterId> = old.map(|(waiter, _)| waiter).collect();
         for waiter in old {
-            write_to_log(engine, waiter, None, &mut log, effects);
+            write_to_log(engine, waiter, None, &mut log);
         }
     }
-    evict(engine);
+    forget_old(engine);
+    engine.residency.note_drains();
+    // Until the epoch was over the state would have answered the same once more.
+    engine.residency.due_asked = false;
     engine.residency.taken.clear();
     let removed = std::mem::take(&mut engine.residency.removed);
     let mut changes = std::mem::take(&mut engine.residency.changes);
@@ -485,20 +533,19 @@ pub(super) fn end_epoch(engine: &mut Engine, effects: &mut Effects) -> Changes {
     changes
 }
 
-fn write_to_log(
-    engine: &mut Engine,
-    waiter: WaiterId,
-    ticket: Option<u64>,
-    log: &mut LogWriter,
-    effects: &mut Effects,
-) {
-    let Some(w) = engine.table.waiter_mut(waiter).filter(|w| ticket.is_none_or(|t| w.ticket == t)) else { return };
+/// Gives the `accepted` notice of an event, if it is due.
+fn give_notice(engine: &mut Engine, waiter: WaiterId, ticket: u64, effects: &mut Effects) {
+    let Some(w) = engine.table.waiter_mut(waiter).filter(|w| w.ticket == ticket) else { return };
     if w.deferred && !w.dependent.accepted {
         w.dependent.accepted = true;
         if engine.settings.accepted {
             effects.outcomes.push(Outcome::Accepted(w.dependent.clone()));
         }
     }
+}
+
+fn write_to_log(engine: &mut Engine, waiter: WaiterId, ticket: Option<u64>, log: &mut LogWriter) {
+    let Some(w) = engine.table.waiter_mut(waiter).filter(|w| ticket.is_none_or(|t| w.ticket == t)) else { return };
     if let Place::Log(epoch) = w.dependent.stored {
         engine.residency.changes.obsolete.push(epoch);
     }
@@ -548,6 +595,20 @@ impl LogWriter {
         }
         log
     }
+}
+
+/// Forgets some of the referents that are no longer retained: all of them in a minute, whatever the table's size.
+fn forget_old(engine: &mut Engine) {
+    const ROUNDS: usize = 600;
+    if engine.rules.streams().iter().all(|stream| stream.retain.is_none()) {
+        return;
+    }
+    let (rules, now) = (std::sync::Arc::clone(&engine.rules), engine.now);
+    let steps = engine.table.buckets() / ROUNDS + 64;
+    engine.table.forget_old(steps, |event| {
+        let header = &event.header.header;
+        rules.stream(header.stream).retain.is_some_and(|retain| header.arrival.after(retain) <= now)
+    });
 }
 
 /// Moves what is cold to the state until memory is within its bounds, or nothing cold is left.

@@ -12,15 +12,15 @@ use crate::event::{
     Timestamp, WorkerIndex,
 };
 
-use super::cycle::WaitGraph;
+use super::cycle::{self, WaitGraph};
 use super::deadline::{self, Deadlines, Verdict};
 use super::deferred::Residency;
 use super::order::Queues;
 use super::table::{Chain, Memory, Parked, Table, WaiterId};
-use super::{Changes, Effects, Link, Message, Place, Referent, Visit};
+use super::{Changes, Effects, Message, Place, Referent, Visit};
 
-/// Dependents of one referent that are woken at once; more are woken in slices, so that others get their turn.
-pub(super) const SLICE: usize = 256;
+/// Dependents of one referent that are woken at once; more are woken in slices, so that others get their turn. Few in tests, so that small cases have slices.
+pub(super) const SLICE: usize = if cfg!(test) { 4 } else { 256 };
 
 /// What bounds an engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +34,9 @@ pub struct Settings {
     /// Whether the state has referents of an earlier run.
     pub state_has_referents: bool,
 }
+
+/// Epochs for which events that ended unresolved still count as waiting for each other.
+const EPOCHS_LATE: u64 = 2;
 
 /// Dependents that are being woken a slice at a time.
 #[derive(Debug)]
@@ -58,7 +61,7 @@ pub struct Engine {
     pub(super) deadlines: Deadlines,
     pub(super) ages: Deadlines,
     pub(super) residency: Residency,
-    phase: Phase,
+    pub(super) phase: Phase,
     queues: Queues,
     graph: WaitGraph,
     drains: VecDeque<Drain>,
@@ -123,7 +126,10 @@ impl Engine {
         self.phase = phase;
         if self.epoch != epoch {
             self.epoch = epoch;
-            self.graph.start(epoch);
+            // Deadlines may be two epochs late, and the end of the input takes as many as it takes.
+            if phase != Phase::Ending {
+                self.graph.forget_before(Epoch(epoch.0.saturating_sub(EPOCHS_LATE)));
+            }
         }
     }
 
@@ -136,6 +142,18 @@ impl Engine {
     pub fn handle(&mut self, visit: Visit, effects: &mut Effects) {
         self.work.push_back(visit);
         self.run(effects);
+    }
+
+    /// Tells it, before its first epoch, of the events that waited when an earlier run stopped: wherever they are now, they keep their places in their
+    /// queues, and others wait for them.
+    pub fn remember(&mut self, reminders: &[Visit]) {
+        for reminder in reminders {
+            match reminder {
+                Visit::Reserve(place) if place.hash.owner(self.workers) == self.me => self.queues.reserve(place),
+                Visit::Waits(id, link) if self.me == GRAPH => self.graph.add(*id, link.clone()),
+                _ => {}
+            }
+        }
     }
 
     pub(super) fn run(&mut self, effects: &mut Effects) {
@@ -151,11 +169,16 @@ impl Engine {
             Visit::Enter(dependent) => self.enter(dependent, effects),
             Visit::Complete(dependent) => self.take_turn(dependent, effects),
             Visit::Leave(place) => self.leave(&place),
+            Visit::Reserve(place) => self.queues.reserve(&place),
             Visit::Waits(id, link) => self.graph.add(id, link),
-            Visit::Ended(id) => self.graph.end(id, self.epoch),
+            Visit::Ended(id, resolved) => self.graph.end(id, self.epoch, resolved),
             Visit::Judge(dependent) => {
-                let cycle = self.graph.leads_back(dependent.event.header.header.id);
-                self.graph.end(dependent.event.header.header.id, self.epoch);
+                let id = dependent.event.header.header.id;
+                if let Some(link) = cycle::link(&self.rules, &dependent) {
+                    self.graph.add(id, link);
+                }
+                let cycle = self.graph.leads_back(id);
+                self.graph.end(id, self.epoch, false);
                 let reason = if cycle { ExpiredReason::Cycle } else { self.plain_reason() };
                 effects.outcomes.push(Outcome::Expired(dependent, reason));
             }
@@ -306,13 +329,9 @@ impl Engine {
     }
 
     fn tell_graph(&mut self, dependent: &Dependent, effects: &mut Effects) {
-        let header = &dependent.event.header.header;
-        let stream = self.rules.stream(header.stream);
-        let (true, Some(entity), Some(key)) = (stream.cyclic, stream.provides_resolved, &header.key) else { return };
-        let resolved = dependent.missing().filter(|r| self.rules.entity(r.entity).resolved_of.is_some());
-        let lacks = resolved.map(|r| (r.entity, r.key.clone())).collect();
-        let link = Link { provides: (entity, key.clone()), lacks };
-        self.send(GRAPH, Visit::Waits(header.id, link), effects);
+        if let Some(link) = cycle::link(&self.rules, dependent) {
+            self.send(GRAPH, Visit::Waits(dependent.event.header.header.id, link), effects);
+        }
     }
 
     // --- an event ends ---
@@ -329,7 +348,7 @@ impl Engine {
 
     fn end_resolved(&mut self, dependent: Box<Dependent>, effects: &mut Effects) {
         self.residency.ended(&dependent);
-        self.leave_graph(&dependent, effects);
+        self.leave_graph(&dependent, true, effects);
         let header = &dependent.event.header.header;
         let partial = dependent.references.iter().any(|r| matches!(r.found, Found::GivenUp));
         if let (Some(entity), Some(key)) = (self.rules.stream(header.stream).provides_resolved, &header.key) {
@@ -345,7 +364,7 @@ impl Engine {
 
     fn end_dropped(&mut self, dependent: Box<Dependent>, reason: DroppedReason, effects: &mut Effects) {
         self.end_unresolved(&dependent, effects);
-        self.leave_graph(&dependent, effects);
+        self.leave_graph(&dependent, false, effects);
         effects.outcomes.push(Outcome::Dropped(dependent, reason));
     }
 
@@ -366,10 +385,10 @@ impl Engine {
         }
     }
 
-    fn leave_graph(&mut self, dependent: &Dependent, effects: &mut Effects) {
+    fn leave_graph(&mut self, dependent: &Dependent, resolved: bool, effects: &mut Effects) {
         let header = &dependent.event.header.header;
         if self.rules.stream(header.stream).cyclic {
-            self.send(GRAPH, Visit::Ended(header.id), effects);
+            self.send(GRAPH, Visit::Ended(header.id, resolved), effects);
         }
     }
 
@@ -388,14 +407,16 @@ impl Engine {
         let Some(key) = event.header.header.key.clone() else { return };
         match self.table.entry(*entity, *hash, &key) {
             Some(entry) => {
-                let old = entry.referent.as_ref();
+                let old = entry.referent.as_ref().filter(|old| !is_forgotten(&self.rules, old, self.now));
                 if old.is_some_and(|old| !replaces(&event.header.header, &old.header.header)) {
                     return;
                 }
             }
             None => {
-                let timed = self.rules.entity(*entity).timed;
-                if timed && self.residency.may_hold_referent(&self.rules, *entity, *hash) {
+                // Events are resolved in any order of their positions, and a lower one never replaces a higher one.
+                let of = self.rules.entity(*entity);
+                let compares = of.timed || of.resolved_of.is_some();
+                if compares && self.residency.may_hold_referent(&self.rules, *entity, *hash) {
                     self.residency.fetch(*entity, *hash, &key);
                     return self.residency.suspend(Visit::Referent(referent), effects);
                 }
@@ -448,7 +469,9 @@ impl Engine {
     /// Goes on with what is done in slices: up to `budget` of the events whose wait has ended, and of the dependents of referents that many wait for,
     /// a slice of each referent in turn.
     pub fn drain(&mut self, mut budget: usize, effects: &mut Effects) {
-        self.residency.fetch_pages(effects);
+        if self.phase != Phase::Replay {
+            self.residency.fetch_pages(effects);
+        }
         self.due_left = true;
         while budget > 0 {
             let Some(waiter) = self.next_due() else {
@@ -553,8 +576,8 @@ impl Engine {
 
     /// What is left to do besides waiting for messages.
     pub fn backlog(&self) -> Backlog {
-        let fires = matches!(self.phase, Phase::Live | Phase::Ending);
-        if self.due_left || !self.drains.is_empty() || self.residency.has_pages(self.now, fires) {
+        let pages = self.phase != Phase::Replay && self.residency.has_pages(self.now, self.phase == Phase::Live);
+        if self.due_left || !self.drains.is_empty() || pages {
             Backlog::Slices
         } else if self.residency.is_fetching() {
             Backlog::Answers
@@ -619,15 +642,18 @@ fn look_up(
 ) -> Option<Option<Event>> {
     let entry = table.entry(entity, hash, key)?;
     let Some(event) = &entry.referent else { return Some(None) };
-    let header = &event.header.header;
-    match rules.stream(header.stream).retain {
-        Some(retain) if header.arrival.after(retain) <= now => {
-            table.forget(entity, hash, key);
-            table.know(entity, hash, key);
-            Some(None)
-        }
-        _ => Some(Some(event.clone())),
+    if is_forgotten(rules, event, now) {
+        table.forget(entity, hash, key);
+        table.know(entity, hash, key);
+        return Some(None);
     }
+    Some(Some(event.clone()))
+}
+
+/// Whether a referent is over the `retain` of its stream.
+pub(super) fn is_forgotten(rules: &Rules, event: &Event, now: Timestamp) -> bool {
+    let header = &event.header.header;
+    rules.stream(header.stream).retain.is_some_and(|retain| header.arrival.after(retain) <= now)
 }
 
 /// Whether a referent that comes takes the place of the one that is there: within a partition the higher position does, across partitions the greater
@@ -650,7 +676,8 @@ fn ask_missing_again(dependent: &mut Dependent) {
     }
 }
 
-fn place(rules: &Rules, dependent: &Dependent) -> Option<Place> {
+/// The place of an event in the queue of its `ordered_by` value.
+pub(super) fn place(rules: &Rules, dependent: &Dependent) -> Option<Place> {
     let order = dependent.order.as_ref()?;
     let entity = rules.stream(dependent.event.header.header.stream).queue()?;
     Some(Place { entity, key: order.key.clone(), hash: order.hash, ticket: order.ticket })

@@ -22,17 +22,23 @@ pub mod reference;
 mod restore;
 mod streaming;
 mod table;
+#[cfg(test)]
+mod tests;
 
 use serde::{Deserialize, Serialize};
 
 use crate::event::{Dependent, EntityId, Event, EventId, Key, KeyHash, Outcome, Timestamp, WorkerIndex};
 
 pub use codec::StoredError;
+pub use deadline::{lacks_deferred, next as next_deadline};
 pub use deferred::{Answer, Changes, Query};
 pub use engine::{Backlog, Engine, Phase, Settings};
 pub use independent::accept;
 pub use operator::{Lookup, resolve};
-pub use restore::{LogEpoch, RestoreError, Restored, answer, each_waiting, restore};
+pub use restore::{
+    Log, LogEpoch, RestoreError, Restored, answer, each_waiting, end_waiting, find_referent, find_waiting,
+    forget_overflow, restore,
+};
 pub use streaming::{replay, wake};
 pub use table::Memory;
 
@@ -58,10 +64,12 @@ pub enum Visit {
     Complete(Box<Dependent>),
     /// An ordered event ended without being resolved: the next may go.
     Leave(Place),
+    /// An ordered event has waited since an earlier run: its place in the queue is kept.
+    Reserve(Place),
     /// An event whose stream may wait in cycles has begun to wait.
     Waits(EventId, Link),
-    /// That event has ended.
-    Ended(EventId),
+    /// That event has ended; whether it was resolved.
+    Ended(EventId, bool),
     /// A wait has ended: does what the event lacks lead back to it?
     Judge(Box<Dependent>),
     /// Time passes: deadlines, and the next slice of what is being drained.

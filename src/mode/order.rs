@@ -43,6 +43,11 @@ impl Queues {
         ticket
     }
 
+    /// Keeps the place of an event that has not come out of the state yet.
+    pub(super) fn reserve(&mut self, place: &Place) {
+        self.enter(place.entity, place.hash, &place.key, place.ticket);
+    }
+
     /// Whether nobody is before this place.
     pub(super) fn is_first(&mut self, place: &Place) -> bool {
         self.queue(place).is_none_or(|q| q.places.first_key_value().is_none_or(|(first, _)| *first >= place.ticket))
@@ -78,5 +83,39 @@ impl Queues {
                 self.queues.remove(&(place.entity, place.hash));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const QUEUE: EntityId = EntityId(9);
+
+    fn place(key: i64, ticket: u64) -> Place {
+        Place { entity: QUEUE, key: Key::Int(key), hash: KeyHash(7), ticket }
+    }
+
+    fn enter(queues: &mut Queues, key: i64) -> u64 {
+        queues.enter(QUEUE, KeyHash(7), &Key::Int(key), 0)
+    }
+
+    #[test]
+    fn an_event_goes_when_nobody_is_before_it_in_the_queue_of_its_value() {
+        let mut queues = Queues::default();
+        assert_eq!([enter(&mut queues, 1), enter(&mut queues, 1), enter(&mut queues, 2)], [1, 2, 1]);
+        assert!(queues.is_first(&place(1, 1)) && !queues.is_first(&place(1, 2)) && queues.is_first(&place(2, 1)));
+        assert_eq!(queues.leave(&place(1, 1)), None, "the next one is not complete");
+        assert!(queues.is_first(&place(1, 2)));
+    }
+
+    #[test]
+    fn a_place_that_was_kept_is_before_what_came_later() {
+        let mut queues = Queues::default();
+        queues.reserve(&place(1, 5));
+        assert_eq!(enter(&mut queues, 1), 6);
+        assert!(!queues.is_first(&place(1, 6)));
+        assert_eq!(queues.enter(QUEUE, KeyHash(7), &Key::Int(1), 5), 5);
+        assert!(queues.is_first(&place(1, 5)));
     }
 }

@@ -1,24 +1,30 @@
 //! Reading the state: what an earlier run left, and answers to the queries of a running engine.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
-use resolvent_state::{State, StateError, Table};
+use resolvent_state::{Batch, Durability, State, StateError, Table};
 use rustc_hash::{FxHashMap, FxHashSet};
 use thiserror::Error;
 
 use crate::dependency::Rules;
-use crate::event::{Dependent, Epoch, EventId, KeyHash, Stored, Timestamp, WorkerIndex};
+use crate::event::{Dependent, EntityId, Epoch, Event, EventId, Key, KeyHash, SHARDS, Stored, Timestamp, WorkerIndex};
 
+use super::Referent;
+use super::Visit;
 use super::codec::{self, StoredError};
-use super::deferred::{Answer, Drain, Kept, Query};
-use super::{Referent, deadline, engine::SLICE};
+use super::deadline;
+use super::deferred::{Answer, Changes, Drain, Kept, Query};
+use super::engine::{SLICE, is_forgotten};
 
 /// Where a row in the table of meta values says that events in the state are being woken: followed by the key that came.
 pub(super) const DRAIN_PREFIX: &[u8] = b"drain/";
 
 /// The version of the log's values.
 const LOG_VERSION: u8 = 1;
+
+/// Bytes of the log's keys: epoch, worker, part.
+const LOG_KEY_BYTES: usize = 12;
 
 /// Waiting events that are fetched from the state at once.
 const PAGE: usize = 2 * SLICE;
@@ -71,6 +77,8 @@ pub struct Restored {
     pub log: BTreeMap<Epoch, LogEpoch>,
     /// Referents whose dependents in the state were being woken.
     pub drains: Vec<Referent>,
+    /// What is to be remembered of every waiting event: see [`Engine::remember`](super::Engine::remember).
+    pub reminders: Vec<Visit>,
     /// Events that are not resolved, though they have been read: they ended otherwise, or wait.
     pub unresolved: FxHashSet<EventId>,
     /// The keys that events in the state wait for.
@@ -93,16 +101,153 @@ pub(super) fn log_value(removed: &[EventId]) -> Vec<u8> {
 
 /// The key of a value of the log.
 pub(super) fn log_key(epoch: Epoch, worker: WorkerIndex, part: usize) -> Vec<u8> {
-    let mut key = epoch.0.to_be_bytes().to_vec();
+    let mut key = Vec::with_capacity(LOG_KEY_BYTES);
+    key.extend_from_slice(&epoch.0.to_be_bytes());
     key.extend_from_slice(&u16::try_from(worker.0).unwrap_or(u16::MAX).to_be_bytes());
     key.extend_from_slice(&u16::try_from(part).unwrap_or(u16::MAX).to_be_bytes());
     key
 }
 
+/// A place in the log: the key of a value, and the offset of an event in that.
+type LogPlace = ([u8; LOG_KEY_BYTES], usize);
+
+/// The log of waiting events: what each epoch wrote to it, and where the events are that wait still. Holds some 50 bytes for each of those, and not
+/// the events themselves.
+#[derive(Debug, Default)]
+pub struct Log {
+    /// What each epoch wrote.
+    pub epochs: BTreeMap<Epoch, LogEpoch>,
+    live: FxHashMap<EventId, LogPlace>,
+}
+
+impl Log {
+    /// Reads the log of a state.
+    ///
+    /// # Errors
+    ///
+    /// The state does not answer, or holds something else than was written.
+    pub fn read(state: &State) -> Result<Log, RestoreError> {
+        let mut log = Log::default();
+        each(state, Table::Log, &[], |key, value| {
+            let (epoch, key) = split_log_key(key)?;
+            let of_epoch = log.epochs.entry(epoch).or_default();
+            of_epoch.keys.push(key.to_vec());
+            of_epoch.bytes += value.len() as u64;
+            let value = LogValue::read(value)?;
+            for id in value.removed() {
+                log.live.remove(&id);
+            }
+            for event in value.events() {
+                let (at, bytes) = event?;
+                log.live.insert(codec::dependent_id(bytes).ok_or_else(ends_early)?, (key, at));
+                of_epoch.written += 1;
+            }
+            Ok(())
+        })?;
+        for (key, _) in log.live.values() {
+            let (epoch, _) = split_log_key(key)?;
+            log.epochs.entry(epoch).or_default().live += 1;
+        }
+        Ok(log)
+    }
+
+    /// How many events in it wait still.
+    pub fn waiting(&self) -> u64 {
+        self.live.len() as u64
+    }
+
+    /// Shows every event in it that waits still.
+    fn each(&self, state: &State, rules: &Rules, mut see: impl FnMut(Box<Dependent>)) -> Result<(), RestoreError> {
+        each(state, Table::Log, &[], |key, value| {
+            let (epoch, key) = split_log_key(key)?;
+            for event in LogValue::read(value)?.events() {
+                let (at, bytes) = event?;
+                let id = codec::dependent_id(bytes).ok_or_else(ends_early)?;
+                if self.live.get(&id) == Some(&(key, at)) {
+                    see(codec::get_dependent(rules, bytes, Stored::Log(epoch))?);
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn find(&self, state: &State, rules: &Rules, id: EventId) -> Result<Option<Box<Dependent>>, RestoreError> {
+        let Some((key, wanted)) = self.live.get(&id) else { return Ok(None) };
+        let (epoch, key) = split_log_key(key)?;
+        let Some(value) = state.get(Table::Log, &key)? else { return Ok(None) };
+        for event in LogValue::read(&value)?.events() {
+            let (at, bytes) = event?;
+            if at == *wanted {
+                return Ok(Some(codec::get_dependent(rules, bytes, Stored::Log(epoch))?));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// A value of the log, taken apart.
+struct LogValue<'a> {
+    removed: &'a [u8],
+    events: &'a [u8],
+}
+
+impl<'a> LogValue<'a> {
+    fn read(value: &'a [u8]) -> Result<Self, StoredError> {
+        let (version, rest) = value.split_first().ok_or_else(ends_early)?;
+        if *version != LOG_VERSION {
+            return Err(StoredError::Version(*version));
+        }
+        let (count, rest) = rest.split_first_chunk::<4>().ok_or_else(ends_early)?;
+        let bytes = (u32::from_le_bytes(*count) as usize).saturating_mul(codec::ID_BYTES);
+        let (removed, events) = rest.split_at_checked(bytes).ok_or_else(ends_early)?;
+        Ok(LogValue { removed, events })
+    }
+
+    /// Events of earlier values that have left.
+    fn removed(&self) -> impl Iterator<Item = EventId> {
+        self.removed.chunks_exact(codec::ID_BYTES).filter_map(codec::id_at_end)
+    }
+
+    /// The events written in it, each with its offset.
+    fn events(&self) -> impl Iterator<Item = Result<(usize, &'a [u8]), StoredError>> {
+        let (all, mut rest) = (self.events.len(), self.events);
+        std::iter::from_fn(move || {
+            if rest.is_empty() {
+                return None;
+            }
+            let at = all - rest.len();
+            let event = split_event(&mut rest);
+            Some(event.map(|event| (at, event)).ok_or_else(ends_early))
+        })
+    }
+}
+
+/// Takes the next event off; where that fails nothing is left.
+fn split_event<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let (length, after) = std::mem::take(rest).split_first_chunk::<4>()?;
+    let (event, after) = after.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+    *rest = after;
+    Some(event)
+}
+
+fn split_log_key(key: &[u8]) -> Result<(Epoch, [u8; LOG_KEY_BYTES]), StoredError> {
+    let damaged = || StoredError::Damaged("a key of the log of waiting events has another length".into());
+    let key: [u8; LOG_KEY_BYTES] = key.try_into().map_err(|_| damaged())?;
+    let epoch = key.first_chunk().ok_or_else(damaged)?;
+    Ok((Epoch(u64::from_be_bytes(*epoch)), key))
+}
+
+fn ends_early() -> StoredError {
+    StoredError::Damaged("a value of the log of waiting events ends early".into())
+}
+
 /// Reads what an earlier run left.
 pub fn restore(state: &State, rules: &Rules) -> Result<Restored, RestoreError> {
+    let log = Log::read(state)?;
     let mut restored = Restored::default();
-    read_log(state, rules, &mut restored)?;
+    log.each(state, rules, |dependent| restored.waiting.push(dependent))?;
+    restored.waiting.sort_by_key(|dependent| dependent.event.header.header.id);
+    restored.log = log.epochs;
     read_drains(state, rules, &mut restored)?;
     each(state, Table::Ended, &[], |key, _| {
         restored.unresolved.extend(codec::id_at_end(key));
@@ -113,6 +258,9 @@ pub fn restore(state: &State, rules: &Rules) -> Result<Restored, RestoreError> {
         if rules.stream(header.stream).provides_resolved.is_some() {
             restored.unresolved.insert(header.id);
         }
+        let link = super::cycle::link(rules, dependent).map(|link| Visit::Waits(header.id, link));
+        let place = super::engine::place(rules, dependent).map(Visit::Reserve);
+        restored.reminders.extend(link.into_iter().chain(place));
     };
     restored.waiting.iter().for_each(|dependent| waits(dependent));
     each(state, Table::Waiting, &[], |row, value| {
@@ -131,15 +279,84 @@ pub fn restore(state: &State, rules: &Rules) -> Result<Restored, RestoreError> {
     Ok(restored)
 }
 
-/// Every waiting event, wherever the state has it; for [`restore`] only what concerns it, for others to look at.
-pub fn each_waiting(state: &State, rules: &Rules, mut see: impl FnMut(Box<Dependent>)) -> Result<(), RestoreError> {
-    let mut restored = Restored::default();
-    read_log(state, rules, &mut restored)?;
-    restored.waiting.into_iter().for_each(&mut see);
+/// Shows every waiting event, one at a time, wherever the state has it: [`Stored::Log`] for one that its job has in memory, [`Stored::No`] for one with
+/// a row of its own. Those of the log come first; otherwise the order means nothing.
+///
+/// # Errors
+///
+/// The state does not answer, or holds something else than was written.
+pub fn each_waiting(
+    state: &State,
+    rules: &Rules,
+    log: &Log,
+    mut see: impl FnMut(Box<Dependent>),
+) -> Result<(), RestoreError> {
+    log.each(state, rules, &mut see)?;
     each(state, Table::Waiting, &[], |_, value| {
         see(codec::get_dependent(rules, value, Stored::No)?);
         Ok(())
     })
+}
+
+/// The event of a position if it waits, and where it has a row of its own, the key of that. Reads the log's one value, or else the keys of all rows.
+///
+/// # Errors
+///
+/// The state does not answer, or holds something else than was written.
+pub fn find_waiting(
+    state: &State,
+    rules: &Rules,
+    log: &Log,
+    id: EventId,
+) -> Result<Option<(Box<Dependent>, Option<Vec<u8>>)>, RestoreError> {
+    if let Some(dependent) = log.find(state, rules, id)? {
+        return Ok(Some((dependent, None)));
+    }
+    let mut found = None;
+    state.scan(Table::Waiting, &[], &[], usize::MAX, |key, value| {
+        if codec::id_at_end(key) != Some(id) {
+            return ControlFlow::Continue(());
+        }
+        found = Some((key.to_vec(), codec::get_dependent(rules, value, Stored::No)));
+        ControlFlow::Break(())
+    })?;
+    found.map(|(key, dependent)| Ok((dependent?, Some(key)))).transpose()
+}
+
+/// The referent of a key that the state has; one that is over its `retain` is none.
+///
+/// # Errors
+///
+/// The state does not answer, or holds something else than was written.
+pub fn find_referent(
+    state: &State,
+    rules: &Rules,
+    entity: EntityId,
+    key: &Key,
+    now: Timestamp,
+) -> Result<Option<Event>, RestoreError> {
+    let mut row = Vec::new();
+    codec::put_key(entity, key.hash(entity), key, &mut row);
+    let Some(value) = state.get(Table::Referent, &row)? else { return Ok(None) };
+    let event = codec::get_event(rules, &value)?;
+    Ok((!is_forgotten(rules, &event, now)).then_some(event))
+}
+
+/// What takes an event that was found by [`find_waiting`] out of the state in an epoch, when its wait ends without its job: all that its engine would have
+/// changed.
+pub fn end_waiting(rules: &Rules, dependent: &Dependent, row: Option<&[u8]>, epoch: Epoch) -> Changes {
+    let mut changes = Changes::default();
+    if let Stored::Log(written) = dependent.stored {
+        changes.obsolete.push(written);
+        let (key, value) = (log_key(epoch, WorkerIndex(0), 0), log_value(&[dependent.event.header.header.id]));
+        changes.batch.put(Table::Log, &key, &value);
+        changes.log = LogEpoch { bytes: value.len() as u64, keys: vec![key], ..LogEpoch::default() };
+    }
+    if let Some(row) = row {
+        changes.delete_waiting(row, dependent);
+    }
+    changes.note_unresolved(rules, dependent);
+    changes
 }
 
 fn each(
@@ -159,48 +376,6 @@ fn each(
     failed.map_or(Ok(()), Err)
 }
 
-fn read_log(state: &State, rules: &Rules, restored: &mut Restored) -> Result<(), RestoreError> {
-    let mut live: FxHashMap<EventId, (Epoch, Vec<u8>)> = FxHashMap::default();
-    each(state, Table::Log, &[], |key, value| {
-        let epoch = key.first_chunk::<8>().map_or(Epoch(0), |bytes| Epoch(u64::from_be_bytes(*bytes)));
-        let of_epoch = restored.log.entry(epoch).or_default();
-        of_epoch.keys.push(key.to_vec());
-        of_epoch.bytes += value.len() as u64;
-        let written = read_log_value(value, epoch, &mut live);
-        of_epoch.written +=
-            written.ok_or(StoredError::Damaged("a value of the log of waiting events ends early".into()))?;
-        Ok(())
-    })?;
-    for (epoch, value) in live.into_values() {
-        if let Some(of_epoch) = restored.log.get_mut(&epoch) {
-            of_epoch.live += 1;
-        }
-        restored.waiting.push(codec::get_dependent(rules, &value, Stored::Log(epoch))?);
-    }
-    restored.waiting.sort_by_key(|dependent| dependent.event.header.header.id);
-    Ok(())
-}
-
-/// Applies one value of the log and counts the events written in it; `None` where it ends too early.
-fn read_log_value(value: &[u8], epoch: Epoch, live: &mut FxHashMap<EventId, (Epoch, Vec<u8>)>) -> Option<u64> {
-    let (_, rest) = value.split_first().filter(|(version, _)| **version == LOG_VERSION)?;
-    let (count, mut rest) = rest.split_first_chunk::<4>()?;
-    for _ in 0..u32::from_le_bytes(*count) {
-        let (id, after) = rest.split_at_checked(12)?;
-        live.remove(&codec::id_at_end(id)?);
-        rest = after;
-    }
-    let mut written = 0;
-    while !rest.is_empty() {
-        let (length, after) = rest.split_first_chunk::<4>()?;
-        let (event, after) = after.split_at_checked(u32::from_le_bytes(*length) as usize)?;
-        live.insert(codec::dependent_id(event)?, (epoch, event.to_vec()));
-        rest = after;
-        written += 1;
-    }
-    Some(written)
-}
-
 fn read_drains(state: &State, rules: &Rules, restored: &mut Restored) -> Result<(), RestoreError> {
     each(state, Table::Meta, DRAIN_PREFIX, |row, value| {
         let event = codec::get_event(rules, value)?;
@@ -211,6 +386,27 @@ fn read_drains(state: &State, rules: &Rules, restored: &mut Restored) -> Result<
         }
         Ok(())
     })
+}
+
+/// Deletes what an earlier run moved out of memory of referents that the replay brings back.
+pub fn forget_overflow(state: &State, rules: &Rules) -> Result<(), StateError> {
+    let mut batch = Batch::default();
+    let entities: BTreeSet<u16> =
+        (0u16..).zip(rules.entities()).filter(|(_, e)| !e.deferred).map(|(id, _)| id).collect();
+    for shard in 0..SHARDS {
+        for entity in &entities {
+            let [high, low] = entity.to_be_bytes();
+            let prefix = [u8::try_from(shard).unwrap_or(u8::MAX), high, low];
+            state.scan(Table::Referent, &prefix, &prefix, usize::MAX, |key, _| {
+                batch.delete(Table::Referent, key);
+                ControlFlow::Continue(())
+            })?;
+        }
+    }
+    if batch.is_empty() {
+        return Ok(());
+    }
+    state.write(&batch, Durability::Buffered)
 }
 
 /// Answers the queries of one worker. Referents are looked up together, in the order of their rows.
@@ -231,7 +427,7 @@ pub fn answer(
                 referents.push((row, entity, hash, key));
             }
             Query::Waiters(drain) => answers.push(waiters(state, rules, drain)?),
-            Query::Due { until } => answers.push(due(state, rules, worker, workers, until)?),
+            Query::Due { from, until } => answers.push(due(state, rules, worker, workers, from, until)?),
             Query::All { from } => answers.push(all(state, rules, worker, workers, from)?),
         }
     }
@@ -280,13 +476,16 @@ fn due(
     rules: &Rules,
     worker: WorkerIndex,
     workers: usize,
+    from: Timestamp,
     until: Timestamp,
 ) -> Result<Answer, RestoreError> {
     let (mut page, mut stale, mut next) = (Vec::new(), Vec::new(), None::<Timestamp>);
     for shard in codec::shards_of(worker.0, workers) {
         let shard = [u8::try_from(shard).unwrap_or(u8::MAX)];
-        let mut rows = Vec::new();
-        state.scan(Table::Deadline, &shard, &shard, PAGE, |row, _| {
+        let (mut rows, mut first) = (Vec::new(), Vec::new());
+        codec::put_deadline_key(from, &shard, &mut first);
+        // One more than a page: what is left must be known to be left.
+        state.scan(Table::Deadline, &first, &shard, PAGE + 1, |row, _| {
             let Some((at, key)) = codec::split_deadline_key(row) else { return ControlFlow::Continue(()) };
             if at > until || page.len() + rows.len() >= PAGE {
                 next = Some(next.map_or(at, |next| next.min(at)));
@@ -302,7 +501,7 @@ fn due(
             }
         }
     }
-    Ok(Answer::Due { page, stale, next })
+    Ok(Answer::Due { until, page, stale, next })
 }
 
 fn all(

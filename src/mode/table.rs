@@ -118,6 +118,7 @@ pub(super) struct Table {
     tickets: u64,
     chains: u32,
     hand: usize,
+    old_hand: usize,
 }
 
 impl Table {
@@ -130,6 +131,7 @@ impl Table {
             tickets: 0,
             chains: 0,
             hand: 0,
+            old_hand: 0,
         }
     }
 
@@ -201,8 +203,7 @@ impl Table {
     pub(super) fn park(&mut self, dependent: Box<Dependent>, parked: Parked, deferred: bool) -> (WaiterId, u64) {
         self.tickets += 1;
         *waiting_part(&mut self.memory, deferred) += waiter_bytes(&dependent);
-        let waiter =
-            Waiter { dependent, parked, ticket: self.tickets, deferred, prev: NONE, next: NONE, chain: 0 };
+        let waiter = Waiter { dependent, parked, ticket: self.tickets, deferred, prev: NONE, next: NONE, chain: 0 };
         let id = narrow(self.waiters.insert(waiter));
         if let Parked::At(reference) = parked {
             self.chain(id, reference);
@@ -319,6 +320,22 @@ impl Table {
             found.push(Cold { hash: entry.hash, entity: entry.entity, key: entry.key.clone() });
         }
         found
+    }
+
+    /// Forgets referents that are no longer retained, in the next `steps` buckets.
+    pub(super) fn forget_old(&mut self, steps: usize, is_old: impl Fn(&Event) -> bool) {
+        let buckets = self.entries.num_buckets();
+        let mut old = Vec::new();
+        for _ in 0..steps.min(buckets) {
+            self.old_hand = if self.old_hand + 1 >= buckets { 0 } else { self.old_hand + 1 };
+            let Some(entry) = self.entries.get_bucket(self.old_hand) else { continue };
+            if entry.referent.as_ref().is_some_and(&is_old) {
+                old.push((entry.entity, entry.hash, entry.key.clone()));
+            }
+        }
+        for (entity, hash, key) in old {
+            self.forget(entity, hash, &key);
+        }
     }
 
     pub(super) fn buckets(&self) -> usize {

@@ -81,6 +81,7 @@ pub(super) struct WorkerEnd {
     pub(super) worker: WorkerIndex,
     pub(super) epoch: Epoch,
     pub(super) read: u64,
+    pub(super) replayed: u64,
     pub(super) accepted_at: Times,
     pub(super) changes: Changes,
     pub(super) memory: Memory,
@@ -145,11 +146,14 @@ impl Committer {
             // The next epoch fills while this one is made durable.
             if let Then::Open(next) = then {
                 if phase == Phase::Replay && next != Phase::Replay {
+                    self.metrics.health().not_ready("catching up");
                     self.intake.restart();
                 }
                 self.intake.open(epoch.next(), next);
             }
+            let (caught_up, stopped) = (closed.caught_up, closed.stopped);
             self.commit(epoch, phase, closed, gathered)?;
+            self.tell_health(caught_up && phase != Phase::Replay, stopped);
             match then {
                 Then::Open(next) => phase = next,
                 Then::Finish => return Ok((waiting, self.checkpoint)),
@@ -239,28 +243,45 @@ impl Committer {
         }
     }
 
+    fn tell_health(&self, caught_up: bool, stopped: bool) {
+        let health = self.metrics.health();
+        if stopped {
+            health.not_ready("stopping");
+        } else if caught_up {
+            health.ready();
+        }
+    }
+
     fn commit(&mut self, epoch: Epoch, phase: Phase, closed: Closed, gathered: Gathered) -> Result<(), RunError> {
         let began = Instant::now();
         let mut totals = gathered.totals;
         totals.accepted = totals.read - totals.rejected.min(totals.read);
         let positions = match phase {
             Phase::Replay => self.checkpoint.committed().positions.clone(),
-            Phase::CatchUp | Phase::Live | Phase::Ending => closed.positions,
+            Phase::CatchUp | Phase::Live | Phase::Ending => {
+                self.metrics.bytes_read(closed.bytes);
+                // What is expired leaves the state. Not in a replay, which finds what it found the first time.
+                self.state.advance(self.clock.now().0);
+                closed.positions
+            }
         };
-        self.report(&gathered.ends);
+        let in_memory = self.report(&gathered.ends);
         let mut changes = Vec::new();
         let mut accepted_at = Times::default();
         for end in gathered.ends {
             accepted_at.append(end.accepted_at);
+            self.metrics.records_replayed(end.replayed);
             self.metrics.referents_moved_to_state(end.changes.referents_moved);
             self.metrics.events_moved_to_state(end.changes.waiting_moved);
             changes.push((end.worker, end.changes));
         }
         self.metrics.records_read(totals.read);
         self.metrics.accepted(totals.accepted);
-        let end = EpochEnd { positions, partitions: self.partitions.clone(), totals, changes };
+        let now = self.clock.now();
+        let end = EpochEnd { positions, partitions: self.partitions.clone(), totals, now, changes };
         let wrote = self.checkpoint.commit(epoch, end)?;
         self.committed.set(epoch);
+        self.metrics.waiting(in_memory, self.checkpoint.committed().waiting_in_state);
         if let Some(before) = self.checkpoint.rewrite_before() {
             self.rewrite.store(before.0, std::sync::atomic::Ordering::Relaxed);
         }
@@ -274,9 +295,8 @@ impl Committer {
         Ok(())
     }
 
-    fn report(&self, ends: &[WorkerEnd]) {
-        let memory: u64 = ends.iter().map(|end| end.waiting).sum();
-        self.metrics.waiting(memory, self.checkpoint.committed().waiting_in_state);
+    /// Exports what the workers say of themselves. Returns how many events wait in their memory.
+    fn report(&self, ends: &[WorkerEnd]) -> u64 {
         let now = self.clock.now();
         let oldest = ends.iter().filter_map(|end| end.oldest).min();
         self.metrics.oldest_waiting(oldest.map(|at| Duration::from_micros(now.micros_since(at))));
@@ -288,5 +308,6 @@ impl Committer {
         let state = self.state.memory();
         self.metrics.memory(MemoryPart::StateBlockCache, state.block_cache);
         self.metrics.memory(MemoryPart::StateMemtables, state.memtables);
+        ends.iter().map(|end| end.waiting).sum()
     }
 }

@@ -54,6 +54,8 @@ pub(super) enum Taken {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Closed {
     pub(super) positions: Positions,
+    /// Bytes of its records.
+    pub(super) bytes: u64,
     pub(super) caught_up: bool,
     pub(super) ended: bool,
     pub(super) stopped: bool,
@@ -73,7 +75,10 @@ struct Inner {
     stop: bool,
     finished: bool,
     waiting_lines: u64,
+    /// Since when workers may take no block though the queue is full.
     held_since: Option<Instant>,
+    /// How long that was the case so far.
+    held: Duration,
     backlog: Vec<Backlog>,
     activators: Vec<SyncActivator>,
 }
@@ -107,6 +112,7 @@ impl Intake {
             finished: false,
             waiting_lines: 0,
             held_since: None,
+            held: Duration::ZERO,
             backlog: vec![Backlog::None; workers],
             activators: Vec::new(),
         };
@@ -124,8 +130,15 @@ impl Intake {
     /// Puts an item into the queue, waiting for room. Returns whether the job goes on.
     pub(super) fn push(&self, item: Item) -> bool {
         let mut inner = self.lock();
+        let (began, held_before) = (Instant::now(), inner.held);
+        let is_full = inner.queue.len() >= self.limits.blocks;
         while inner.queue.len() >= self.limits.blocks && !inner.is_over() {
             inner = self.room.wait(inner).unwrap_or_else(PoisonError::into_inner);
+        }
+        if is_full {
+            let held = inner.held - held_before;
+            self.metrics.backpressure(Backpressure::Commit, held);
+            self.metrics.backpressure(Backpressure::Workers, began.elapsed().saturating_sub(held));
         }
         inner.queue.push_back(item);
         inner.wake();
@@ -156,17 +169,19 @@ impl Intake {
         if let Some(slot) = inner.backlog.get_mut(worker) {
             *slot = backlog;
         }
+        if inner.open && inner.is_due(&self.limits) {
+            inner.close();
+        }
+        let held = !inner.open || inner.waiting_lines > self.limits.sink_bytes;
+        inner.hold(held, &self.limits);
         if !inner.open {
             return Taken::Closed(inner.epoch);
         }
-        if inner.is_due(&self.limits) {
-            inner.close();
-            return Taken::Closed(inner.epoch);
-        }
-        if self.is_held(&mut inner) || (self.limits.one_reader && worker != 0) {
+        if held || (self.limits.one_reader && worker != 0) {
             return Taken::Nothing;
         }
-        loop {
+        // What lies behind the end of the source that is read again belongs to the next one, and to a later phase.
+        while !inner.ended {
             match inner.queue.pop_front() {
                 Some(Item::Block(block)) => {
                     self.room.notify_one();
@@ -176,24 +191,10 @@ impl Intake {
                 }
                 Some(Item::CaughtUp) => inner.caught_up = true,
                 Some(Item::End) => inner.ended = true,
-                None => return Taken::Nothing,
+                None => break,
             }
         }
-    }
-
-    /// Whether the sink is so far behind that nothing more may be read; the time is counted.
-    fn is_held(&self, inner: &mut Inner) -> bool {
-        let held = inner.waiting_lines > self.limits.sink_bytes;
-        let counts = held && !inner.queue.is_empty();
-        match (counts, inner.held_since) {
-            (true, None) => inner.held_since = Some(Instant::now()),
-            (false, Some(since)) => {
-                self.metrics.backpressure(Backpressure::Commit, since.elapsed());
-                inner.held_since = None;
-            }
-            _ => {}
-        }
-        held
+        Taken::Nothing
     }
 
     /// Notes lines on their way to the committer. Returns whether slices should wait until it has caught up.
@@ -235,6 +236,7 @@ impl Intake {
         let inner = self.lock();
         Closed {
             positions: inner.positions.clone(),
+            bytes: inner.bytes,
             caught_up: inner.caught_up,
             ended: inner.ended,
             stopped: inner.stop,
@@ -296,6 +298,18 @@ impl Inner {
         self.wake();
     }
 
+    /// Counts the time for which workers may take no block though the queue is full: then the reading thread waits for that, and not for them.
+    fn hold(&mut self, held: bool, limits: &Limits) {
+        match self.held_since {
+            None if held && self.queue.len() >= limits.blocks => self.held_since = Some(Instant::now()),
+            Some(since) if !held => {
+                self.held += since.elapsed();
+                self.held_since = None;
+            }
+            _ => {}
+        }
+    }
+
     fn advance(&mut self, partition: PartitionId, next: u64) {
         let position = self.positions.0.entry(partition).or_default();
         *position = next.max(*position);
@@ -315,5 +329,76 @@ impl Block {
             Content::Lines { bytes, .. } => bytes.len() as u64,
             Content::Oversized { size, .. } => *size,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Timestamp;
+
+    fn block() -> Item {
+        let content = Content::Lines { base: 0, bytes: b"{}\n".to_vec() };
+        let (partition, stream, arrival) = (PartitionId(0), None, Timestamp(0));
+        Item::Block(Block { partition, stream, arrival, content, next_offset: 3 })
+    }
+
+    #[test]
+    fn time_is_held_only_while_the_queue_is_full_and_no_worker_may_take() {
+        let limits = Limits {
+            epoch: Duration::from_secs(600),
+            epoch_bytes: 1 << 20,
+            blocks: 2,
+            one_reader: false,
+            sink_bytes: 10,
+        };
+        let intake = Intake::new(limits, 1, Positions::default(), Metrics::new("test"));
+        // An item comes or not, the epoch is open or not, bytes of lines wait; then: is the time held, and is a block taken.
+        let cases = [
+            (true, false, 0, false, false),
+            (true, false, 0, true, false),
+            (false, true, 11, true, false),
+            (false, true, 10, false, true),
+            (false, true, 11, false, false),
+            (true, true, 11, true, false),
+            (false, false, 0, true, false),
+        ];
+        for (at, (comes, open, lines, held, taken)) in cases.into_iter().enumerate() {
+            if comes {
+                assert!(intake.push(block()));
+            }
+            {
+                let mut inner = intake.lock();
+                inner.waiting_lines = lines;
+                inner.open = open;
+                inner.opened = Instant::now();
+            }
+            let took = matches!(intake.take(0, Backlog::None), Taken::Block(_));
+            assert_eq!((intake.lock().held_since.is_some(), took), (held, taken), "case {at}");
+        }
+        assert_eq!(intake.closed().bytes, 3);
+    }
+
+    #[test]
+    fn nothing_behind_an_end_is_taken_before_the_next_source_begins() {
+        let limits =
+            Limits { epoch: Duration::MAX, epoch_bytes: 1 << 20, blocks: 8, one_reader: false, sink_bytes: 1 << 20 };
+        let intake = Intake::new(limits, 1, Positions::default(), Metrics::new("social"));
+        intake.open(Epoch(1), Phase::Replay);
+        for item in [Item::End, block(), Item::CaughtUp] {
+            assert!(intake.push(item));
+        }
+        assert!(matches!(intake.take(0, Backlog::None), Taken::Nothing));
+        assert!(matches!(intake.take(0, Backlog::None), Taken::Closed(Epoch(1))));
+        let closed = intake.closed();
+        assert!(closed.ended && !closed.caught_up && closed.positions == Positions::default());
+
+        intake.restart();
+        intake.open(Epoch(2), Phase::CatchUp);
+        assert!(matches!(intake.take(0, Backlog::None), Taken::Block(_)));
+        assert!(matches!(intake.take(0, Backlog::None), Taken::Nothing));
+        intake.stop();
+        assert!(matches!(intake.take(0, Backlog::None), Taken::Closed(Epoch(2))));
+        assert!(intake.closed().caught_up);
     }
 }

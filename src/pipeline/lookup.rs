@@ -13,6 +13,7 @@ use crate::metrics::Metrics;
 use crate::mode::{self, Answer, Lookup, Query, RestoreError};
 
 use super::committer::Told;
+use super::worker::TellOnPanic;
 
 /// The last epoch that the state has.
 #[derive(Debug, Default)]
@@ -94,6 +95,7 @@ impl Lookup for Lookups {
 
 impl Reader {
     fn run(&self, questions: &Receiver<Asked>, answers: &Sender<Answered>, activator: Option<&SyncActivator>) {
+        let _guard = TellOnPanic(self.tell.clone());
         while let Ok((call, epoch, queries)) = questions.recv() {
             self.committed.wait_before(epoch);
             self.metrics.state_lookups(queries.len() as u64);

@@ -1,10 +1,11 @@
 //! The only place where stages meet: opens what a job needs, runs the dataflow, and brings it to rest.
 //!
-//! Three kinds of threads: one reads the source, the timely workers decode and resolve, one commits. What they share is the [`intake`] (blocks and
+//! Three kinds of threads: one reads the source, the timely workers decode and resolve, one commits. What they share is the `intake` (blocks and
 //! epochs towards the workers) and a channel (lines and changes towards the committer).
 
 mod buffers;
 mod committer;
+mod expire;
 mod intake;
 mod lookup;
 mod open;
@@ -20,7 +21,7 @@ use std::time::{Duration, Instant};
 use resolvent_state::{OpenError, StateError};
 use thiserror::Error;
 
-use crate::checkpoint::CheckpointError;
+use crate::checkpoint::{Checkpoint, CheckpointError, Timeline};
 use crate::clock::Clock;
 use crate::config::Job;
 use crate::dependency::Rules;
@@ -29,6 +30,9 @@ use crate::metrics::{ConservationError, Metrics, Totals};
 use crate::mode::{self, RestoreError};
 use crate::sink::{self, SinkError, SinkKind, Target};
 use crate::source::{Next, Source, SourceError};
+
+pub use expire::{Ended, ExpireError, expire};
+pub use open::identity;
 
 use committer::{Committer, Told};
 use intake::{Intake, Item};
@@ -159,8 +163,13 @@ pub enum RunError {
     )]
     Worker(String),
     /// Events were lost or answered twice: a defect.
-    #[error("{0}: a defect of Resolvent; what was committed before this run is whole")]
-    Conservation(#[from] ConservationError),
+    #[error("{broken}: a defect of Resolvent; what was committed before this run is whole")]
+    Conservation {
+        /// Which part of the law is broken.
+        broken: ConservationError,
+        /// What was counted all the same.
+        summary: Box<Summary>,
+    },
 }
 
 /// Runs a job until its input ends or it is asked to stop.
@@ -185,21 +194,24 @@ pub fn run(job: Job, options: RunOptions, metrics: Metrics, stop: StopFlag) -> R
     };
     let committed = finished.checkpoint.committed();
     let waiting = finished.waiting_in_memory + committed.waiting_in_state;
-    committed.totals.conserves(waiting)?;
     finished.state.flush()?;
-    Ok(Summary {
+    let summary = Summary {
         totals: committed.totals,
         before,
         waiting,
         elapsed: began.elapsed(),
         bytes_written: finished.checkpoint.bytes_written(),
         state_bytes: finished.state.disk_bytes(),
-    })
+    };
+    match committed.totals.conserves(waiting) {
+        Ok(()) => Ok(summary),
+        Err(broken) => Err(RunError::Conservation { broken, summary: Box::new(summary) }),
+    }
 }
 
 struct Finished {
     waiting_in_memory: u64,
-    checkpoint: crate::checkpoint::Checkpoint,
+    checkpoint: Checkpoint,
     state: resolvent_state::State,
 }
 
@@ -247,6 +259,7 @@ fn run_opened(
         rewrite: Arc::clone(&rewrite),
         waiting: share_out(opened.waiting, if limits.one_reader { 1 } else { workers }),
         drains: opened.drains,
+        reminders: opened.reminders,
         waited_for: opened.waited_for,
         next_due: opened.next_due,
         unresolved: Arc::new(opened.unresolved),
@@ -266,7 +279,8 @@ fn run_opened(
         committed,
         rewrite,
     };
-    let reading = start_reading(opened.replay, opened.source, Arc::clone(&intake), metrics.clone(), tell.clone())?;
+    let replay = opened.replay.map(|source| (source, opened.timeline));
+    let reading = start_reading(replay, opened.source, Arc::clone(&intake), metrics.clone(), tell.clone())?;
     let working = start_workers(workers, setup, tell)?;
     let outcome = committer.run();
     intake.finish();
@@ -302,41 +316,61 @@ fn named(name: &str, body: impl FnOnce() + Send + 'static) -> std::io::Result<Jo
 }
 
 fn start_reading(
-    replay: Option<Box<dyn Source>>,
+    replay: Option<(Box<dyn Source>, Option<Timeline>)>,
     live: Box<dyn Source>,
     intake: Arc<Intake>,
     metrics: Metrics,
     tell: Sender<Told>,
 ) -> std::io::Result<JoinHandle<()>> {
     named("read", move || {
-        let read = |source, is_live| read_to_end(source, is_live, &intake, &metrics);
-        let result = match replay {
-            Some(replay) => read(replay, false).and_then(|()| read(live, true)),
-            None => read(live, true),
-        };
-        if let Err(error) = result {
+        let replayed = replay.map_or(Ok(()), |(source, timeline)| read_again(source, timeline.as_ref(), &intake));
+        if let Err(error) = replayed.and_then(|()| read_to_end(live, &intake, &metrics)) {
             let _ = tell.send(Told::Failed(error.into()));
         }
     })
 }
 
+/// Reads committed input once more. Its records keep their old arrival, as far as `retain` asks for that.
+fn read_again(mut source: Box<dyn Source>, timeline: Option<&Timeline>, intake: &Intake) -> Result<(), SourceError> {
+    while intake.goes_on() {
+        recycle(source.as_mut(), intake);
+        match source.next(READ_WAIT)? {
+            Next::Block(mut block) => {
+                let arrival = timeline.and_then(|timeline| timeline.arrival(block.partition, block.next_offset));
+                block.arrival = arrival.unwrap_or(block.arrival);
+                intake.push(Item::Block(block));
+            }
+            Next::CaughtUp | Next::Idle => {}
+            Next::End => {
+                intake.push(Item::End);
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn recycle(source: &mut dyn Source, intake: &Intake) {
+    if let Some(buffer) = intake.blocks.take() {
+        source.recycle(buffer);
+    }
+}
+
 /// Reads a source until it ends or the job does.
-fn read_to_end(mut source: Box<dyn Source>, live: bool, intake: &Intake, metrics: &Metrics) -> Result<(), SourceError> {
+fn read_to_end(mut source: Box<dyn Source>, intake: &Intake, metrics: &Metrics) -> Result<(), SourceError> {
     let mut measured = Instant::now();
     while intake.goes_on() {
-        if let Some(buffer) = intake.blocks.take() {
-            source.recycle(buffer);
-        }
+        recycle(source.as_mut(), intake);
         let going = match source.next(READ_WAIT)? {
             Next::Block(block) => intake.push(Item::Block(block)),
-            Next::CaughtUp if live => intake.push(Item::CaughtUp),
-            Next::CaughtUp | Next::Idle => true,
+            Next::CaughtUp => intake.push(Item::CaughtUp),
+            Next::Idle => true,
             Next::End => {
                 intake.push(Item::End);
                 false
             }
         };
-        if live && (!going || measured.elapsed() >= LAG_EVERY) {
+        if !going || measured.elapsed() >= LAG_EVERY {
             measured = Instant::now();
             let lag = source.lag();
             metrics.source_lag(lag.bytes, lag.records);

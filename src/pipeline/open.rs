@@ -1,17 +1,17 @@
 //! Opens all that a job needs, in an order in which nothing is touched before everything that can be refused has been.
 
-use std::collections::BTreeSet;
+use std::time::Duration;
 
-use resolvent_state::{Batch, Durability, Identity, Options, State, Table};
+use resolvent_state::{Identity, OpenError, Options, State};
 use rustc_hash::FxHashSet;
 use tracing::info;
 
-use crate::checkpoint::{Checkpoint, Committed};
+use crate::checkpoint::{Checkpoint, Committed, Timeline};
 use crate::clock::Clock;
 use crate::config::Job;
-use crate::dependency::Rules;
-use crate::event::{Dependent, EventId, KeyHash, Partitions, Positions, SHARDS, Timestamp};
-use crate::mode::{self, Referent};
+use crate::dependency::{Rules, Stream};
+use crate::event::{Dependent, EntityId, EventId, KeyHash, Partitions, Positions, Timestamp};
+use crate::mode::{self, Referent, Visit};
 use crate::sink::Target;
 use crate::source::{self, Limits, Settings, Source};
 
@@ -27,9 +27,12 @@ pub(super) struct Opened {
     pub(super) source: Box<dyn Source>,
     /// The committed input, to be read again.
     pub(super) replay: Option<Box<dyn Source>>,
+    /// When that was read first, where some of it is only retained for a time.
+    pub(super) timeline: Option<Timeline>,
     pub(super) partitions: Partitions,
     pub(super) waiting: Vec<Box<Dependent>>,
     pub(super) drains: Vec<Referent>,
+    pub(super) reminders: Vec<Visit>,
     pub(super) unresolved: FxHashSet<EventId>,
     pub(super) waited_for: Vec<KeyHash>,
     pub(super) next_due: Option<Timestamp>,
@@ -41,10 +44,7 @@ pub(super) fn open(job: &Job, options: RunOptions, clock: &Clock) -> Result<Open
     if options.fresh {
         start_over(job)?;
     }
-    let state = State::open(
-        &Options { path: job.state.path.clone(), memory: store_memory(job), direct_io: job.state.direct_io },
-        &identity(job),
-    )?;
+    let state = open_state(job)?;
     let committed = Committed::read(&state)?;
     let restored = mode::restore(&state, &job.rules)?;
     let mut partitions = committed.partitions.clone();
@@ -52,22 +52,28 @@ pub(super) fn open(job: &Job, options: RunOptions, clock: &Clock) -> Result<Open
     let settings = until_end_of(&job.source, options);
     let source = source::open(&settings, limits, &mut partitions, &committed.positions, None, clock)?;
     let replay = if needs_replay(&job.rules) && !committed.positions.0.is_empty() {
-        forget_overflow(&state, &job.rules)?;
+        mode::forget_overflow(&state, &job.rules)?;
         let (from, to) = (Positions::default(), Some(&committed.positions));
         Some(source::open(&settings, limits, &mut partitions, &from, to, clock)?)
     } else {
         None
     };
     let until_end = options.until_end.or_else(|| source_ends(&settings).then_some(UntilEnd::Keep));
-    let checkpoint = Checkpoint::open(state.clone(), committed, restored.log, &job.sinks)?;
+    let timeline = longest_retain(&job.rules).map(|keep| Timeline::read(&state, keep)).transpose()?;
+    let mut checkpoint = Checkpoint::open(state.clone(), committed, restored.log, &job.sinks)?;
+    if let Some(timeline) = &timeline {
+        checkpoint.keep_timeline(timeline.clone());
+    }
     Ok(Opened {
         state,
         checkpoint,
         source,
         replay,
+        timeline,
         partitions,
         waiting: restored.waiting,
         drains: restored.drains,
+        reminders: restored.reminders,
         unresolved: restored.unresolved,
         waited_for: restored.waited_for,
         next_due: restored.next_due,
@@ -76,20 +82,29 @@ pub(super) fn open(job: &Job, options: RunOptions, clock: &Clock) -> Result<Open
     })
 }
 
+/// Opens the state of a job to write.
+pub(super) fn open_state(job: &Job) -> Result<State, OpenError> {
+    let options = Options { path: job.state.path.clone(), memory: store_memory(job), direct_io: job.state.direct_io };
+    State::open(&options, &identity(job))
+}
+
 /// RocksDB's share of the state's memory: all of it, or half where the other half is a cache of deferred referents and waiting events.
 pub(super) fn store_memory(job: &Job) -> u64 {
     if job.rules.entities().iter().any(|entity| entity.deferred) { job.state.memory / 2 } else { job.state.memory }
 }
 
 /// What tells this job's state from another's.
-pub(super) fn identity(job: &Job) -> Identity {
+pub fn identity(job: &Job) -> Identity {
     let text = job.rules.fingerprint_text();
     Identity { job: job.name.clone(), fingerprint: text.clone().into_bytes(), fingerprint_text: text }
 }
 
 fn start_over(job: &Job) -> Result<(), RunError> {
     let destroyed = State::destroy(&job.state.path, &job.name)?;
-    info!(path = %job.state.path.display(), ?destroyed, "--fresh: deleted the state");
+    if destroyed.files > 0 {
+        let (path, files, bytes) = (job.state.path.display(), destroyed.files, destroyed.bytes);
+        info!(%path, files, bytes, "--fresh: deleted the state");
+    }
     let sinks = [Some(&job.sinks.resolved), job.sinks.dead_letter.as_ref(), job.sinks.accepted.as_ref()];
     for target in sinks.into_iter().flatten() {
         let Target::File(path) = target else { continue };
@@ -123,23 +138,9 @@ fn needs_replay(rules: &Rules) -> bool {
     rules.entities().iter().any(|entity| entity.streaming && !entity.deferred)
 }
 
-/// Deletes what an earlier run moved out of memory of referents that the replay brings back.
-fn forget_overflow(state: &State, rules: &Rules) -> Result<(), RunError> {
-    let mut batch = Batch::default();
-    let entities: BTreeSet<u16> =
-        (0u16..).zip(rules.entities()).filter(|(_, e)| !e.deferred).map(|(id, _)| id).collect();
-    for shard in 0..SHARDS {
-        for entity in &entities {
-            let [high, low] = entity.to_be_bytes();
-            let prefix = [u8::try_from(shard).unwrap_or(u8::MAX), high, low];
-            state.scan(Table::Referent, &prefix, &prefix, usize::MAX, |key, _| {
-                batch.delete(Table::Referent, key);
-                std::ops::ControlFlow::Continue(())
-            })?;
-        }
-    }
-    if !batch.is_empty() {
-        state.write(&batch, Durability::Buffered)?;
-    }
-    Ok(())
+/// The longest `retain` of referents that are in memory only.
+fn longest_retain(rules: &Rules) -> Option<Duration> {
+    let in_memory = |entity: EntityId| rules.entity(entity).streaming && !rules.entity(entity).deferred;
+    let provides = |stream: &Stream| stream.provides.into_iter().chain(stream.provides_resolved).any(in_memory);
+    rules.streams().iter().filter(|stream| provides(stream)).filter_map(|stream| stream.retain).max()
 }

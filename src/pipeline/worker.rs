@@ -21,10 +21,13 @@ use timely::worker::Worker;
 use crate::clock::Clock;
 use crate::decode::{Decoded, Decoder};
 use crate::dependency::{Mode, Pointer, Rules};
-use crate::event::{Block, Content, Dependent, Epoch, EventId, KeyHash, Outcome, Partitions, StreamId, Timestamp, WorkerIndex};
+use crate::event::{
+    Block, Content, Dependent, Epoch, EventId, KeyHash, Outcome, Partitions, StreamId, Timestamp, WorkerIndex,
+};
 use crate::mode::{self, Backlog, Engine, Message, Phase, Referent, Visit};
 use crate::sink::{Renderer, SinkKind};
 
+use super::RunError;
 use super::committer::{Chunk, Happening, Times, Told, WorkerEnd};
 use super::intake::{Intake, Taken};
 use super::lookup::{Lookups, Reader};
@@ -51,6 +54,8 @@ pub(super) struct Setup {
     pub(super) waiting: Vec<Mutex<Vec<Box<Dependent>>>>,
     /// Referents whose dependents in the state were being woken.
     pub(super) drains: Vec<Referent>,
+    /// What is to be remembered of all events that wait.
+    pub(super) reminders: Vec<Visit>,
     /// The keys that events in the state wait for, and the earliest of their deadlines.
     pub(super) waited_for: Vec<KeyHash>,
     pub(super) next_due: Option<Timestamp>,
@@ -62,11 +67,25 @@ pub(super) struct Setup {
 #[derive(Default)]
 struct Shared {
     read: Cell<u64>,
+    replayed: Cell<u64>,
     accepted_at: RefCell<Times>,
+}
+
+/// Tells the committer when its thread panics: the others would wait for it for ever.
+pub(super) struct TellOnPanic(pub(super) Sender<Told>);
+
+impl Drop for TellOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let name = std::thread::current().name().unwrap_or("unnamed").to_owned();
+            let _ = self.0.send(Told::Failed(RunError::Worker(format!("{name} panicked"))));
+        }
+    }
 }
 
 /// Runs a worker until the job is over.
 pub(super) fn run(worker: &mut Worker, setup: &Setup) {
+    let _guard = TellOnPanic(setup.reader.tell.clone());
     let me = WorkerIndex(worker.index());
     let workers = worker.peers();
     let engine = Rc::new(RefCell::new(Engine::new(Arc::clone(&setup.rules), me, workers, setup.settings)));
@@ -75,6 +94,7 @@ pub(super) fn run(worker: &mut Worker, setup: &Setup) {
         let (entity, hash, event) = (referent.entity, referent.hash, referent.event.clone());
         engine.borrow_mut().restore_drain(Referent { entity, hash, event });
     }
+    engine.borrow_mut().remember(&setup.reminders);
     let shared = Rc::new(Shared::default());
     let lines = Rc::new(RefCell::new(Lines::new(setup)));
     let (probe, wake) = worker.dataflow::<u64, _, _>(|scope| {
@@ -102,6 +122,10 @@ pub(super) fn run(worker: &mut Worker, setup: &Setup) {
             epoch = epoch.next();
         }
     }
+    // After a failure some operator may still hold the right to send: it is not waited for.
+    for dataflow in worker.installed_dataflows() {
+        worker.drop_dataflow(dataflow);
+    }
 }
 
 fn end_epoch(
@@ -121,6 +145,7 @@ fn end_epoch(
         worker,
         epoch,
         read: shared.read.take(),
+        replayed: shared.replayed.take(),
         accepted_at: shared.accepted_at.take(),
         changes,
         memory: engine.memory(),
@@ -256,7 +281,9 @@ impl Reading {
     fn decode(&mut self, block: &Block, phase: Phase, mut send: impl FnMut(Message)) {
         let (rules, workers, unresolved) = (&self.rules, self.workers, &self.unresolved);
         if phase == Phase::Replay {
+            let replayed = &self.shared.replayed;
             return self.decoder.decode(block, &mut |decoded| {
+                replayed.set(replayed.get() + 1);
                 if let Decoded::Event(dependent) = decoded {
                     let resolved = !unresolved.contains(&dependent.event.header.header.id);
                     mode::replay(rules, &dependent, resolved, workers, &mut send);

@@ -1,6 +1,6 @@
 //! Where outcomes go: files, standard output, nowhere.
 //!
-//! [`render`] builds lines on the workers; a [`Sink`] takes whole lines on the committer's thread. A sink knows nothing of events.
+//! [`Renderer`] builds lines on the workers; a [`Sink`] takes whole lines on the committer's thread. A sink knows nothing of events.
 
 mod error;
 mod file;

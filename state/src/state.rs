@@ -167,6 +167,15 @@ impl State {
         &self.inner.identity
     }
 
+    /// Refuses a state of another job or of other rules, as [`State::open`] does: for one that was opened to be read.
+    pub fn check_identity(&self, wanted: &Identity) -> Result<(), OpenError> {
+        let path = match &self.inner.store {
+            Store::Rocks(rocks) => rocks.path(),
+            Store::Memory(_) => Path::new("memory"),
+        };
+        directory::compare(path, &self.inner.identity, wanted)
+    }
+
     /// Moves the time that expiry goes by, in microseconds since the Unix epoch; never back. Before the first call nothing
     /// is expired, so that a replay finds what it found the first time.
     pub fn advance(&self, now_micros: i64) {

@@ -49,7 +49,15 @@ impl Skipping {
 impl LineCutter {
     /// A cutter of what follows byte `base`.
     pub(super) fn new(base: u64, record_bytes_max: usize) -> Self {
-        LineCutter { record_bytes_max, buffer: Vec::new(), spare: Vec::new(), start: 0, base, searched: 0, skipping: None }
+        LineCutter {
+            record_bytes_max,
+            buffer: Vec::new(),
+            spare: Vec::new(),
+            start: 0,
+            base,
+            searched: 0,
+            skipping: None,
+        }
     }
 
     /// The buffer, with room for `bytes` more: they are to be appended.

@@ -1,0 +1,106 @@
+//! What waits, and for what: questions to the state of a running or a stopped job, with typed answers.
+//!
+//! It only reads, and shows the job as of the last epoch committed. A state has a waiting event as it was when it began to wait: what of it came later is
+//! known where its entity is kept in the state (some dependency on it is deferred), and otherwise only once the event asks again, which it does when the
+//! referent that it waits at comes and when a deadline passes.
+//!
+//! * [`Inspector::overview`]: positions, totals, and what waits in all.
+//! * [`Inspector::event`]: one event: what it lacks, since when, until when.
+//! * [`Inspector::key`]: one key: whether its referent is there, and who waits for it.
+
+mod event;
+mod key;
+mod overview;
+mod report;
+mod select;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use resolvent_state::State;
+use thiserror::Error;
+
+use crate::checkpoint::{CheckpointError, Committed};
+use crate::dependency::Rules;
+use crate::event::{Dependent, EntityId, EventId, StreamId, Timestamp};
+use crate::mode::{self, Log, RestoreError};
+
+pub use event::{EventReport, EventStatus, PositionError, ReferenceReport, ReferenceStatus, Turn, WaitingEvent};
+pub use key::{KeyError, KeyReport, KeyRequest, ReferentStatus};
+pub use overview::{Count, KeyCount, Overview, ReadTo};
+pub use report::{JsonKey, Residence, Time, Waiter};
+
+/// A question cannot be answered.
+#[derive(Debug, Error)]
+pub enum InspectError {
+    /// The state cannot be read.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
+    /// Its last commit cannot be read.
+    #[error(transparent)]
+    Commit(#[from] CheckpointError),
+}
+
+/// Answers questions about the waiting events of one state. Holds some 50 bytes for each event that the job has in memory.
+#[derive(Debug)]
+pub struct Inspector {
+    state: State,
+    rules: Arc<Rules>,
+    committed: Committed,
+    log: Log,
+    now: Timestamp,
+}
+
+/// All that is needed to show a waiting event. The one that has waited longest is the least.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Short {
+    since: Timestamp,
+    id: EventId,
+    /// Its next deadline; [`Timestamp::MAX`] is none.
+    until: Timestamp,
+    stream: StreamId,
+}
+
+impl Short {
+    fn of(dependent: &Dependent) -> Short {
+        let header = &dependent.event.header.header;
+        let until = mode::next_deadline(dependent).unwrap_or(Timestamp::MAX);
+        Short { since: header.arrival, id: header.id, until, stream: header.stream }
+    }
+}
+
+impl Inspector {
+    /// Reads what the questions need. `rules` are those that the state was made under; `now` is what times are compared with.
+    ///
+    /// # Errors
+    ///
+    /// The state does not answer, or holds something else than was written.
+    pub fn new(state: State, rules: Arc<Rules>, now: Timestamp) -> Result<Inspector, InspectError> {
+        let committed = Committed::read(&state)?;
+        let log = Log::read(&state)?;
+        Ok(Inspector { state, rules, committed, log, now })
+    }
+
+    fn each_waiting(&self, mut see: impl FnMut(&Dependent)) -> Result<(), InspectError> {
+        Ok(mode::each_waiting(&self.state, &self.rules, &self.log, |dependent| see(&dependent))?)
+    }
+
+    fn position(&self, id: EventId) -> String {
+        self.committed.partitions.position(id)
+    }
+
+    fn waiter(&self, short: Short) -> Waiter {
+        Waiter {
+            position: self.position(short.id),
+            stream: self.rules.stream(short.stream).name.clone(),
+            since: Time(short.since),
+            until: (short.until < Timestamp::MAX).then_some(Time(short.until)),
+        }
+    }
+
+    /// The entity as users name it: that of a resolved twin for the twin.
+    fn named(&self, entity: EntityId) -> EntityId {
+        self.rules.entity(entity).resolved_of.unwrap_or(entity)
+    }
+}

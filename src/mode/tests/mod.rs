@@ -1,0 +1,8 @@
+//! The engines against the reference resolver: simulated jobs with crashes, little memory and any order of delivery, on a virtual clock.
+
+mod cluster;
+mod notation;
+mod properties;
+mod scale;
+mod situations;
+mod trial;

@@ -1,0 +1,106 @@
+//! Rules and records as lines of text.
+//!
+//! A stream: `post key provides=message time retain=10 ordered -> person forum:deferred:wait=5:drop`, a dependency being
+//! `entity[:resolved][:deferred][:optional][:name=N][:wait=SECONDS][:drop|:partial|:keep|:defer=SECONDS|:defer][:then=drop|partial|keep]`. The field
+//! of a reference is the dependency's name.
+//!
+//! A record: `post id=1 person=7`; values are JSON without spaces. `@1` reads it from partition 1 instead of 0.
+
+use std::time::Duration;
+
+use crate::dependency::{DependencyDraft, Mode, Need, OnExpiry, Pointer, Rules, SecondExpiry, StreamDraft};
+use crate::event::{EventId, PartitionId, StreamId};
+
+/// A record to be read.
+#[derive(Clone, Debug)]
+pub(super) struct Record {
+    pub(super) id: EventId,
+    pub(super) stream: StreamId,
+    pub(super) json: String,
+    pub(super) text: String,
+}
+
+pub(super) fn stream(line: &str) -> StreamDraft {
+    let (head, tail) = line.split_once("->").unwrap_or((line, ""));
+    let mut words = head.split_whitespace();
+    let mut draft = StreamDraft {
+        name: words.next().expect("a name").to_owned(),
+        key: None,
+        provides: None,
+        time: None,
+        retain: None,
+        ordered_by: None,
+        depends_on: tail.split_whitespace().map(dependency).collect(),
+    };
+    for word in words {
+        match word.split_once('=').unwrap_or((word, "")) {
+            ("key", _) => draft.key = Some(pointer("id")),
+            ("provides", entity) => draft.provides = Some(entity.to_owned()),
+            ("time", _) => draft.time = Some(pointer("time")),
+            ("retain", seconds) => draft.retain = Some(duration(seconds)),
+            ("ordered", _) => draft.ordered_by = Some(pointer("order")),
+            other => panic!("{other:?}"),
+        }
+    }
+    draft
+}
+
+fn pointer(field: &str) -> Pointer {
+    Pointer::parse(&format!("/{field}")).expect("a pointer")
+}
+
+fn duration(seconds: &str) -> Duration {
+    Duration::from_secs(seconds.parse().expect("seconds"))
+}
+
+fn dependency(text: &str) -> DependencyDraft {
+    let mut words = text.split(':');
+    let entity = words.next().expect("an entity").to_owned();
+    let (mut mode, mut need, mut required, mut wait) = (Mode::Streaming, Need::Arrived, true, None);
+    let (mut name, mut on_expiry, mut then) = (entity.clone(), OnExpiry::DeadLetter, SecondExpiry::DeadLetter);
+    for word in words {
+        match word.split_once('=').unwrap_or((word, "")) {
+            ("resolved", _) => need = Need::Resolved,
+            ("deferred", _) => mode = Mode::Deferred,
+            ("optional", _) => required = false,
+            ("name", to) => name = to.to_owned(),
+            ("wait", seconds) => wait = Some(duration(seconds)),
+            ("drop", _) => on_expiry = OnExpiry::Drop,
+            ("partial", _) => on_expiry = OnExpiry::Partial,
+            ("keep", _) => on_expiry = OnExpiry::Keep,
+            ("defer", seconds) => {
+                let wait = (!seconds.is_empty()).then(|| duration(seconds));
+                on_expiry = OnExpiry::Defer { wait, then };
+            }
+            ("then", act) => {
+                then = match act {
+                    "drop" => SecondExpiry::Drop,
+                    "partial" => SecondExpiry::Partial,
+                    _ => SecondExpiry::Keep,
+                }
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    if let OnExpiry::Defer { wait, .. } = on_expiry {
+        on_expiry = OnExpiry::Defer { wait, then };
+    }
+    let by = pointer(&name);
+    DependencyDraft { name: Some(name), entity, by, mode, required, need, wait, on_expiry, include: None }
+}
+
+/// The record of a line, which is the `offset`-th of its partition.
+pub(super) fn record(rules: &Rules, line: &str, offset: u64) -> Record {
+    let mut words = line.split_whitespace();
+    let stream = words.next().and_then(|name| rules.stream_named(name)).expect("a stream");
+    let mut partition = PartitionId(0);
+    let mut members = Vec::new();
+    for word in words {
+        match word.split_once('=') {
+            Some((field, value)) => members.push(format!("\"{field}\":{value}")),
+            None => partition = PartitionId(word.trim_start_matches('@').parse().expect("a partition")),
+        }
+    }
+    let json = format!("{{{}}}", members.join(","));
+    Record { id: EventId { partition, offset }, stream, json, text: line.to_owned() }
+}

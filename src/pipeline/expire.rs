@@ -1,0 +1,118 @@
+//! Ends one wait by hand, in the state of a job that does not run: as the job itself would, and through the same commit protocol.
+
+use resolvent_state::{OpenError, State, StateError};
+use thiserror::Error;
+
+use crate::checkpoint::{Checkpoint, CheckpointError, Committed, EpochEnd};
+use crate::clock::Clock;
+use crate::config::Job;
+use crate::dependency::Rules;
+use crate::event::{Dependent, Epoch, EventId, ExpiredReason, Found, Outcome, Timestamp, WorkerIndex};
+use crate::metrics::{ConservationError, Totals};
+use crate::mode::{self, Log, RestoreError};
+use crate::sink::{Renderer, SinkKind};
+
+use super::open::open_state;
+
+/// Why a wait was not ended. Nothing has changed then, but where [`ExpireError::Commit`] leaves that unknown until the job starts.
+#[derive(Debug, Error)]
+pub enum ExpireError {
+    /// The state cannot be opened to write.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The state cannot be read.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
+    /// The outcome cannot be committed.
+    #[error(transparent)]
+    Commit(#[from] CheckpointError),
+    /// The outcome is committed, and the state could not be closed in order.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The state was not whole before.
+    #[error("{0}: a defect of Resolvent; nothing was changed")]
+    Conservation(#[from] ConservationError),
+    /// The event does not wait.
+    #[error("the event at {0} does not wait, so there is nothing to end")]
+    NotWaiting(String),
+    /// It waits only for the events before it.
+    #[error(
+        "the event at {0} lacks nothing, it waits for its turn (`ordered_by`): expire the events before it instead"
+    )]
+    LacksNothing(String),
+    /// All that it lacked has come.
+    #[error("all that the event at {0} lacked has come: it is resolved when its job is started, so it is not expired")]
+    HasCome(String),
+}
+
+/// A wait that was ended by hand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// The epoch that its outcome was committed as.
+    pub epoch: Epoch,
+    /// How long the event had waited, in microseconds.
+    pub waited_us: u64,
+    /// What had become of all records after that.
+    pub totals: Totals,
+}
+
+/// Ends the wait of an event as `expired`, reason `operator`: the outcome goes to the dead-letter sink. The job must not run.
+///
+/// # Errors
+///
+/// The state is in use, the event does not wait or needs no end, or the outcome cannot be written.
+pub fn expire(job: &Job, id: EventId) -> Result<Ended, ExpireError> {
+    let state = open_state(job)?;
+    let committed = Committed::read(&state)?;
+    let log = Log::read(&state)?;
+    let position = committed.partitions.position(id);
+    let now = Clock::start().now();
+    let Some((mut dependent, row)) = mode::find_waiting(&state, &job.rules, &log, id)? else {
+        return Err(ExpireError::NotWaiting(position));
+    };
+    if dependent.missing().next().is_none() {
+        return Err(ExpireError::LacksNothing(position));
+    }
+    let epoch = committed.epoch.next();
+    // Of the event as the state has it, and so before it is told what has come.
+    let changes = mode::end_waiting(&job.rules, &dependent, row.as_deref(), epoch);
+    take_what_has_come(&state, &job.rules, &mut dependent, now)?;
+    if dependent.missing().next().is_none() {
+        return Err(ExpireError::HasCome(position));
+    }
+    committed.totals.conserves(log.waiting() + committed.waiting_in_state)?;
+
+    let (positions, partitions) = (committed.positions.clone(), committed.partitions.clone());
+    let waited_us = now.micros_since(dependent.event.header.header.arrival);
+    let mut line = Vec::new();
+    let outcome = Outcome::Expired(dependent, ExpiredReason::Operator);
+    Renderer::new(job.rules.clone(), &partitions).render(&outcome, now, &mut line);
+
+    let mut checkpoint = Checkpoint::open(state.clone(), committed, log.epochs, &job.sinks)?;
+    checkpoint.write(SinkKind::DeadLetter, &line)?;
+    let totals = Totals { expired: 1, ..Totals::default() };
+    checkpoint
+        .commit(epoch, EpochEnd { positions, partitions, totals, now, changes: vec![(WorkerIndex(0), changes)] })?;
+    state.flush()?;
+    Ok(Ended { epoch, waited_us, totals: checkpoint.committed().totals })
+}
+
+/// Visits what the event lacks once more, as the job does before it ends a wait: referents that the state has, it takes.
+fn take_what_has_come(
+    state: &State,
+    rules: &Rules,
+    dependent: &mut Dependent,
+    now: Timestamp,
+) -> Result<(), RestoreError> {
+    for reference in &mut dependent.references {
+        let is_kept = rules.entity(reference.entity).deferred;
+        if !is_kept || !matches!(reference.found, Found::Missing | Found::Unknown) {
+            continue;
+        }
+        if let Some(event) = mode::find_referent(state, rules, reference.entity, &reference.key, now)? {
+            dependent.completed_at = dependent.completed_at.max(event.header.header.arrival);
+            reference.found = Found::Present(event);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,194 @@
+//! Flags, exit statuses and messages of the launchers.
+
+use serde_json::Value;
+
+use crate::support::{Program, SHOP, Summary, Workspace, orders, payments};
+
+#[test]
+fn help_says_all_there_is() {
+    let flags = [
+        "--config",
+        "--workers",
+        "--state",
+        "--metrics",
+        "--fresh",
+        "--until-end",
+        "--check",
+        "--quiet",
+        "--log-format",
+        "--help",
+        "--version",
+    ];
+    for program in Program::ALL {
+        let workspace = Workspace::with(SHOP, "");
+        let ended = workspace.run(program, &["--help"]).succeeded();
+        for said in flags.into_iter().chain(["Exit status", "Examples", "keep", "expire", "deadlines"]) {
+            assert!(ended.stdout.contains(said), "{program:?} --help says nothing of {said}: {}", ended.stdout);
+        }
+        assert_eq!(ended.stderr, "");
+    }
+}
+
+#[test]
+fn mistakes_end_with_status_2_and_change_nothing() {
+    let mistakes: [(&[&str], &str); 6] = [
+        (&["--no-such-flag"], "--no-such-flag"),
+        (&["--workers", "many"], "many"),
+        (&["--workers", "0"], "0 is out of range"),
+        (&["--until-end=never"], "never"),
+        (&["--metrics", "everywhere"], "is no address to listen on"),
+        (&["--log-format", "xml"], "xml"),
+    ];
+    for program in Program::ALL {
+        let workspace = Workspace::with(SHOP, &orders(0..10));
+        let before = workspace.snapshot(".");
+        for (arguments, phrase) in mistakes {
+            workspace.run(program, arguments).failed(2, &[phrase]);
+        }
+        workspace.write("job.toml", "[job");
+        workspace.run(program, &[]).failed(2, &["job.toml", "not TOML"]);
+        workspace.write("job.toml", SHOP);
+        assert!(workspace.snapshot(".") == before);
+    }
+}
+
+#[test]
+fn a_bad_configuration_is_shown_where_it_is_bad() {
+    let job =
+        SHOP.replace("entity = \"order\"", "entity = \"ordre\"").replace("[sink.dead_letter]", "[sink.dead_letters]");
+    let workspace = Workspace::with(&job, "");
+    let ended = workspace.run(Program::Sedd, &[]).failed(2, &[]);
+    assert_eq!(ended.stderr, BAD_CONFIGURATION);
+    assert_eq!(ended.stdout, "");
+}
+
+const BAD_CONFIGURATION: &str = r#"GOLDEN"#;
+
+#[test]
+fn check_prints_the_job_and_changes_nothing() {
+    for program in Program::ALL {
+        let workspace = Workspace::with(SHOP, &orders(0..10));
+        let before = workspace.snapshot(".");
+        let ended = workspace.run(program, &["--check", "--workers", "3", "--state", "over/there"]).succeeded();
+        for said in ["shop", "order", "payment", "events.jsonl", "resolved.jsonl", "dead.jsonl", "over/there", "3"] {
+            assert!(ended.stdout.contains(said), "no {said}: {}", ended.stdout);
+        }
+        assert!(workspace.snapshot(".") == before);
+    }
+}
+
+#[test]
+fn independent_check_says_what_is_ignored() {
+    let workspace = Workspace::with(SHOP, "");
+    let ended = workspace.run(Program::Independent, &["--check"]).succeeded();
+    assert!(ended.stdout.contains("ignored") || ended.stdout.contains("not looked up"), "{}", ended.stdout);
+}
+
+#[test]
+fn flags_replace_what_the_file_says() {
+    for program in Program::ALL {
+        let workspace = Workspace::with(&(SHOP.to_owned() + "[state]\npath = \"unused\"\n"), &orders(0..10));
+        workspace.run(program, &["--state", "used", "--workers", "1"]).succeeded();
+        assert!(workspace.path("used/FORMAT").exists() && !workspace.path("unused").exists());
+    }
+}
+
+#[test]
+fn quiet_says_nothing_and_json_logs_are_json() {
+    for program in Program::ALL {
+        let workspace = Workspace::with(SHOP, &orders(0..10));
+        let ended = workspace.run(program, &["--quiet"]).succeeded();
+        assert_eq!((ended.stdout.as_str(), ended.stderr.as_str()), ("", ""));
+
+        let arguments = ["--fresh", "--log-format", "json", "--metrics", "127.0.0.1:0"];
+        let ended = workspace.run(program, &arguments).succeeded();
+        let (logs, _) = ended.stderr.split_once("\nshop").unwrap();
+        let logs: Vec<Value> = logs.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert!(logs.iter().any(|line| line["message"].as_str().unwrap().contains("metrics at http://")), "{logs:?}");
+
+        workspace.write("resolved.jsonl", "");
+        let ended = workspace.run(program, &["--quiet", "--log-format", "json"]).failed(1, &[]);
+        let error: Value = serde_json::from_str(&ended.stderr).unwrap();
+        assert_eq!((error["level"].as_str(), error["status"].as_u64()), (Some("ERROR"), Some(1)));
+        assert!(error["message"].as_str().unwrap().contains("resolved.jsonl"), "{error}");
+    }
+}
+
+/// Payments without an order, one for each thing that the end of a wait can do.
+const WAITS: &str = r#"[job]
+name = "waits"
+[[stream]]
+name = "order"
+key = "/id"
+[[stream]]
+name = "dead_letter"
+depends_on = [ { entity = "order", by = "/order", wait = "WAIT" } ]
+[[stream]]
+name = "drop"
+depends_on = [ { entity = "order", by = "/order", wait = "WAIT", on_expiry = "drop" } ]
+[[stream]]
+name = "partial"
+depends_on = [ { entity = "order", by = "/order", wait = "WAIT", on_expiry = "partial" } ]
+[[stream]]
+name = "keep"
+depends_on = [ { entity = "order", by = "/order", wait = "WAIT", on_expiry = "keep" } ]
+[[stream]]
+name = "defer"
+depends_on = [ { entity = "order", by = "/order", mode = "streaming", wait = "WAIT", on_expiry = "defer", deferred_wait = "WAIT" } ]
+[[stream]]
+name = "for_ever"
+depends_on = [ { entity = "order", by = "/order" } ]
+[source.file]
+path = "events.jsonl"
+stream = "/type"
+[sink.resolved]
+file = "resolved.jsonl"
+[sink.dead_letter]
+file = "dead.jsonl"
+"#;
+
+const ENDS: [&str; 6] = ["dead_letter", "drop", "partial", "keep", "defer", "for_ever"];
+
+/// By stream, what is left of each event: its outcome with its reason; nothing where it was dropped or waits.
+fn ends(program: Program, wait: &str, until_end: &str) -> (Vec<String>, Summary) {
+    let events: String = ENDS.map(|stream| format!("{{\"type\":\"{stream}\",\"order\":1}}\n")).concat();
+    let workspace = Workspace::with(&WAITS.replace("WAIT", wait), &events);
+    let ended = workspace.run(program, &[until_end]).succeeded();
+    let outcomes = workspace.outcomes();
+    let end = |stream: &&str| {
+        let outcome = outcomes.iter().find(|outcome| outcome.stream == **stream);
+        outcome.map_or("-".to_owned(), |outcome| format!("{} {}", outcome.outcome, outcome.reason).trim().to_owned())
+    };
+    (ENDS.iter().map(end).collect(), Summary::parse(&ended.stderr))
+}
+
+#[test]
+fn the_end_of_the_input_does_what_until_end_says() {
+    for program in Program::JOINING {
+        let (left, summary) = ends(program, "1h", "--until-end=keep");
+        assert_eq!(left, ["-", "-", "-", "-", "-", "-"]);
+        assert_eq!((summary.waiting, summary.dropped), (6, 0));
+
+        let (left, summary) = ends(program, "1h", "--until-end=expire");
+        let end_of_input = "expired end_of_input";
+        assert_eq!(left, [end_of_input, "-", "resolved", end_of_input, end_of_input, end_of_input]);
+        assert_eq!((summary.waiting, summary.dropped), (0, 1));
+
+        let (left, summary) = ends(program, "200ms", "--until-end=deadlines");
+        assert_eq!(left, ["expired deadline", "-", "resolved", "-", "expired deadline", "-"]);
+        assert_eq!((summary.waiting, summary.dropped), (2, 1));
+    }
+}
+
+#[test]
+fn what_was_kept_goes_on_in_the_next_run() {
+    for program in Program::JOINING {
+        let workspace = Workspace::with(SHOP, &payments(0..10));
+        let ended = workspace.run(program, &[]).succeeded();
+        assert_eq!(Summary::parse(&ended.stderr).waiting, 10);
+        workspace.append("events.jsonl", orders(0..5));
+        let ended = workspace.run(program, &["--until-end=expire"]).succeeded();
+        let summary = Summary::parse(&ended.stderr);
+        assert_eq!((summary.resolved, summary.expired, summary.waiting), (10, 5, 0));
+    }
+}

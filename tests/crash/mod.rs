@@ -1,0 +1,203 @@
+//! Jobs that are killed while they work, again and again: in the end every record has had one answer, the right one.
+
+mod workload;
+
+use std::collections::BTreeMap;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::support::{
+    Outcome, Program, Random, Running, Scrape, Summary, Workspace, each_outcome, eventually, is_longer_than, is_soak,
+};
+use workload::{SHORT_WAIT, VOTES, Workload, job, offset};
+
+const SEED: u64 = 20_261_123;
+const WORKERS: [&str; 4] = ["2", "1", "4", "3"];
+
+fn rounds() -> usize {
+    if is_soak() { 100 } else { 10 }
+}
+
+#[test]
+fn streaming_survives_kills() {
+    survives_kills(Program::Sedd);
+}
+
+#[test]
+fn deferred_survives_kills() {
+    survives_kills(Program::Dedd);
+}
+
+#[test]
+fn independent_survives_kills() {
+    survives_kills(Program::Independent);
+}
+
+fn survives_kills(program: Program) {
+    let mut crash = Crash::new(program);
+    let mut landed = 0;
+    for attempt in 0.. {
+        assert!(attempt < 3 * rounds(), "only {landed} of {attempt} kills landed while all cases were in flight");
+        if landed == rounds() {
+            break;
+        }
+        landed += usize::from(crash.round(attempt));
+    }
+    println!("{program:?}: {landed} rounds landed, seed {SEED}");
+    crash.finish();
+}
+
+#[test]
+fn sigterm_commits_and_stops_and_the_next_start_goes_on() {
+    for program in Program::ALL {
+        let mut crash = Crash::new(program);
+        for attempt in 0..3 {
+            let (running, length) = crash.feed(attempt);
+            eventually("output grows", || {
+                is_longer_than(&crash.workspace.path("resolved.jsonl"), length).then_some(())
+            });
+            running.terminate();
+            let stderr = running.wait().succeeded().stderr;
+            let summary = Summary::parse(&stderr);
+            assert!(stderr.contains("stopping"), "{stderr}");
+            assert!(summary.read <= crash.workload.records());
+            let late = crash.workload.late_referents();
+            crash.workspace.append("events.jsonl", late);
+            crash.workload.came_too_late();
+        }
+        crash.finish();
+    }
+}
+
+/// A job, and all that it was fed.
+struct Crash {
+    program: Program,
+    workspace: Workspace,
+    workload: Workload,
+    random: Random,
+}
+
+impl Crash {
+    fn new(program: Program) -> Crash {
+        let workspace = Workspace::with(&job(program), "");
+        Crash { program, workspace, workload: Workload::new(SEED), random: Random::new(SEED) }
+    }
+
+    fn start(&self, attempt: usize) -> Running {
+        let workers = WORKERS[attempt % WORKERS.len()];
+        self.workspace.start(self.program, &["--workers", workers, "--metrics", "127.0.0.1:0"])
+    }
+
+    /// Starts the job, has it commit a round's dependents, and gives it the hot referent. Returns how long the output was before that.
+    fn feed(&mut self, attempt: usize) -> (Running, u64) {
+        let mut running = self.start(attempt);
+        let address = running.metrics_address();
+        let dependents = self.workload.dependents();
+        self.workspace.append("events.jsonl", dependents);
+        let records = self.workload.records() as f64;
+        eventually("all dependents are committed", || {
+            let read = Scrape::of(&address)?.value("resolvent_records_read_total", "")?;
+            (read >= records).then_some(())
+        });
+        let length = self.workspace.length("resolved.jsonl");
+        let hot_referent = self.workload.hot_referent();
+        self.workspace.append("events.jsonl", hot_referent);
+        (running, length)
+    }
+
+    /// One kill. Returns whether it landed while everything of the round was in flight.
+    fn round(&mut self, attempt: usize) -> bool {
+        self.kill_while_starting(attempt);
+        let (first, began) = (self.workload.bytes(), Instant::now());
+        let (running, length) = self.feed(attempt);
+        let resolved = self.workspace.path("resolved.jsonl");
+        eventually("output grows behind the hot referent", || is_longer_than(&resolved, length).then_some(()));
+        thread::sleep(Duration::from_micros(self.random.below(2000) as u64));
+        running.kill();
+        let in_time = began.elapsed() < SHORT_WAIT;
+        if !in_time {
+            self.workload.came_too_late();
+        }
+        let in_flight = self.is_in_flight(first);
+
+        let late = self.workload.late_referents();
+        self.workspace.append("events.jsonl", late);
+        if self.program != Program::Independent {
+            thread::sleep(SHORT_WAIT.saturating_sub(began.elapsed()));
+        }
+        in_time && in_flight
+    }
+
+    /// A kill at some moment between the start of the process and its being ready.
+    fn kill_while_starting(&mut self, attempt: usize) {
+        let running = self.start(attempt + 1);
+        thread::sleep(Duration::from_millis(self.random.below(200) as u64));
+        running.kill();
+    }
+
+    /// Whether the output that a kill left lacks something of every case of the round that began at `first`.
+    fn is_in_flight(&self, first: u64) -> bool {
+        let mut answered: BTreeMap<String, usize> = BTreeMap::new();
+        self.each_outcome(|outcome| {
+            if offset(&outcome) >= first {
+                *answered.entry(outcome.stream).or_default() += 1;
+            }
+        });
+        let answered = |stream: &str| answered.get(stream).copied().unwrap_or_default();
+        let all: usize = ["vote", "quote"].into_iter().map(answered).sum();
+        if self.program == Program::Independent {
+            return all < (self.workload.records() as usize);
+        }
+        for waiting in ["step", "link", "claim", "mixed"] {
+            assert_eq!(answered(waiting), 0, "a {waiting} was answered before its referent came or its wait ended");
+        }
+        let deadlines: usize = ["hurry", "optional"].into_iter().map(answered).sum();
+        answered("vote") < VOTES && deadlines == 0
+    }
+
+    fn each_outcome(&self, mut each: impl FnMut(Outcome)) {
+        for name in ["resolved.jsonl", "dead.jsonl"] {
+            each_outcome(&self.workspace.path(name), &mut each);
+        }
+    }
+
+    /// Runs the job to its end, and compares with what has to come out and with a run that nothing interrupted.
+    fn finish(self) {
+        let ended = self.workspace.run(self.program, &["--until-end=deadlines"]).succeeded();
+        let summary = Summary::parse(&ended.stderr);
+        let (records, lines) = (self.workload.records(), self.workload.lines(self.program));
+        assert_eq!((summary.read, summary.rejected, summary.waiting), (records, 0, 0));
+        assert_eq!(summary.dropped, records - lines);
+        let outcomes = self.checked_outcomes();
+        assert_eq!(outcomes.len() as u64, lines, "outcomes are missing");
+        self.check_notices();
+
+        let uninterrupted = Workspace::with(&job(self.program), "");
+        uninterrupted.copy_from(&self.workspace, "events.jsonl");
+        let arguments = ["--until-end=deadlines", "--workers", "2"];
+        uninterrupted.run(self.program, &arguments).succeeded();
+        let other = Crash { workspace: uninterrupted, ..self };
+        assert!(other.checked_outcomes() == outcomes, "other outcomes than those of a run that nothing interrupted");
+    }
+
+    /// By offset, what of each outcome does not depend on time.
+    fn checked_outcomes(&self) -> BTreeMap<u64, String> {
+        let mut outcomes = BTreeMap::new();
+        self.each_outcome(|outcome| {
+            self.workload.check(self.program, &outcome);
+            let twice = outcomes.insert(offset(&outcome), self.workload.timeless(&outcome));
+            assert!(twice.is_none(), "{} has more than one outcome", outcome.position);
+        });
+        outcomes
+    }
+
+    /// No event has had two notices.
+    fn check_notices(&self) {
+        let mut noticed = std::collections::BTreeSet::new();
+        each_outcome(&self.workspace.path("accepted.jsonl"), |notice| {
+            assert_eq!(notice.outcome, "accepted");
+            assert!(noticed.insert(offset(&notice)), "{} was accepted twice", notice.position);
+        });
+        assert_eq!(noticed.is_empty(), self.program == Program::Independent);
+    }
+}

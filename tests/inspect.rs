@@ -1,0 +1,315 @@
+//! `inspect` on states that jobs have made: stopped, killed and running ones, and one wait ended by hand.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// How long a job may take to commit what it has read: far longer than it does.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+const STREAMS: &str = r#"
+[[stream]]
+name = "person"
+key = "/id"
+[[stream]]
+name = "post"
+key = "/id"
+provides = "message"
+depends_on = [{ entity = "person", by = "/author" }]
+[[stream]]
+name = "reply"
+key = "/id"
+provides = "message"
+depends_on = [{ entity = "message", by = "/to", need = "resolved" }]
+[[stream]]
+name = "like"
+ordered_by = "/person"
+depends_on = [{ entity = "message", by = "/message", wait = "1h" }]
+[source.file]
+path = "in.jsonl"
+stream = "/type"
+[sink.resolved]
+file = "resolved.jsonl"
+[sink.dead_letter]
+file = "dead.jsonl"
+[metrics]
+listen = "off"
+[state]
+path = "state"
+"#;
+
+/// A directory with a job, its input, and what it leaves.
+struct Job {
+    directory: TempDir,
+    launcher: &'static str,
+}
+
+impl Job {
+    /// A job of one worker with these settings besides.
+    fn new(launcher: &'static str, settings: &str) -> Job {
+        let job = Job { directory: tempfile::tempdir().unwrap(), launcher };
+        fs::write(job.path("job.toml"), format!("[job]\nname = \"social\"\nworkers = 1\n{STREAMS}{settings}")).unwrap();
+        fs::write(job.path("in.jsonl"), "").unwrap();
+        job
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Appends an event to the input and returns its position.
+    fn append(&self, event: &str) -> String {
+        let path = self.path("in.jsonl");
+        let position = format!("in.jsonl:{}", fs::metadata(&path).unwrap().len());
+        writeln!(OpenOptions::new().append(true).open(path).unwrap(), "{event}").unwrap();
+        position
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let directory = Path::new(env!("CARGO_BIN_EXE_inspect")).parent().unwrap();
+        let mut command = Command::new(directory.join(program));
+        command.current_dir(self.directory.path()).args(["--config", "job.toml"]);
+        command
+    }
+
+    /// Runs to the end of the input.
+    fn run(&self) {
+        let output = self.command(self.launcher).args(["--quiet", "--until-end"]).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    }
+
+    fn inspect(&self, arguments: &[&str]) -> Output {
+        self.command("inspect").args(arguments).output().unwrap()
+    }
+
+    /// The answer as JSON, where the exit status is as expected.
+    fn answer(&self, status: i32, arguments: &[&str]) -> Value {
+        let output = self.inspect(&[arguments, &["--json"]].concat());
+        assert_eq!(output.status.code(), Some(status), "{arguments:?}: {output:?}");
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    /// What is said where there is no answer.
+    fn refusal(&self, status: i32, arguments: &[&str]) -> String {
+        let output = self.inspect(arguments);
+        assert_eq!(output.status.code(), Some(status), "{arguments:?}: {output:?}");
+        assert!(output.stdout.is_empty(), "{output:?}");
+        // Without the line breaks and the margin that a terminal of this width asks for.
+        let text = String::from_utf8(output.stderr).unwrap();
+        text.split_whitespace().filter(|word| *word != "│").collect::<Vec<_>>().join(" ")
+    }
+
+    fn dead(&self) -> Vec<Value> {
+        let text = fs::read_to_string(self.path("dead.jsonl")).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+/// A job that runs until this is dropped, killed as if the power had gone.
+struct Running(Child);
+
+impl Running {
+    fn start(job: &Job) -> Running {
+        let mut command = job.command(job.launcher);
+        Running(command.arg("--quiet").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+    }
+
+    /// Waits until the state says that so many records were read.
+    fn has_read(&mut self, job: &Job, records: u64) -> Value {
+        let began = Instant::now();
+        loop {
+            let output = job.inspect(&["--json"]);
+            let found: Option<Value> = serde_json::from_slice(&output.stdout).ok();
+            match found {
+                Some(overview) if overview["totals"]["read"] == records => return overview,
+                other => assert!(began.elapsed() < PATIENCE, "{other:?} {output:?}"),
+            }
+            assert_eq!(self.0.try_wait().unwrap(), None, "the job has ended");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // One that has ended by itself cannot be killed, and need not be.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_running_job_is_shown_and_left_alone() {
+    for launcher in ["sedd", "dedd"] {
+        let job = Job::new(launcher, "");
+        let config = fs::read_to_string(job.path("job.toml")).unwrap();
+        fs::write(job.path("job.toml"), config.replace("[source.file]", "[source.file]\nfollow = true")).unwrap();
+        job.append(r#"{"type":"person","id":1}"#);
+        let post = job.append(r#"{"type":"post","id":7,"author":2}"#);
+        let mut running = Running::start(&job);
+        let overview = running.has_read(&job, 2);
+        assert_eq!(overview["job"], "social");
+        assert_eq!((&overview["waiting"], &overview["conservation_broken"]), (&1.into(), &Value::Null));
+        assert_eq!(overview["keys"][0]["key"], 2);
+
+        let event = job.answer(0, &["--event", &post]);
+        assert_eq!((&event["status"], &event["references"][0]["found"]), (&"waiting".into(), &"missing".into()));
+        assert_eq!(job.answer(0, &["--key", "person/2"])["first"][0]["position"], post.as_str());
+        let refusal = job.refusal(1, &["--expire", &post]);
+        assert!(
+            refusal.contains("in use by another process") && refusal.contains("while its job is stopped"),
+            "{refusal}"
+        );
+
+        // It goes on as if nobody had looked.
+        job.append(r#"{"type":"person","id":2}"#);
+        assert_eq!(running.has_read(&job, 3)["totals"]["resolved"], 3);
+        assert_eq!(job.answer(1, &["--event", &post])["status"], "ended");
+        let beyond = format!("in.jsonl:{}", fs::metadata(job.path("in.jsonl")).unwrap().len());
+        assert_eq!(job.answer(1, &["--event", &beyond])["status"], "not_read");
+    }
+}
+
+#[test]
+fn a_wait_ended_by_hand_ends_once_and_does_not_come_back() {
+    for launcher in ["sedd", "dedd"] {
+        let job = Job::new(launcher, "");
+        let post = job.append(r#"{"type":"post","id":7,"author":2}"#);
+        let reply = job.append(r#"{"type":"reply","id":8,"to":7}"#);
+        let like = job.append(r#"{"type":"like","person":5,"message":9}"#);
+        let behind = job.append(r#"{"type":"like","person":5,"message":7}"#);
+        job.run();
+        assert_eq!(job.answer(0, &[])["waiting_for_turn"], 1);
+
+        let refusal = job.refusal(1, &["--expire", &behind]);
+        assert!(refusal.contains("waits for its turn"), "{refusal}");
+        for (position, expired) in [(&post, 1), (&like, 2)] {
+            let ended = job.answer(0, &["--expire", position]);
+            assert_eq!((&ended["status"], &ended["reason"]), (&"expired".into(), &"operator".into()));
+            assert_eq!(ended["totals"]["expired"], expired);
+            // A second time there is nothing to end.
+            assert_eq!(job.answer(1, &["--expire", position])["status"], "ended");
+        }
+        let dead = job.dead();
+        assert_eq!(dead.iter().map(|line| line["position"].as_str().unwrap()).collect::<Vec<_>>(), [&post, &like]);
+        assert!(dead.iter().all(|line| line["outcome"] == "expired" && line["reason"] == "operator"));
+        assert_eq!(dead[0]["missing"][0]["key"], 2);
+
+        // Their referents come, and twice it is started: both stay ended, the like behind goes, and the reply waits for a post that is not resolved.
+        job.append(r#"{"type":"person","id":2}"#);
+        job.append(r#"{"type":"post","id":9,"author":2}"#);
+        for _ in 0..2 {
+            job.run();
+            let overview = job.answer(0, &[]);
+            assert_eq!(
+                (&overview["waiting"], &overview["conservation_broken"]),
+                (&1.into(), &Value::Null),
+                "{overview}"
+            );
+            assert_eq!(overview["totals"]["expired"], 2);
+            assert_eq!(overview["totals"]["resolved"], 3);
+        }
+        assert_eq!(job.answer(0, &["--event", &reply])["references"][0]["found"], "missing");
+        assert_eq!(job.dead(), dead);
+    }
+}
+
+#[test]
+fn an_event_that_has_left_memory_is_found_and_ended_too() {
+    // Far more waits than fit the memory of the job.
+    const POSTS: usize = 20_000;
+    let job = Job::new("sedd", "[streaming]\nmemory = \"1MiB\"\n");
+    let mut lines = String::new();
+    let mut positions = Vec::new();
+    for id in 0..POSTS {
+        positions.push(format!("in.jsonl:{}", lines.len()));
+        lines += &format!("{{\"type\":\"post\",\"id\":{id},\"author\":{id}}}\n");
+    }
+    fs::write(job.path("in.jsonl"), lines).unwrap();
+    job.run();
+    let overview = job.answer(0, &["--limit", "3"]);
+    assert_eq!((&overview["waiting"], &overview["conservation_broken"]), (&POSTS.into(), &Value::Null));
+    let in_state = overview["waiting_in_state"].as_u64().unwrap();
+    assert!(in_state > 0, "{overview}");
+    assert_eq!(overview["keys"].as_array().unwrap().len(), 3);
+
+    let waits_in_state = |position: &&String| job.answer(0, &["--event", position])["waits_in"] == "state";
+    let position = positions.iter().step_by(97).find(waits_in_state).unwrap();
+    job.answer(0, &["--expire", position]);
+    assert_eq!(job.answer(1, &["--event", position])["status"], "ended");
+    assert_eq!(job.answer(0, &[])["waiting_in_state"], in_state - 1);
+
+    for id in 0..POSTS {
+        lines_of_people(&job, id);
+    }
+    job.run();
+    let overview = job.answer(0, &[]);
+    assert_eq!((&overview["waiting"], &overview["totals"]["resolved"]), (&0.into(), &(2 * POSTS - 1).into()));
+    let dead = job.dead();
+    assert_eq!((dead.len(), dead[0]["position"].as_str()), (1, Some(position.as_str())));
+}
+
+fn lines_of_people(job: &Job, id: usize) {
+    job.append(&format!("{{\"type\":\"person\",\"id\":{id}}}"));
+}
+
+#[test]
+fn the_launcher_is_told_by_the_state() {
+    let job = Job::new("independent", "");
+    job.append(r#"{"type":"post","id":7,"author":2}"#);
+    job.run();
+    let overview = job.answer(0, &[]);
+    assert_eq!((&overview["waiting"], &overview["totals"]["resolved"]), (&0.into(), &1.into()));
+    assert_eq!(job.answer(0, &["--key", "person/2"])["arrived"]["is"], "not_kept");
+
+    let config = fs::read_to_string(job.path("job.toml")).unwrap();
+    fs::write(job.path("job.toml"), config.replace("by = \"/author\"", "by = \"/writer\"")).unwrap();
+    let refusal = job.refusal(2, &[]);
+    assert!(
+        refusal.contains("other rules") && refusal.contains("by \"/writer\" need arrived mode independent"),
+        "{refusal}"
+    );
+}
+
+#[test]
+fn what_cannot_be_answered_is_told() {
+    let job = Job::new("sedd", "");
+    assert!(job.refusal(1, &[]).contains("no job has been started"));
+    assert!(!job.path("state").exists());
+    job.append(r#"{"type":"person","id":1}"#);
+    job.run();
+    for (status, arguments, expected) in [
+        (2, ["--event", "in.jsonl"], "is no position"),
+        (1, ["--event", "other.jsonl:0"], "it has read `in.jsonl`"),
+        (2, ["--key", "ship/1"], "the entities are message, person"),
+        (2, ["--key", "person/"], "is no key"),
+        (2, ["--limit", "many"], "invalid value"),
+    ] {
+        let refusal = job.refusal(status, &arguments);
+        assert!(refusal.contains(expected), "{arguments:?}: {refusal}");
+    }
+}
+
+#[test]
+fn people_are_told_in_words() {
+    let job = Job::new("sedd", "");
+    let post = job.append(r#"{"type":"post","id":7,"author":2}"#);
+    job.run();
+    let text = |arguments: &[&str]| String::from_utf8(job.inspect(arguments).stdout).unwrap();
+    let overview = text(&[]);
+    for expected in ["social: what waits", "+ waiting                      1", "person/2", "waits longest"] {
+        assert!(overview.contains(expected), "{expected} in {overview}");
+    }
+    let event = text(&["--event", &post]);
+    for expected in ["a post that waits (streaming)", "for ever", "person/2", "missing"] {
+        assert!(event.contains(expected), "{expected} in {event}");
+    }
+    let key = text(&["--key", "person/2"]);
+    assert!(key.starts_with("person/2: 1 event waiting\n") && key.contains(&post), "{key}");
+    assert!(text(&["--expire", &post]).contains("ended as expired, reason operator"));
+}

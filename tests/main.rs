@@ -1,0 +1,24 @@
+//! The job binaries, seen from outside: files and signals in, outcomes, messages and exit statuses out.
+//!
+//! Everything happens in temporary directories. `RESOLVENT_SOAK=1` asks for the long form of the tests that have one.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking, also in its helpers"
+)]
+
+mod bad_input;
+mod command_line;
+mod crash;
+mod damage;
+mod disk;
+mod inspect;
+mod metrics;
+mod real_data;
+mod refusals;
+mod restart;
+mod sources;
+mod support;

@@ -1,0 +1,50 @@
+//! What the tests share: a directory with a job in it, processes that never outlive their test, outcomes as values.
+
+mod http;
+mod judge;
+mod outcome;
+mod process;
+mod random;
+mod shop;
+mod summary;
+mod workspace;
+
+use std::time::{Duration, Instant};
+
+pub(crate) use http::{Scrape, get};
+pub(crate) use judge::{Dependencies, judge};
+pub(crate) use outcome::{Outcome, assert_unique_positions, each_outcome, read_outcomes, result_set};
+pub(crate) use process::{Ended, PATIENCE, Program, Running, is_longer_than};
+pub(crate) use random::Random;
+pub(crate) use shop::{SHOP, followed_shop, orders, payments};
+pub(crate) use summary::Summary;
+pub(crate) use workspace::Workspace;
+
+/// Whether the long form is asked for.
+pub(crate) fn is_soak() -> bool {
+    std::env::var_os("RESOLVENT_SOAK").is_some_and(|value| !value.is_empty() && value != "0")
+}
+
+/// Looks again and again until there is something, and fails after [`PATIENCE`].
+pub(crate) fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(began.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
+        std::thread::sleep(Duration::from_micros(500));
+    }
+}
+
+/// Says that a test, or a part of one, did not run, and why.
+pub(crate) fn skip(what: &str, why: &str) {
+    println!("SKIPPED {what}: {why}");
+}
+
+/// Whether a program can be started.
+pub(crate) fn has_program(name: &str) -> bool {
+    let mut command = std::process::Command::new(name);
+    command.arg("--version").stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}
