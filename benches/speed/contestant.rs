@@ -150,7 +150,9 @@ fn compete(task: &Task) -> Result<Measured> {
     };
     match contestant.mode() {
         Some(mode) => {
-            let small_memory = (contestant.on == On::Large).then_some(SMALL_MEMORY);
+            // Streaming, beside which it is shown, keeps enough of it and the page cache.
+            let outgrows = contestant.on == On::Large && contestant.what == What::Deferred;
+            let small_memory = outgrows.then_some(SMALL_MEMORY);
             let hot = contestant.on == On::Hot;
             let job = Job { input, mode, workers: contestant.threads, small_memory, shown: *shown, hot };
             let summary = job.run(directory)?;
