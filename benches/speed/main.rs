@@ -62,7 +62,7 @@ const LOAD_HIGH: f64 = 0.5;
 #[command(name = "speed")]
 struct Arguments {
     /// Events of the inputs
-    #[arg(long, value_name = "N", default_value_t = 2_000_000, value_parser = clap::value_parser!(u64).range(1000..))]
+    #[arg(long, value_name = "N", default_value_t = 2_000_000, value_parser = clap::value_parser!(u64).range(50_000..))]
     events: u64,
 
     /// Dependents on the hot referent
