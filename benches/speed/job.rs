@@ -1,0 +1,98 @@
+//! Our jobs: a configuration is written and loaded, and the pipeline run, as the launchers do.
+
+use std::fmt::Write as _;
+use std::io::Read;
+use std::path::Path;
+use std::thread;
+
+use resolvent::config::{self, Overrides};
+use resolvent::dependency::Mode;
+use resolvent::metrics::Metrics;
+use resolvent::pipeline::{self, RunOptions, StopFlag, Summary};
+
+use crate::Result;
+
+/// What depends on what in Nexmark.
+const NEXMARK: &str = r#"
+[[stream]]
+name = "person"
+key = "/id"
+
+[[stream]]
+name = "auction"
+key = "/id"
+depends_on = [ { name = "seller", entity = "person", by = "/seller" } ]
+
+[[stream]]
+name = "bid"
+depends_on = [
+  { name = "auction", entity = "auction", by = "/auction" },
+  { name = "bidder", entity = "person", by = "/bidder" },
+]
+"#;
+
+/// Many that depend on one, and others that do not.
+const HOT: &str = r#"
+[[stream]]
+name = "item"
+key = "/id"
+
+[[stream]]
+name = "hot"
+depends_on = [ { entity = "item", by = "/item" } ]
+
+[[stream]]
+name = "use"
+depends_on = [ { entity = "item", by = "/item" } ]
+"#;
+
+/// A job.
+pub(crate) struct Job<'a> {
+    pub(crate) input: &'a Path,
+    pub(crate) mode: Mode,
+    pub(crate) workers: usize,
+    /// Memory of the state. `None` is enough for all of it; otherwise files are read and written past the page cache.
+    pub(crate) small_memory: Option<u64>,
+    /// Whether resolved events go to standard output instead of nowhere.
+    pub(crate) shown: bool,
+    /// Whether this is the job of the hot referent: its input is followed until standard input ends.
+    pub(crate) hot: bool,
+}
+
+impl Job<'_> {
+    fn configuration(&self, directory: &Path) -> Result<String> {
+        let Job { input, workers, shown, hot, .. } = self;
+        let quoted = |path: &Path| serde_json::to_string(&path.to_string_lossy());
+        let mut text = String::new();
+        writeln!(text, "[job]\nname = \"speed\"\nworkers = {workers}")?;
+        text += if *hot { HOT } else { NEXMARK };
+        writeln!(text, "[source.file]\npath = {}\nstream = \"/type\"\nfollow = {hot}", quoted(input)?)?;
+        writeln!(text, "[sink.resolved]\n{} = true", if *shown { "stdout" } else { "null" })?;
+        writeln!(text, "[sink.dead_letter]\nnull = true")?;
+        writeln!(text, "[state]\npath = {}", quoted(&directory.join("state"))?)?;
+        match self.small_memory {
+            Some(bytes) => writeln!(text, "memory = \"{}MiB\"\ndirect_io = true", bytes >> 20)?,
+            None => writeln!(text, "memory = \"1GiB\"")?,
+        }
+        writeln!(text, "[metrics]\nlisten = \"off\"")?;
+        Ok(text)
+    }
+
+    /// Runs the job; its state is in `directory`.
+    pub(crate) fn run(&self, directory: &Path) -> Result<Summary> {
+        let file = directory.join("job.toml");
+        std::fs::write(&file, self.configuration(directory)?)?;
+        let job = config::load(&file, self.mode, &Overrides::default())?;
+        let metrics = Metrics::new(&job.name);
+        let stop = StopFlag::new();
+        if self.hot {
+            let stop = stop.clone();
+            thread::spawn(move || {
+                // Its end, or an error, both say that nobody wants more.
+                let _ = std::io::stdin().read_to_end(&mut Vec::new());
+                stop.stop();
+            });
+        }
+        Ok(pipeline::run(job, RunOptions::default(), metrics, stop)?)
+    }
+}
