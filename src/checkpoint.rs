@@ -148,6 +148,7 @@ pub struct Checkpoint {
     committed: Committed,
     log: BTreeMap<Epoch, LogEpoch>,
     timeline: Option<Timeline>,
+    spare: Vec<Batch>,
     written: bool,
 }
 
@@ -174,7 +175,8 @@ impl Checkpoint {
             let sink = sink::open(target, length.map(|length| Mark { length }))?;
             outlets.push(Outlet { kind, file, sink });
         }
-        let mut checkpoint = Checkpoint { state, outlets, committed, log, timeline: None, written: false };
+        let mut checkpoint =
+            Checkpoint { state, outlets, committed, log, timeline: None, spare: Vec::new(), written: false };
         checkpoint.begin_files()?;
         Ok(checkpoint)
     }
@@ -191,6 +193,11 @@ impl Checkpoint {
         let mut batch = Batch::default();
         self.committed.put(&mut batch)?;
         Ok(self.state.write(&batch, Durability::Synced)?)
+    }
+
+    /// An empty batch that has been committed, to be filled again.
+    pub fn spare_batch(&mut self) -> Option<Batch> {
+        self.spare.pop()
     }
 
     /// Keeps a timeline from now on.
@@ -248,6 +255,10 @@ impl Checkpoint {
         let batches: Vec<&Batch> = changed.iter().chain([&batch]).collect();
         self.state.write_all(&batches, Durability::Synced)?;
         self.written = false;
+        self.spare.extend(changed.into_iter().map(|mut batch| {
+            batch.clear();
+            batch
+        }));
         Ok(true)
     }
 

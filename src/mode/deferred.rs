@@ -229,8 +229,11 @@ pub(super) struct Residency {
     changes: Changes,
     /// Events that left the log in this epoch.
     removed: Vec<EventId>,
-    /// Events logged before this epoch are to be written anew, so that the log's old values can go.
+    /// Events logged before this epoch are to be written anew, so that the log's old values can go; and the last such epoch that was heeded.
     rewrite_before: Epoch,
+    rewritten_before: Epoch,
+    /// The buffer of the log's values.
+    log_value: Vec<u8>,
 }
 
 impl Residency {
@@ -254,6 +257,8 @@ impl Residency {
             changes: Changes::default(),
             removed: Vec::new(),
             rewrite_before: Epoch(0),
+            rewritten_before: Epoch(0),
+            log_value: Vec::new(),
         }
     }
 
@@ -489,7 +494,17 @@ impl Engine {
 
     /// Events logged before `epoch` are written anew at the end of this one.
     pub fn rewrite_log_before(&mut self, epoch: Epoch) {
-        self.residency.rewrite_before = self.residency.rewrite_before.max(epoch);
+        if epoch > self.residency.rewritten_before {
+            self.residency.rewritten_before = epoch;
+            self.residency.rewrite_before = epoch;
+        }
+    }
+
+    /// Takes back the empty batch of an epoch that has been committed, to fill it again.
+    pub fn recycle(&mut self, batch: Batch) {
+        if self.residency.changes.batch.is_empty() {
+            self.residency.changes.batch = batch;
+        }
     }
 }
 
@@ -510,7 +525,7 @@ pub(super) fn end_epoch(engine: &mut Engine, effects: &mut Effects) -> Changes {
     if engine.phase != Phase::Ending {
         evict(engine);
     }
-    let mut log = LogWriter::default();
+    let mut log = LogWriter::new(engine);
     for (waiter, ticket) in parked {
         write_to_log(engine, waiter, Some(ticket), &mut log);
     }
@@ -529,7 +544,7 @@ pub(super) fn end_epoch(engine: &mut Engine, effects: &mut Effects) -> Changes {
     engine.residency.taken.clear();
     let removed = std::mem::take(&mut engine.residency.removed);
     let mut changes = std::mem::take(&mut engine.residency.changes);
-    changes.log = log.finish(&removed, engine.epoch, engine.me, &mut changes.batch);
+    (changes.log, engine.residency.log_value) = log.finish(&removed, &mut changes.batch);
     changes
 }
 
@@ -550,50 +565,61 @@ fn write_to_log(engine: &mut Engine, waiter: WaiterId, ticket: Option<u64>, log:
         engine.residency.changes.obsolete.push(epoch);
     }
     w.dependent.stored = Place::Log(engine.epoch);
-    log.add(&w.dependent);
+    log.add(&w.dependent, &mut engine.residency.changes.batch);
 }
 
-/// Builds the log's values: `version | count | ids that left | (length | event) …`.
-#[derive(Debug, Default)]
+/// Builds the log's values, `version | count | ids that left | (length | event) …`, one after the other in one buffer.
+#[derive(Debug)]
 struct LogWriter {
-    closed: Vec<Vec<u8>>,
-    open: Vec<u8>,
-    added: u64,
+    epoch: Epoch,
+    worker: WorkerIndex,
+    value: Vec<u8>,
+    written: LogEpoch,
 }
 
 impl LogWriter {
-    fn add(&mut self, dependent: &Dependent) {
-        if self.open.is_empty() {
-            self.open = restore::log_value(&[]);
+    fn new(engine: &mut Engine) -> Self {
+        let value = std::mem::take(&mut engine.residency.log_value);
+        LogWriter { epoch: engine.epoch, worker: engine.me, value, written: LogEpoch::default() }
+    }
+
+    fn add(&mut self, dependent: &Dependent, batch: &mut Batch) {
+        if self.value.is_empty() {
+            restore::begin_log_value(&[], &mut self.value);
         }
-        let at = self.open.len();
-        self.open.extend_from_slice(&[0; 4]);
-        codec::put_dependent(dependent, &mut self.open);
-        let length = u32::try_from(self.open.len() - at - 4).unwrap_or(u32::MAX);
-        if let Some(slot) = self.open.get_mut(at..at + 4) {
+        let at = self.value.len();
+        self.value.extend_from_slice(&[0; 4]);
+        codec::put_dependent(dependent, &mut self.value);
+        let length = u32::try_from(self.value.len() - at - 4).unwrap_or(u32::MAX);
+        if let Some(slot) = self.value.get_mut(at..at + 4) {
             slot.copy_from_slice(&length.to_le_bytes());
         }
-        self.added += 1;
-        if self.open.len() >= LOG_VALUE_BYTES {
-            self.closed.push(std::mem::take(&mut self.open));
+        self.written.written += 1;
+        self.written.live += 1;
+        if self.value.len() >= LOG_VALUE_BYTES {
+            self.close(batch);
         }
     }
 
-    fn finish(mut self, removed: &[EventId], epoch: Epoch, worker: WorkerIndex, batch: &mut Batch) -> LogEpoch {
-        if !self.open.is_empty() {
-            self.closed.push(self.open);
+    fn close(&mut self, batch: &mut Batch) {
+        if self.value.is_empty() {
+            return;
         }
+        let key = restore::log_key(self.epoch, self.worker, self.written.keys.len());
+        batch.put(Stored::Log, &key, &self.value);
+        self.written.bytes += self.value.len() as u64;
+        self.written.keys.push(key);
+        self.value.clear();
+    }
+
+    /// Writes what is left, and the events that left the log. Gives the buffer back.
+    fn finish(mut self, removed: &[EventId], batch: &mut Batch) -> (LogEpoch, Vec<u8>) {
+        self.close(batch);
         if !removed.is_empty() {
-            self.closed.push(restore::log_value(removed));
+            restore::begin_log_value(removed, &mut self.value);
+            self.close(batch);
         }
-        let mut log = LogEpoch { written: self.added, live: self.added, ..LogEpoch::default() };
-        for (part, value) in self.closed.iter().enumerate() {
-            let key = restore::log_key(epoch, worker, part);
-            batch.put(Stored::Log, &key, value);
-            log.bytes += value.len() as u64;
-            log.keys.push(key);
-        }
-        log
+        (self.written, self.value)
     }
 }
 

@@ -89,14 +89,13 @@ pub struct Restored {
     pub has_referents: bool,
 }
 
-/// The beginning of a value for the log, `version | count | ids that left`, to which `(length | event) …` may be appended.
-pub(super) fn log_value(removed: &[EventId]) -> Vec<u8> {
-    let mut value = vec![LOG_VERSION];
+/// Begins a value for the log, `version | count | ids that left`, to which `(length | event) …` may be appended.
+pub(super) fn begin_log_value(removed: &[EventId], value: &mut Vec<u8>) {
+    value.push(LOG_VERSION);
     value.extend_from_slice(&u32::try_from(removed.len()).unwrap_or(u32::MAX).to_le_bytes());
     for id in removed {
-        codec::put_id(*id, &mut value);
+        codec::put_id(*id, value);
     }
-    value
 }
 
 /// The key of a value of the log.
@@ -346,7 +345,8 @@ pub fn end_waiting(rules: &Rules, dependent: &Dependent, row: Option<&[u8]>, epo
     let mut changes = Changes::default();
     if let Stored::Log(written) = dependent.stored {
         changes.obsolete.push(written);
-        let (key, value) = (log_key(epoch, WorkerIndex(0), 0), log_value(&[dependent.event.header.header.id]));
+        let (key, mut value) = (log_key(epoch, WorkerIndex(0), 0), Vec::new());
+        begin_log_value(&[dependent.event.header.header.id], &mut value);
         changes.batch.put(Table::Log, &key, &value);
         changes.log = LogEpoch { bytes: value.len() as u64, keys: vec![key], ..LogEpoch::default() };
     }

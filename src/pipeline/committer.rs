@@ -280,6 +280,9 @@ impl Committer {
         let now = self.clock.now();
         let end = EpochEnd { positions, partitions: self.partitions.clone(), totals, now, changes };
         let wrote = self.checkpoint.commit(epoch, end)?;
+        while let Some(batch) = self.checkpoint.spare_batch() {
+            self.intake.give_batch(batch);
+        }
         self.committed.set(epoch);
         self.metrics.waiting(in_memory, self.checkpoint.committed().waiting_in_state);
         if let Some(before) = self.checkpoint.rewrite_before() {

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use resolvent_state::Batch;
 use timely::scheduling::SyncActivator;
 
 use super::buffers::Buffers;
@@ -93,6 +94,8 @@ pub(super) struct Intake {
     pub(super) blocks: Buffers,
     /// Buffers of lines on their way back to the workers.
     pub(super) lines: Buffers,
+    /// Batches of changes on their way back to the workers.
+    batches: Mutex<Vec<Batch>>,
 }
 
 impl Intake {
@@ -117,7 +120,15 @@ impl Intake {
             activators: Vec::new(),
         };
         let (blocks, lines) = (Buffers::new(limits.blocks + workers), Buffers::new(4 * workers));
-        Intake { limits, metrics, inner: Mutex::new(inner), room: Condvar::new(), blocks, lines }
+        Intake {
+            limits,
+            metrics,
+            inner: Mutex::new(inner),
+            room: Condvar::new(),
+            blocks,
+            lines,
+            batches: Mutex::default(),
+        }
     }
 
     /// A thread that panics while it holds the lock ends the job; what it left behind is only looked at to stop.
@@ -151,6 +162,11 @@ impl Intake {
     }
 
     // --- the workers ---
+
+    /// An empty batch for the changes of an epoch.
+    pub(super) fn take_batch(&self) -> Option<Batch> {
+        self.batches.lock().unwrap_or_else(PoisonError::into_inner).pop()
+    }
 
     /// Registers what wakes a worker's source.
     pub(super) fn register(&self, activator: SyncActivator) {
@@ -219,6 +235,11 @@ impl Intake {
     }
 
     // --- the committer ---
+
+    /// Gives a batch that has been committed back. There are no more of them than workers have handed in.
+    pub(super) fn give_batch(&self, batch: Batch) {
+        self.batches.lock().unwrap_or_else(PoisonError::into_inner).push(batch);
+    }
 
     /// Opens an epoch.
     pub(super) fn open(&self, epoch: Epoch, phase: Phase) {

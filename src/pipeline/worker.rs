@@ -136,9 +136,12 @@ fn end_epoch(
     lines: &mut Lines,
     setup: &Setup,
 ) -> WorkerEnd {
-    engine.rewrite_log_before(Epoch(setup.rewrite.swap(0, Ordering::Relaxed)));
+    engine.rewrite_log_before(Epoch(setup.rewrite.load(Ordering::Relaxed)));
     let mut effects = mode::Effects::default();
     let changes = engine.end_epoch(&mut effects);
+    if let Some(batch) = setup.intake.take_batch() {
+        engine.recycle(batch);
+    }
     lines.add(&effects.outcomes);
     lines.flush();
     WorkerEnd {
