@@ -16,7 +16,7 @@ CHECKED_TEST = CARGO_BUILD_BUILD_DIR='$(CARGO_TARGET_DIR)' CARGO_TARGET_DIR='$(C
 	cargo test --release --locked --workspace --config .cargo/checked.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test lint soak
+.PHONY: help setup build demo test bench lint soak
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' Makefile
@@ -35,6 +35,9 @@ test: ## Run all tests
 	@.ci/setup test
 	$(CHECKED_TEST) --doc
 	$(CHECKED_TEST) --lib --tests
+
+bench: setup ## Measure the speed of each mode beside hand-written Rust (ARGS=--quick to try it)
+	cargo bench --locked --bench speed -- $(ARGS)
 
 lint: ## Check format, lints, docs, licences, and where dependencies come from
 	@.ci/setup lint

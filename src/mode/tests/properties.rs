@@ -103,12 +103,17 @@ fn case(family: Family) -> impl Strategy<Value = Case> {
         move |(rules, flags, steps, workers, memory, crashes, seed)| {
             let (rules, names) = lines(family, &rules, flags);
             let crashes = if family.retain { 0 } else { crashes };
-            let steps = steps.into_iter().filter_map(|step| match step {
+            let steps = steps.into_iter().flat_map(|step| match step {
                 Step::Read(choices) => {
-                    Some(Told::Read(choices.iter().map(|choice| record(family, &names, choice)).collect()))
+                    let lines: Vec<String> = choices.iter().map(|choice| record(family, &names, choice)).collect();
+                    // Who waits takes a referent whose `retain` is over when it is resolved at last, who comes then does not: what is read together,
+                    // and so in any order, would have several answers.
+                    let together = if family.retain { 1 } else { lines.len().max(1) };
+                    lines.chunks(together).map(|lines| Told::Read(lines.to_vec())).collect()
                 }
-                Step::Pass(seconds) => (family.timed || family.retain).then_some(Told::Pass(seconds)),
-                Step::Restart(workers, seconds) => (!family.retain).then_some(Told::Restart(workers, seconds)),
+                Step::Pass(seconds) if family.timed || family.retain => vec![Told::Pass(seconds)],
+                Step::Restart(workers, seconds) if !family.retain => vec![Told::Restart(workers, seconds)],
+                Step::Pass(_) | Step::Restart(..) => Vec::new(),
             });
             Case { steps: steps.collect(), rules, workers, memory, crashes, seed }
         },
