@@ -275,11 +275,12 @@ impl Committer {
             self.metrics.events_moved_to_state(end.changes.waiting_moved);
             changes.push((end.worker, end.changes));
         }
-        self.metrics.records_read(totals.read);
-        self.metrics.accepted(totals.accepted);
         let now = self.clock.now();
         let end = EpochEnd { positions, partitions: self.partitions.clone(), totals, now, changes };
         let wrote = self.checkpoint.commit(epoch, end)?;
+        // Not before: who sees a record counted may rely on its commit.
+        self.metrics.records_read(totals.read);
+        self.metrics.accepted(totals.accepted);
         while let Some(batch) = self.checkpoint.spare_batch() {
             self.intake.give_batch(batch);
         }
