@@ -1,8 +1,10 @@
 //! One pass over a record's JSON: keeps the values of the wanted fields.
 
+use memchr::memchr;
+
 use super::fields::{FieldId, Fields};
 use super::scan::{self, NotJson, Rest, Strings};
-use crate::event::Key;
+use crate::event::{Key, has_line_breaks};
 
 /// What a record has at a field.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -29,6 +31,8 @@ pub(super) struct Values<'b> {
     /// The elements of each field that is an array.
     elements: Vec<Vec<Value<'b>>>,
     strings: Strings,
+    /// Whether the block has carriage returns. Line feeds are between records.
+    carriage_returns: bool,
 }
 
 impl<'b> Values<'b> {
@@ -38,6 +42,7 @@ impl<'b> Values<'b> {
             values: vec![Value::Absent; fields.len()],
             elements: vec![Vec::new(); fields.len()],
             strings: Strings::new(block),
+            carriage_returns: memchr(b'\r', block).is_some(),
         }
     }
 
@@ -47,6 +52,11 @@ impl<'b> Values<'b> {
         self.strings.begin(end);
         let rest = self.value(record.as_bytes(), fields, FieldId::ROOT, 0)?;
         scan::end(rest)
+    }
+
+    /// Whether a record of the block has line breaks.
+    pub(super) fn has_line_breaks(&self, record: &[u8]) -> bool {
+        self.carriage_returns && has_line_breaks(record)
     }
 
     /// The value at a field; `Absent` for no field.
