@@ -63,7 +63,8 @@ impl Fields {
         self.fields.push(Field { groups: Vec::new(), group_of_length: [NO_GROUP; LENGTHS], indexed: false, end: 0 });
         let mut groups: BTreeMap<usize, Vec<Member>> = BTreeMap::new();
         for (token, below) in &tree.0 {
-            let member = Member { token: token.as_bytes().into(), position: array_position(token), field: self.add(below) };
+            let member =
+                Member { token: token.as_bytes().into(), position: array_position(token), field: self.add(below) };
             groups.entry(length_of(&member.token)).or_default().push(member);
         }
         let end = self.next_id();
