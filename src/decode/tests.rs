@@ -416,7 +416,7 @@ proptest! {
         let at = at.index(chars.len());
         let mutated: String = chars[..at].iter().copied().chain(put.chars()).chain(chars.iter().copied().skip(at + cut)).collect();
         // A zero with a sign is the one thing that is read otherwise: as the integer that it is written as.
-        prop_assume!(!mutated.contains("-0"));
+        let mutated = mutated.replace("-0", "-7");
         prop_assert_eq!(ours(&mutated, &wanted()), judged(&mutated, &wanted()));
     }
 
