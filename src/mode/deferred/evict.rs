@@ -37,13 +37,14 @@ pub(super) fn evict(engine: &mut Engine) {
         }
         let rules = Arc::clone(&engine.rules);
         let is_cold = |entry: &Entry| over.takes(rules.entity(entry.entity).deferred) || entry.waiters() > 0;
-        for cold in engine.table.sweep(STEPS, is_cold) {
+        let steps = STEPS.min(engine.table.buckets());
+        for cold in engine.table.sweep(steps, is_cold) {
             move_out_waiters(engine, cold.entity, cold.hash, &cold.key, over);
             if over.takes(rules.entity(cold.entity).deferred) {
                 move_out_referent(engine, cold.entity, cold.hash, &cold.key);
             }
         }
-        steps_left = steps_left.saturating_sub(STEPS);
+        steps_left = steps_left.saturating_sub(steps);
     }
 }
 
