@@ -333,6 +333,8 @@ pub enum Found {
     Missing,
     /// It was there: the version that the event carries.
     Present(#[serde(with = "shared_event")] Event),
+    /// It was there, and the state has it: what the state holds of the event does not repeat it, and it is taken from there again.
+    Kept,
     /// Its deadline passed with `on_expiry = "partial"`: no longer asked for.
     GivenUp,
 }

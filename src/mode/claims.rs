@@ -17,7 +17,7 @@ use super::deferred::Kept;
 use super::engine::{Engine, SLICE};
 use super::table::WaiterId;
 use super::visit::look_up;
-use super::{Claim, Effects, Name, Visit};
+use super::{Claim, Effects, Name, Visit, codec};
 
 /// The claims on what a worker's shards lack.
 #[derive(Debug)]
@@ -242,7 +242,8 @@ impl Engine {
         } else if let Some(waiter_here) = self.table.waiter_mut(waiter) {
             // It is being woken already, in slices.
             waiter_here.dependent.take(claim.lacks.entity, claim.lacks.hash, &claim.lacks.key, &referent);
-            self.residency.parked(waiter, claim.ticket);
+            let stored_bytes = codec::dependent_bytes(&self.rules, &waiter_here.dependent);
+            self.residency.parked(waiter, claim.ticket, stored_bytes);
         }
     }
 

@@ -29,6 +29,8 @@ pub struct Settings {
     pub streaming_bytes: usize,
     /// Bytes of memory for the cache of deferred referents and waiting events (this worker's share of `[state] memory`).
     pub deferred_bytes: usize,
+    /// Bytes of changes of the state after which an epoch should end (this worker's share).
+    pub changes_bytes: usize,
     /// Whether `accepted` notices are wanted.
     pub accepted: bool,
     /// Whether the state has referents of an earlier run.
@@ -185,7 +187,7 @@ impl Engine {
                 let reason = if cycle { ExpiredReason::Cycle } else { self.plain_reason() };
                 effects.outcomes.push(Outcome::Expired(dependent, reason));
             }
-            Visit::Tick(now) => self.tick(now, effects),
+            Visit::Tick(now) => self.tick(now),
         }
     }
 
@@ -291,11 +293,11 @@ impl Engine {
 
     // --- time ---
 
-    fn tick(&mut self, now: Timestamp, effects: &mut Effects) {
+    fn tick(&mut self, now: Timestamp) {
         self.tell_time(now);
         match self.phase {
             Phase::Replay | Phase::CatchUp => {}
-            Phase::Live => self.residency.fetch_due(self.now, effects),
+            Phase::Live => self.residency.fetch_due(self.now),
             Phase::Ending if self.ending.is_none() => {
                 self.ending = Some(self.table.waiters().map(|(id, _)| id).collect());
                 self.residency.fetch_all();
@@ -351,6 +353,11 @@ impl Engine {
         } else {
             Backlog::None
         }
+    }
+
+    /// Whether the epoch should end, so that what it changes in the state, and what memory holds beyond its bounds until then, stays small.
+    pub fn is_full(&mut self) -> bool {
+        super::deferred::is_full(self)
     }
 
     /// Events that are being woken in slices, and referents that they are woken by.

@@ -8,9 +8,11 @@
 //!   `deadline`s of what waits, what it lacks besides the referent that it waits at (`claims`), the queues of `ordered_by` (`order`), and the graph of
 //!   events that may wait for each other (`cycle`).
 //! * `streaming`: what is particular to references that are joined in memory: rebuilding them after a restart.
-//! * `deferred`: what is particular to references that are kept in the state: what moves there, and what is fetched back; `restore` reads it.
+//! * `deferred`: what is particular to references that are kept in the state: what moves there, and what is fetched back; `answer` looks it up, and
+//!   `restore` reads what an earlier run left.
 //! * [`mod@reference`]: the slow, obviously right resolver that the others are tested against.
 
+mod answer;
 mod arrival;
 mod claims;
 mod codec;
@@ -33,6 +35,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::{Dependent, EntityId, Event, EventId, Key, KeyHash, Outcome, Reference, Timestamp, WorkerIndex};
 
+pub use answer::answer;
 pub use codec::StoredError;
 pub use deadline::{lacks_deferred, next as next_deadline};
 pub use deferred::{Answer, Changes, Query};
@@ -40,7 +43,7 @@ pub use engine::{Backlog, Engine, Phase, Settings};
 pub use independent::accept;
 pub use operator::{Lookup, resolve};
 pub use restore::{
-    Log, LogEpoch, RestoreError, Restored, WaitingRow, answer, each_waiting, end_waiting, find_referent, find_waiting,
+    Log, LogEpoch, RestoreError, Restored, WaitingRow, each_waiting, end_waiting, find_referent, find_waiting,
     forget_overflow, restore,
 };
 pub use streaming::{replay, wake};

@@ -223,7 +223,7 @@ impl Reference {
             let took = waiting.dependent.references.iter().map(|reference| match reference.found {
                 Found::Present(_) => Took::OneOf(self.current_between(&name(reference), waiting.since)),
                 Found::GivenUp => Took::GivenUp,
-                Found::Missing | Found::Unknown => Took::Missing,
+                Found::Missing | Found::Unknown | Found::Kept => Took::Missing,
             });
             Answered { took: took.collect(), event: waiting.dependent.event, fate, cycle_or_not }
         });

@@ -7,7 +7,7 @@ use super::arrival::is_forgotten;
 use super::deadline::{self, Verdict};
 use super::engine::{Engine, GRAPH, Phase};
 use super::table::{Parked, Table, WaiterId};
-use super::{Effects, Message, Visit, cycle};
+use super::{Effects, Message, Visit, codec, cycle};
 
 impl Engine {
     /// Visits the shards here that the event has not asked, goes on to another worker's, or is judged once all have been asked.
@@ -37,7 +37,7 @@ impl Engine {
         let mut fetching = false;
         let EventHeader { id, arrival, .. } = dependent.event.header.header;
         for (at, reference) in dependent.references.iter_mut().enumerate() {
-            if !matches!(reference.found, Found::Unknown) {
+            if !matches!(reference.found, Found::Unknown | Found::Kept) {
                 continue;
             }
             let owner = reference.hash.owner(self.workers);
@@ -146,12 +146,13 @@ impl Engine {
         let deferred = deadline::lacks_deferred(&self.rules, &dependent);
         let due = deadline::next(&dependent);
         let arrival = dependent.event.header.header.arrival;
+        let stored_bytes = codec::dependent_bytes(&self.rules, &dependent);
         let (waiter, ticket) = self.table.park(dependent, parked, deferred);
         if let Some(due) = due {
             self.deadlines.add(due, waiter, ticket);
         }
         self.ages.add(arrival, waiter, ticket);
-        self.residency.parked(waiter, ticket);
+        self.residency.parked(waiter, ticket, stored_bytes);
         (waiter, ticket)
     }
 

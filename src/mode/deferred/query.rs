@@ -25,12 +25,7 @@ pub enum Query {
         referent: Event,
     },
     /// Events whose deadline has passed, of the shards of one worker.
-    Due {
-        /// No earlier deadline is left: scanning from there passes over nothing that was deleted.
-        from: Timestamp,
-        /// The latest deadline that has passed.
-        until: Timestamp,
-    },
+    Due(DuePass),
     /// Every waiting event of the shards of one worker, from a key on.
     All {
         /// The key after the last one that was fetched; empty at first.
@@ -53,6 +48,19 @@ pub struct Drain {
     pub after: Option<EventId>,
     /// Whether the state says that it goes on.
     pub noted: bool,
+}
+
+/// A pass over the deadlines of one worker's shards, shard by shard, a page at a time.
+#[derive(Clone, Debug)]
+pub struct DuePass {
+    /// No earlier deadline is left: scanning from there passes over nothing that was deleted.
+    pub since: Timestamp,
+    /// The latest deadline that has passed.
+    pub until: Timestamp,
+    /// The row to go on from; empty at first, and after the last.
+    pub from: Vec<u8>,
+    /// The earliest later deadline that was seen so far.
+    pub next: Option<Timestamp>,
 }
 
 /// What the state has.
@@ -89,14 +97,12 @@ pub enum Answer {
     },
     /// To [`Query::Due`].
     Due {
-        /// Up to which deadline was asked.
-        until: Timestamp,
+        /// What was asked, and where to go on.
+        pass: DuePass,
         /// Events whose deadline has passed.
         page: Vec<Kept>,
         /// Rows of deadlines whose event is gone.
         stale: Vec<Vec<u8>>,
-        /// The earliest deadline that was left.
-        next: Option<Timestamp>,
     },
     /// To [`Query::All`].
     All {

@@ -110,8 +110,14 @@ impl Cluster {
     }
 
     fn start_engines(&mut self, workers: usize, state_has_referents: bool) {
-        let settings =
-            Settings { streaming_bytes: self.memory, deferred_bytes: self.memory, accepted: true, state_has_referents };
+        let settings = Settings {
+            streaming_bytes: self.memory,
+            deferred_bytes: self.memory,
+            // Little, so that what is moved out of memory at once is bounded in some cases.
+            changes_bytes: 1 << 10,
+            accepted: true,
+            state_has_referents,
+        };
         let engine = |worker| Engine::new(Arc::clone(&self.rules), WorkerIndex(worker), workers, settings);
         self.engines = (0..workers).map(engine).collect();
         self.inputs = (0..workers).map(|_| VecDeque::new()).collect();
