@@ -50,7 +50,6 @@ pub struct Engine {
     pub(super) now: Timestamp,
     pub(super) table: Table,
     pub(super) deadlines: Deadlines,
-    pub(super) ages: Deadlines,
     pub(super) residency: Residency,
     pub(super) phase: Phase,
     queues: Queues,
@@ -101,7 +100,6 @@ impl Engine {
             epoch: Epoch(0),
             now: Timestamp::default(),
             deadlines: Deadlines::default(),
-            ages: Deadlines::default(),
             phase: Phase::Replay,
             queues: Queues::default(),
             graph: WaitGraph::default(),
@@ -314,7 +312,6 @@ impl Engine {
     pub fn end_epoch(&mut self, effects: &mut Effects) -> Changes {
         let changes = super::deferred::end_epoch(self, effects);
         self.deadlines.compact(&self.table);
-        self.ages.compact(&self.table);
         changes
     }
 
@@ -350,7 +347,7 @@ impl Engine {
     /// Memory that the tables hold.
     pub fn memory(&self) -> Memory {
         let mut memory = self.table.memory();
-        memory.waiting += self.deadlines.bytes() + self.ages.bytes();
+        memory.waiting += self.deadlines.bytes();
         memory
     }
 
@@ -359,9 +356,9 @@ impl Engine {
         self.table.waiters_len()
     }
 
-    /// The arrival of the event that has waited longest, among those in memory.
-    pub fn oldest(&mut self) -> Option<Timestamp> {
-        self.ages.first(&self.table)
+    /// The arrival of the event that has waited longest, among those in memory, to a second.
+    pub fn oldest(&self) -> Option<Timestamp> {
+        self.table.oldest()
     }
 
     /// Whether any event, in memory or in the state, has a deadline ahead.
