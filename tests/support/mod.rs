@@ -9,6 +9,7 @@ mod shop;
 mod summary;
 mod workspace;
 
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 pub(crate) use http::{Scrape, get};
@@ -23,6 +24,13 @@ pub(crate) use workspace::Workspace;
 /// Whether the long form is asked for.
 pub(crate) fn is_soak() -> bool {
     std::env::var_os("RESOLVENT_SOAK").is_some_and(|value| !value.is_empty() && value != "0")
+}
+
+/// The content of a gzip file.
+pub(crate) fn gzip(content: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(content).unwrap();
+    encoder.finish().unwrap()
 }
 
 /// Looks again and again until there is something, and fails after [`PATIENCE`].

@@ -61,7 +61,7 @@ fn what_the_caller_refuses_after_a_look() {
         let opened = State::open_checked(&options(path), &identity(), |state| {
             let found = state.map(|state| state.get(Table::Meta, b"key").unwrap());
             assert_eq!(found.as_ref().map(Option::as_deref), wanted.map(Some));
-            Err(OpenError::Io { path: path.to_owned(), what: "refused".to_owned() })
+            Err::<(), _>(OpenError::Io { path: path.to_owned(), what: "refused".to_owned() })
         });
         assert!(opened.unwrap_err().to_string().contains("refused"));
     };
