@@ -6,165 +6,27 @@
 //! Waiting events are written to a log, an epoch's new ones in one value, since most of them leave within a few epochs: a key of its own is only given
 //! to an event that leaves memory. Referents of deferred dependencies are written in the epoch in which they come.
 
+mod changes;
+mod evict;
+mod log;
+mod query;
+
+pub use changes::Changes;
+pub use query::{Answer, Query};
+pub(super) use query::{Drain, Kept};
+
 use fastbloom::BloomFilter;
 use resolvent_state::{Batch, Table as Stored};
 use rustc_hash::{FxHashMap, FxHashSet};
 use slab::Slab;
 
 use crate::dependency::Rules;
-use crate::event::{
-    Dependent, EntityId, Epoch, Event, EventId, Key, KeyHash, Outcome, Stored as Place, Timestamp, WorkerIndex,
-};
+use crate::event::{Dependent, EntityId, Epoch, Event, EventId, Key, KeyHash, Outcome, Stored as Place, Timestamp};
 
 use super::engine::{Engine, Phase, Settings};
-use super::restore::{self, LogEpoch};
-use super::table::{Entry, Parked, WaiterId};
+use super::table::WaiterId;
 use super::{Effects, Referent, Visit, codec, deadline};
-
-/// Bytes at which a value of the log is closed and another begun. Few in tests, so that small cases have several values.
-const LOG_VALUE_BYTES: usize = if cfg!(test) { 512 } else { 1 << 20 };
-
-/// What must be looked up in the state.
-#[derive(Clone, Debug)]
-pub enum Query {
-    /// The referent of a key.
-    Referent {
-        /// The entity.
-        entity: EntityId,
-        /// The hash of the key.
-        hash: KeyHash,
-        /// The key.
-        key: Key,
-    },
-    /// Events that wait for a key.
-    Waiters(Drain),
-    /// Events whose deadline has passed, of the shards of one worker.
-    Due {
-        /// No earlier deadline is left: scanning from there passes over nothing that was deleted.
-        from: Timestamp,
-        /// The latest deadline that has passed.
-        until: Timestamp,
-    },
-    /// Every waiting event of the shards of one worker, from a key on.
-    All {
-        /// The key after the last one that was fetched; empty at first.
-        from: Vec<u8>,
-    },
-}
-
-/// Events in the state that a referent wakes, a page at a time.
-#[derive(Clone, Debug)]
-pub struct Drain {
-    /// The entity.
-    pub entity: EntityId,
-    /// The hash of the key.
-    pub hash: KeyHash,
-    /// The key.
-    pub key: Key,
-    /// The referent that came.
-    pub referent: Event,
-    /// The last event that was fetched.
-    pub after: Option<EventId>,
-    /// Whether the state says that it goes on.
-    pub noted: bool,
-}
-
-/// What the state has.
-#[derive(Debug)]
-pub enum Answer {
-    /// To [`Query::Referent`].
-    Referent {
-        /// The entity.
-        entity: EntityId,
-        /// The hash of the key.
-        hash: KeyHash,
-        /// The key.
-        key: Key,
-        /// The referent, if there is one.
-        found: Option<Event>,
-    },
-    /// To [`Query::Waiters`].
-    Waiters {
-        /// What was asked.
-        drain: Drain,
-        /// The next events.
-        page: Vec<Kept>,
-        /// Whether there may be more.
-        more: bool,
-    },
-    /// To [`Query::Due`].
-    Due {
-        /// Up to which deadline was asked.
-        until: Timestamp,
-        /// Events whose deadline has passed.
-        page: Vec<Kept>,
-        /// Rows of deadlines whose event is gone.
-        stale: Vec<Vec<u8>>,
-        /// The earliest deadline that was left.
-        next: Option<Timestamp>,
-    },
-    /// To [`Query::All`].
-    All {
-        /// The next events.
-        page: Vec<Kept>,
-        /// Where to go on; `None` after the last.
-        next: Option<Vec<u8>>,
-    },
-}
-
-/// A waiting event out of the state, with the key under which it is there.
-#[derive(Debug)]
-pub struct Kept {
-    /// Its key in the table of waiting events.
-    pub key: Vec<u8>,
-    /// The event.
-    pub dependent: Box<Dependent>,
-}
-
-/// What an epoch has changed in the state.
-#[derive(Debug, Default)]
-pub struct Changes {
-    /// Referents, waiting events that left memory or came back, and the log of those that are in memory.
-    pub batch: Batch,
-    /// What of it is the log's.
-    pub log: LogEpoch,
-    /// For each event in the log that has left it or is written anew: the epoch that wrote it.
-    pub obsolete: Vec<Epoch>,
-    /// Waiting events in the state and not in memory: how many more than before.
-    pub waiting_in_state: i64,
-    /// Referents that moved from memory to the state because memory is bounded.
-    pub referents_moved: u64,
-    /// Waiting events that did.
-    pub waiting_moved: u64,
-}
-
-impl Changes {
-    /// Whether nothing has changed.
-    pub fn is_empty(&self) -> bool {
-        self.batch.is_empty()
-    }
-
-    /// Takes an event out of the table of waiting events.
-    pub(super) fn delete_waiting(&mut self, key: &[u8], dependent: &Dependent) {
-        self.batch.delete(Stored::Waiting, key);
-        self.waiting_in_state -= 1;
-        if let Some(due) = deadline::next(dependent) {
-            let mut deadline = Vec::new();
-            codec::put_deadline_key(due, key, &mut deadline);
-            self.batch.delete(Stored::Deadline, &deadline);
-        }
-    }
-
-    /// Notes that an event ended unresolved where that must be known when its stream is replayed.
-    pub(super) fn note_unresolved(&mut self, rules: &Rules, dependent: &Dependent) {
-        let header = &dependent.event.header.header;
-        if rules.stream(header.stream).provides_resolved.is_some_and(|twin| !rules.entity(twin).deferred) {
-            let mut key = Vec::new();
-            codec::put_id(header.id, &mut key);
-            self.batch.put(Stored::Ended, &key, &[]);
-        }
-    }
-}
+use log::LogWriter;
 
 /// Keys of which the state may have something that memory has not. It may say yes in error; then the state is asked in vain.
 #[derive(Debug)]
@@ -523,21 +385,21 @@ pub(super) fn end_epoch(engine: &mut Engine, effects: &mut Effects) -> Changes {
     }
     // At the end of the input everything leaves: what moved behind the cursor that goes through the state would be left.
     if engine.phase != Phase::Ending {
-        evict(engine);
+        evict::evict(engine);
     }
     let mut log = LogWriter::new(engine);
     for (waiter, ticket) in parked {
-        write_to_log(engine, waiter, Some(ticket), &mut log);
+        log::write_to_log(engine, waiter, Some(ticket), &mut log);
     }
     let before = std::mem::take(&mut engine.residency.rewrite_before);
     if before > Epoch(0) {
         let old = engine.table.waiters().filter(|(_, w)| matches!(w.dependent.stored, Place::Log(e) if e < before));
         let old: Vec<WaiterId> = old.map(|(waiter, _)| waiter).collect();
         for waiter in old {
-            write_to_log(engine, waiter, None, &mut log);
+            log::write_to_log(engine, waiter, None, &mut log);
         }
     }
-    forget_old(engine);
+    evict::forget_old(engine);
     engine.residency.note_drains();
     // Until the epoch was over the state would have answered the same once more.
     engine.residency.due_asked = false;
@@ -557,143 +419,4 @@ fn give_notice(engine: &mut Engine, waiter: WaiterId, ticket: u64, effects: &mut
             effects.outcomes.push(Outcome::Accepted(w.dependent.clone()));
         }
     }
-}
-
-fn write_to_log(engine: &mut Engine, waiter: WaiterId, ticket: Option<u64>, log: &mut LogWriter) {
-    let Some(w) = engine.table.waiter_mut(waiter).filter(|w| ticket.is_none_or(|t| w.ticket == t)) else { return };
-    if let Place::Log(epoch) = w.dependent.stored {
-        engine.residency.changes.obsolete.push(epoch);
-    }
-    w.dependent.stored = Place::Log(engine.epoch);
-    log.add(&w.dependent, &mut engine.residency.changes.batch);
-}
-
-/// Builds the log's values, `version | count | ids that left | (length | event) …`, one after the other in one buffer.
-#[derive(Debug)]
-struct LogWriter {
-    epoch: Epoch,
-    worker: WorkerIndex,
-    value: Vec<u8>,
-    written: LogEpoch,
-}
-
-impl LogWriter {
-    fn new(engine: &mut Engine) -> Self {
-        let value = std::mem::take(&mut engine.residency.log_value);
-        LogWriter { epoch: engine.epoch, worker: engine.me, value, written: LogEpoch::default() }
-    }
-
-    fn add(&mut self, dependent: &Dependent, batch: &mut Batch) {
-        if self.value.is_empty() {
-            restore::begin_log_value(&[], &mut self.value);
-        }
-        let at = self.value.len();
-        self.value.extend_from_slice(&[0; 4]);
-        codec::put_dependent(dependent, &mut self.value);
-        let length = u32::try_from(self.value.len() - at - 4).unwrap_or(u32::MAX);
-        if let Some(slot) = self.value.get_mut(at..at + 4) {
-            slot.copy_from_slice(&length.to_le_bytes());
-        }
-        self.written.written += 1;
-        self.written.live += 1;
-        if self.value.len() >= LOG_VALUE_BYTES {
-            self.close(batch);
-        }
-    }
-
-    fn close(&mut self, batch: &mut Batch) {
-        if self.value.is_empty() {
-            return;
-        }
-        let key = restore::log_key(self.epoch, self.worker, self.written.keys.len());
-        batch.put(Stored::Log, &key, &self.value);
-        self.written.bytes += self.value.len() as u64;
-        self.written.keys.push(key);
-        self.value.clear();
-    }
-
-    /// Writes what is left, and the events that left the log. Gives the buffer back.
-    fn finish(mut self, removed: &[EventId], batch: &mut Batch) -> (LogEpoch, Vec<u8>) {
-        self.close(batch);
-        if !removed.is_empty() {
-            restore::begin_log_value(removed, &mut self.value);
-            self.close(batch);
-        }
-        (self.written, self.value)
-    }
-}
-
-/// Forgets some of the referents that are no longer retained: all of them in a minute, whatever the table's size.
-fn forget_old(engine: &mut Engine) {
-    const ROUNDS: usize = 600;
-    if engine.rules.streams().iter().all(|stream| stream.retain.is_none()) {
-        return;
-    }
-    let (rules, now) = (std::sync::Arc::clone(&engine.rules), engine.now);
-    let steps = engine.table.buckets() / ROUNDS + 64;
-    engine.table.forget_old(steps, |event| {
-        let header = &event.header.header;
-        rules.stream(header.stream).retain.is_some_and(|retain| header.arrival.after(retain) <= now)
-    });
-}
-
-/// Moves what is cold to the state until memory is within its bounds, or nothing cold is left.
-fn evict(engine: &mut Engine) {
-    const STEPS: usize = 4096;
-    // The first round over all buckets finds what was not touched since the last; it takes the touch off the rest, which the second round then finds.
-    let mut steps_left = 2 * engine.table.buckets();
-    while steps_left > 0 {
-        let memory = engine.memory();
-        let over = Over {
-            streaming: memory.streaming() > engine.settings.streaming_bytes,
-            deferred: memory.deferred() > engine.settings.deferred_bytes,
-        };
-        if !over.streaming && !over.deferred {
-            return;
-        }
-        let rules = std::sync::Arc::clone(&engine.rules);
-        let is_cold = |entry: &Entry| over.takes(rules.entity(entry.entity).deferred) || entry.waiters() > 0;
-        for cold in engine.table.sweep(STEPS, is_cold) {
-            move_out_waiters(engine, cold.entity, cold.hash, &cold.key, over);
-            if over.takes(rules.entity(cold.entity).deferred) {
-                move_out_referent(engine, cold.entity, cold.hash, &cold.key);
-            }
-        }
-        steps_left = steps_left.saturating_sub(STEPS);
-    }
-}
-
-/// Which memory is over its bound.
-#[derive(Clone, Copy)]
-struct Over {
-    streaming: bool,
-    deferred: bool,
-}
-
-impl Over {
-    fn takes(self, deferred: bool) -> bool {
-        if deferred { self.deferred } else { self.streaming }
-    }
-}
-
-fn move_out_waiters(engine: &mut Engine, entity: EntityId, hash: KeyHash, key: &Key, over: Over) {
-    for waiter in engine.table.chained(entity, hash, key) {
-        let Some(w) = engine.table.waiter(waiter).filter(|w| over.takes(w.deferred)) else { continue };
-        let Parked::At(at) = w.parked else { continue };
-        if let Some(dependent) = engine.table.take(waiter) {
-            engine.residency.move_out(&dependent, at as usize);
-        }
-    }
-}
-
-fn move_out_referent(engine: &mut Engine, entity: EntityId, hash: KeyHash, key: &Key) {
-    let Some(entry) = engine.table.entry(entity, hash, key) else { return };
-    let Some(event) = &entry.referent else { return engine.table.forget(entity, hash, key) };
-    if !entry.stored {
-        let event = event.clone();
-        engine.residency.keep(&engine.rules, entity, hash, key, &event);
-    }
-    engine.residency.referents.add(hash);
-    engine.residency.changes.referents_moved += 1;
-    engine.table.forget(entity, hash, key);
 }

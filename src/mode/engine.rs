@@ -7,16 +7,15 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::dependency::Rules;
-use crate::event::{
-    Dependent, DroppedReason, EntityId, Epoch, Event, EventHeader, ExpiredReason, Found, Key, KeyHash, Outcome,
-    Timestamp, WorkerIndex,
-};
+use crate::event::{Dependent, DroppedReason, Epoch, ExpiredReason, Found, Outcome, Timestamp, WorkerIndex};
 
+use super::arrival::Drain;
 use super::cycle::{self, WaitGraph};
-use super::deadline::{self, Deadlines, Verdict};
+use super::deadline::Deadlines;
 use super::deferred::Residency;
 use super::order::Queues;
-use super::table::{Chain, Memory, Parked, Table, WaiterId};
+use super::table::{Memory, Parked, Table, WaiterId};
+use super::visit::ask_missing_again;
 use super::{Changes, Effects, Message, Place, Referent, Visit};
 
 /// Dependents of one referent that are woken at once; more are woken in slices, so that others get their turn. Few in tests, so that small cases have slices.
@@ -38,16 +37,6 @@ pub struct Settings {
 /// Epochs for which events that ended unresolved still count as waiting for each other.
 const EPOCHS_LATE: u64 = 2;
 
-/// Dependents that are being woken a slice at a time.
-#[derive(Debug)]
-struct Drain {
-    entity: EntityId,
-    hash: KeyHash,
-    key: Key,
-    chain: Chain,
-    referent: Event,
-}
-
 /// One worker's referents and waiting events. See the module's description.
 #[derive(Debug)]
 pub struct Engine {
@@ -64,11 +53,11 @@ pub struct Engine {
     pub(super) phase: Phase,
     queues: Queues,
     graph: WaitGraph,
-    drains: VecDeque<Drain>,
+    pub(super) drains: VecDeque<Drain>,
     /// Events that the end of the input has still to end.
     ending: Option<Vec<WaiterId>>,
     /// Whether the last slice left events whose wait has ended.
-    due_left: bool,
+    pub(super) due_left: bool,
     pub(super) work: VecDeque<Visit>,
 }
 
@@ -190,153 +179,9 @@ impl Engine {
         if self.phase == Phase::Ending { ExpiredReason::EndOfInput } else { ExpiredReason::Deadline }
     }
 
-    // --- a dependent looks for its referents ---
-
-    /// Visits the shards here that the event has not asked, goes on to another worker's, or is judged once all have been asked.
-    pub(super) fn advance(&mut self, mut dependent: Box<Dependent>, effects: &mut Effects) {
-        loop {
-            let Some(asked) = self.ask_here(&mut dependent) else {
-                return self.residency.suspend(Visit::Dependent(dependent), effects);
-            };
-            if let Some(to) = asked.elsewhere {
-                return effects.messages.push(Message { to, visit: Visit::Dependent(dependent) });
-            }
-            if dependent.missing().next().is_none() {
-                return self.complete(dependent, effects);
-            }
-            match self.judge(&mut dependent) {
-                Judged::Waits => return self.settle(dependent, asked.missing, effects),
-                Judged::AskAgain => continue,
-                Judged::Ends(Verdict::Drops(reason)) => return self.end_dropped(dependent, reason, effects),
-                Judged::Ends(_) => return self.end_expired(dependent, effects),
-            }
-        }
-    }
-
-    /// Asks the shards of this worker for everything not asked yet. `None` where some answer has to be fetched from the state first.
-    fn ask_here(&mut self, dependent: &mut Dependent) -> Option<Asked> {
-        let mut asked = Asked { elsewhere: None, missing: None };
-        let mut fetching = false;
-        for (at, reference) in dependent.references.iter_mut().enumerate() {
-            if !matches!(reference.found, Found::Unknown) {
-                continue;
-            }
-            let owner = reference.hash.owner(self.workers);
-            if owner != self.me {
-                asked.elsewhere = Some(owner);
-                continue;
-            }
-            match look_up(&mut self.table, &self.rules, self.now, reference.entity, reference.hash, &reference.key) {
-                Some(Some(event)) => {
-                    dependent.completed_at = dependent.completed_at.max(event.header.header.arrival);
-                    reference.found = Found::Present(event);
-                }
-                Some(None) => {
-                    reference.found = Found::Missing;
-                    asked.missing = Some(at);
-                }
-                None if self.residency.may_hold_referent(&self.rules, reference.entity, reference.hash) => {
-                    self.residency.fetch(reference.entity, reference.hash, &reference.key);
-                    fetching = true;
-                }
-                None => {
-                    reference.found = Found::Missing;
-                    asked.missing = Some(at);
-                }
-            }
-        }
-        if fetching { None } else { Some(asked) }
-    }
-
-    fn judge(&self, dependent: &mut Dependent) -> Judged {
-        if !matches!(self.phase, Phase::Live | Phase::Ending) {
-            return Judged::Waits;
-        }
-        let ending = self.phase == Phase::Ending;
-        if !ending && deadline::next(dependent).is_none_or(|due| due > self.now) {
-            return Judged::Waits;
-        }
-        if !dependent.judging {
-            // What it lacked when it was parked may have come since: the rest is visited before it is judged.
-            dependent.judging = true;
-            ask_missing_again(dependent);
-            return Judged::AskAgain;
-        }
-        dependent.judging = false;
-        let verdict = match ending {
-            true => deadline::judge_at_end(&self.rules, dependent),
-            false => deadline::judge(&self.rules, dependent, self.now),
-        };
-        match verdict {
-            Verdict::Waits => Judged::AskAgain,
-            verdict => Judged::Ends(verdict),
-        }
-    }
-
-    /// Parks an event that lacks something: at a reference that this worker was just asked for, or else at another, which is asked once more.
-    fn settle(&mut self, mut dependent: Box<Dependent>, here: Option<usize>, effects: &mut Effects) {
-        dependent.judging = false;
-        let Some(at) = here.or_else(|| self.lacking_here(&mut dependent)) else {
-            let again = dependent.references.iter_mut().find(|r| matches!(r.found, Found::Missing));
-            match again {
-                Some(reference) => {
-                    reference.found = Found::Unknown;
-                    let to = reference.hash.owner(self.workers);
-                    self.send(to, Visit::Dependent(dependent), effects);
-                }
-                None => self.complete(dependent, effects),
-            }
-            return;
-        };
-        self.tell_graph(&dependent, effects);
-        self.park(dependent, Parked::At(u32::try_from(at).unwrap_or(u32::MAX)));
-    }
-
-    /// A reference that this worker owns and lacks. What has come since the event last asked is taken on the way.
-    fn lacking_here(&mut self, dependent: &mut Dependent) -> Option<usize> {
-        for (at, reference) in dependent.references.iter_mut().enumerate() {
-            if !matches!(reference.found, Found::Missing) || reference.hash.owner(self.workers) != self.me {
-                continue;
-            }
-            let (entity, hash, key) = (reference.entity, reference.hash, &reference.key);
-            match look_up(&mut self.table, &self.rules, self.now, entity, hash, key) {
-                Some(Some(event)) => {
-                    dependent.completed_at = dependent.completed_at.max(event.header.header.arrival);
-                    reference.found = Found::Present(event);
-                }
-                Some(None) => return Some(at),
-                None if self.residency.may_hold_referent(&self.rules, entity, hash) => {
-                    // Known again once it is visited: leave it to a visit.
-                    continue;
-                }
-                None => return Some(at),
-            }
-        }
-        None
-    }
-
-    fn park(&mut self, dependent: Box<Dependent>, parked: Parked) -> WaiterId {
-        let deferred = deadline::lacks_deferred(&self.rules, &dependent);
-        let due = deadline::next(&dependent);
-        let arrival = dependent.event.header.header.arrival;
-        let (waiter, ticket) = self.table.park(dependent, parked, deferred);
-        if let Some(due) = due {
-            self.deadlines.add(due, waiter, ticket);
-        }
-        self.ages.add(arrival, waiter, ticket);
-        self.residency.parked(waiter, ticket);
-        waiter
-    }
-
-    fn tell_graph(&mut self, dependent: &Dependent, effects: &mut Effects) {
-        if let Some(link) = cycle::link(&self.rules, dependent) {
-            self.send(GRAPH, Visit::Waits(dependent.event.header.header.id, link), effects);
-        }
-    }
-
     // --- an event ends ---
 
-    fn complete(&mut self, dependent: Box<Dependent>, effects: &mut Effects) {
+    pub(super) fn complete(&mut self, dependent: Box<Dependent>, effects: &mut Effects) {
         match place(&self.rules, &dependent) {
             Some(place) => {
                 let to = place.hash.owner(self.workers);
@@ -362,13 +207,13 @@ impl Engine {
         effects.outcomes.push(Outcome::Resolved(dependent));
     }
 
-    fn end_dropped(&mut self, dependent: Box<Dependent>, reason: DroppedReason, effects: &mut Effects) {
+    pub(super) fn end_dropped(&mut self, dependent: Box<Dependent>, reason: DroppedReason, effects: &mut Effects) {
         self.end_unresolved(&dependent, effects);
         self.leave_graph(&dependent, false, effects);
         effects.outcomes.push(Outcome::Dropped(dependent, reason));
     }
 
-    fn end_expired(&mut self, dependent: Box<Dependent>, effects: &mut Effects) {
+    pub(super) fn end_expired(&mut self, dependent: Box<Dependent>, effects: &mut Effects) {
         self.end_unresolved(&dependent, effects);
         if self.rules.stream(dependent.event.header.header.stream).cyclic {
             return self.send(GRAPH, Visit::Judge(dependent), effects);
@@ -392,107 +237,11 @@ impl Engine {
         }
     }
 
-    fn send(&mut self, to: WorkerIndex, visit: Visit, effects: &mut Effects) {
+    pub(super) fn send(&mut self, to: WorkerIndex, visit: Visit, effects: &mut Effects) {
         if to == self.me {
             self.work.push_back(visit);
         } else {
             effects.messages.push(Message { to, visit });
-        }
-    }
-
-    // --- a referent comes ---
-
-    fn arrive(&mut self, referent: Referent, effects: &mut Effects) {
-        let Referent { entity, hash, event } = &referent;
-        let Some(key) = event.header.header.key.clone() else { return };
-        match self.table.entry(*entity, *hash, &key) {
-            Some(entry) => {
-                let old = entry.referent.as_ref().filter(|old| !is_forgotten(&self.rules, old, self.now));
-                if old.is_some_and(|old| !replaces(&event.header.header, &old.header.header)) {
-                    return;
-                }
-            }
-            None => {
-                // Events are resolved in any order of their positions, and a lower one never replaces a higher one.
-                let of = self.rules.entity(*entity);
-                let compares = of.timed || of.resolved_of.is_some();
-                if compares && self.residency.may_hold_referent(&self.rules, *entity, *hash) {
-                    self.residency.fetch(*entity, *hash, &key);
-                    return self.residency.suspend(Visit::Referent(referent), effects);
-                }
-            }
-        }
-        let kept = self.rules.entity(*entity).deferred;
-        if kept {
-            self.residency.keep(&self.rules, *entity, *hash, &key, event);
-        }
-        self.table.put(*entity, *hash, &key, event.clone(), kept);
-        if self.phase != Phase::Replay {
-            self.wake(*entity, *hash, &key, event);
-        }
-    }
-
-    /// Wakes everybody who waits for a key: a few at once, more of them in slices, those in the state as they are fetched.
-    fn wake(&mut self, entity: EntityId, hash: KeyHash, key: &Key, referent: &Event) {
-        if self.residency.may_hold_waiters(hash) {
-            self.residency.wake(entity, hash, key, referent);
-        }
-        let mut chain = self.table.detach(entity, hash, key);
-        if chain.len() > SLICE {
-            self.drains.push_back(Drain { entity, hash, key: key.clone(), chain, referent: referent.clone() });
-            return;
-        }
-        while let Some(dependent) = self.table.next_of(&mut chain) {
-            self.wake_one(dependent, entity, hash, key, referent);
-        }
-    }
-
-    /// Gives an event the referent that it waited for, and lets it go on: it takes what else is here, and parks at the first that is still missing.
-    pub(super) fn wake_one(
-        &mut self,
-        mut dependent: Box<Dependent>,
-        entity: EntityId,
-        hash: KeyHash,
-        key: &Key,
-        referent: &Event,
-    ) {
-        dependent.completed_at = dependent.completed_at.max(referent.header.header.arrival);
-        for r in &mut dependent.references {
-            let lacks = matches!(r.found, Found::Missing | Found::Unknown);
-            if lacks && r.hash == hash && r.entity == entity && r.key == *key {
-                r.found = Found::Present(referent.clone());
-            }
-        }
-        self.work.push_back(Visit::Dependent(dependent));
-    }
-
-    /// Goes on with what is done in slices: up to `budget` of the events whose wait has ended, and of the dependents of referents that many wait for,
-    /// a slice of each referent in turn.
-    pub fn drain(&mut self, mut budget: usize, effects: &mut Effects) {
-        if self.phase != Phase::Replay {
-            self.residency.fetch_pages(effects);
-        }
-        self.due_left = true;
-        while budget > 0 {
-            let Some(waiter) = self.next_due() else {
-                self.due_left = false;
-                break;
-            };
-            self.ask_again(waiter);
-            self.run(effects);
-            budget -= 1;
-        }
-        while budget > 0 {
-            let Some(mut drain) = self.drains.pop_front() else { return };
-            for _ in 0..SLICE.min(budget) {
-                let Some(dependent) = self.table.next_of(&mut drain.chain) else { break };
-                self.wake_one(dependent, drain.entity, drain.hash, &drain.key, &drain.referent);
-                budget -= 1;
-            }
-            if !drain.chain.is_empty() {
-                self.drains.push_back(drain);
-            }
-            self.run(effects);
         }
     }
 
@@ -539,7 +288,7 @@ impl Engine {
     }
 
     /// The next event whose wait has ended.
-    fn next_due(&mut self) -> Option<WaiterId> {
+    pub(super) fn next_due(&mut self) -> Option<WaiterId> {
         match self.phase {
             Phase::Replay | Phase::CatchUp => None,
             Phase::Live => self.deadlines.pop_due(self.now, &self.table),
@@ -548,7 +297,7 @@ impl Engine {
     }
 
     /// Lets a parked event ask for all that it lacks once more; one that is being drained or waits for its turn is left alone.
-    fn ask_again(&mut self, waiter: WaiterId) {
+    pub(super) fn ask_again(&mut self, waiter: WaiterId) {
         if !self.table.lacks_referent(waiter) {
             return;
         }
@@ -616,65 +365,6 @@ impl Engine {
 
 /// The worker that keeps the graph of events that may wait in cycles.
 pub(super) const GRAPH: WorkerIndex = WorkerIndex(0);
-
-/// What the shards of this worker answered.
-struct Asked {
-    /// A worker that has not been asked yet.
-    elsewhere: Option<WorkerIndex>,
-    /// A reference that was found missing here and now.
-    missing: Option<usize>,
-}
-
-enum Judged {
-    Waits,
-    AskAgain,
-    Ends(Verdict),
-}
-
-/// `Some(None)` where it is known that there is no referent; `None` where memory does not know.
-fn look_up(
-    table: &mut Table,
-    rules: &Rules,
-    now: Timestamp,
-    entity: EntityId,
-    hash: KeyHash,
-    key: &Key,
-) -> Option<Option<Event>> {
-    let entry = table.entry(entity, hash, key)?;
-    let Some(event) = &entry.referent else { return Some(None) };
-    if is_forgotten(rules, event, now) {
-        table.forget(entity, hash, key);
-        table.know(entity, hash, key);
-        return Some(None);
-    }
-    Some(Some(event.clone()))
-}
-
-/// Whether a referent is over the `retain` of its stream.
-pub(super) fn is_forgotten(rules: &Rules, event: &Event, now: Timestamp) -> bool {
-    let header = &event.header.header;
-    rules.stream(header.stream).retain.is_some_and(|retain| header.arrival.after(retain) <= now)
-}
-
-/// Whether a referent that comes takes the place of the one that is there: within a partition the higher position does, across partitions the greater
-/// event time where both have one, and otherwise what comes later.
-fn replaces(new: &EventHeader, old: &EventHeader) -> bool {
-    if new.id.partition == old.id.partition {
-        return new.id.offset > old.id.offset;
-    }
-    match (new.time, old.time) {
-        (Some(new), Some(old)) => new >= old,
-        _ => true,
-    }
-}
-
-fn ask_missing_again(dependent: &mut Dependent) {
-    for reference in &mut dependent.references {
-        if matches!(reference.found, Found::Missing) {
-            reference.found = Found::Unknown;
-        }
-    }
-}
 
 /// The place of an event in the queue of its `ordered_by` value.
 pub(super) fn place(rules: &Rules, dependent: &Dependent) -> Option<Place> {

@@ -4,12 +4,13 @@
 //! first, and asks for what it put into the state through [`Query`]s that its shell answers. `operator` is the shell that timely drives.
 //!
 //! * `independent`: events that wait for nothing.
-//! * `engine`: a dependent visits, waits, is woken and leaves; with the `table` of what is here, the `deadline`s of what waits, the queues of
-//!   `ordered_by` (`order`), and the graph of events that may wait for each other (`cycle`).
+//! * `engine`: a dependent visits (`visit`), waits, is woken when a referent comes (`arrival`) and leaves; with the `table` of what is here, the
+//!   `deadline`s of what waits, the queues of `ordered_by` (`order`), and the graph of events that may wait for each other (`cycle`).
 //! * `streaming`: what is particular to references that are joined in memory: rebuilding them after a restart.
 //! * `deferred`: what is particular to references that are kept in the state: what moves there, and what is fetched back; `restore` reads it.
 //! * [`mod@reference`]: the slow, obviously right resolver that the others are tested against.
 
+mod arrival;
 mod codec;
 mod cycle;
 mod deadline;
@@ -24,6 +25,7 @@ mod streaming;
 mod table;
 #[cfg(test)]
 mod tests;
+mod visit;
 
 use serde::{Deserialize, Serialize};
 

@@ -12,10 +12,11 @@ use crate::event::{Dependent, EntityId, Epoch, Event, EventId, Key, KeyHash, SHA
 
 use super::Referent;
 use super::Visit;
+use super::arrival::is_forgotten;
 use super::codec::{self, StoredError};
 use super::deadline;
 use super::deferred::{Answer, Changes, Drain, Kept, Query};
-use super::engine::{SLICE, is_forgotten};
+use super::engine::SLICE;
 
 /// Where a row in the table of meta values says that events in the state are being woken: followed by the key that came.
 pub(super) const DRAIN_PREFIX: &[u8] = b"drain/";

@@ -18,6 +18,7 @@ use crossbeam_channel::Select;
 pub use self::fingerprint::{Fingerprint, Fingerprints};
 use self::input::{Input, Polled};
 use self::lines::Piece;
+pub use self::origin::is_pipe;
 use self::origin::{Encoding, Origin};
 use super::{FileSettings, Lag, Limits, Next, SettingsError, Source, SourceError, check_configured};
 use crate::clock::Clock;

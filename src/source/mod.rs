@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 pub use error::{SettingsError, SourceError};
-pub use file::{Fingerprint, Fingerprints};
+pub use file::{Fingerprint, Fingerprints, is_pipe};
 pub use workload::{SyntheticSettings, Workload};
 
 use crate::clock::Clock;

@@ -193,6 +193,14 @@ impl Workload {
         self.feed(records)
     }
 
+    /// What only outcomes behind the hot referent of this round hold.
+    pub(super) fn hot_sign(&self, program: Program) -> String {
+        match program {
+            Program::Independent => r#""stream":"quote""#.to_owned(),
+            Program::Sedd | Program::Dedd => format!(r#""stream":"vote","event":{{"account":{},"#, hot(self.round)),
+        }
+    }
+
     /// The other referents of the round.
     pub(super) fn late_referents(&mut self) -> String {
         let (round, late) = (self.round, late(self.round));

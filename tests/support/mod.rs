@@ -9,7 +9,7 @@ mod shop;
 mod summary;
 mod workspace;
 
-use std::io::Write;
+use std::io::{self, Write as _};
 use std::time::{Duration, Instant};
 
 pub(crate) use http::{Scrape, get};
@@ -45,9 +45,10 @@ pub(crate) fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> 
     }
 }
 
-/// Says that a test, or a part of one, did not run, and why.
+/// Says that a test, or a part of one, did not run, and why. What `eprintln!` writes is shown of failed tests only.
 pub(crate) fn skip(what: &str, why: &str) {
-    println!("SKIPPED {what}: {why}");
+    let line = format!("SKIPPED {what}: {why}\n");
+    io::stderr().write_all(line.as_bytes()).expect("the standard error of tests can be written to");
 }
 
 /// Whether a program can be started.

@@ -86,7 +86,7 @@ impl Read for Stored {
 }
 
 /// Whether `path` names something that cannot be read twice: standard input, a named pipe, a terminal.
-pub(super) fn is_pipe(path: &str) -> bool {
+pub fn is_pipe(path: &str) -> bool {
     path == STDIN || fs::metadata(path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir())
 }
 

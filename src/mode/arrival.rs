@@ -1,0 +1,132 @@
+//! A referent comes: it takes its place among the versions of its key, and who waits for it goes on.
+
+use crate::dependency::Rules;
+use crate::event::{Dependent, EntityId, Event, EventHeader, Found, Key, KeyHash, Timestamp};
+
+use super::engine::{Engine, Phase, SLICE};
+use super::table::Chain;
+use super::{Effects, Referent, Visit};
+
+/// Dependents that are being woken a slice at a time.
+#[derive(Debug)]
+pub(super) struct Drain {
+    entity: EntityId,
+    hash: KeyHash,
+    key: Key,
+    pub(super) chain: Chain,
+    referent: Event,
+}
+
+impl Engine {
+    pub(super) fn arrive(&mut self, referent: Referent, effects: &mut Effects) {
+        let Referent { entity, hash, event } = &referent;
+        let Some(key) = event.header.header.key.clone() else { return };
+        match self.table.entry(*entity, *hash, &key) {
+            Some(entry) => {
+                let old = entry.referent.as_ref().filter(|old| !is_forgotten(&self.rules, old, self.now));
+                if old.is_some_and(|old| !replaces(&event.header.header, &old.header.header)) {
+                    return;
+                }
+            }
+            None => {
+                // Events are resolved in any order of their positions, and a lower one never replaces a higher one.
+                let of = self.rules.entity(*entity);
+                let compares = of.timed || of.resolved_of.is_some();
+                if compares && self.residency.may_hold_referent(&self.rules, *entity, *hash) {
+                    self.residency.fetch(*entity, *hash, &key);
+                    return self.residency.suspend(Visit::Referent(referent), effects);
+                }
+            }
+        }
+        let kept = self.rules.entity(*entity).deferred;
+        if kept {
+            self.residency.keep(&self.rules, *entity, *hash, &key, event);
+        }
+        self.table.put(*entity, *hash, &key, event.clone(), kept);
+        if self.phase != Phase::Replay {
+            self.wake(*entity, *hash, &key, event);
+        }
+    }
+
+    /// Wakes everybody who waits for a key: a few at once, more of them in slices, those in the state as they are fetched.
+    fn wake(&mut self, entity: EntityId, hash: KeyHash, key: &Key, referent: &Event) {
+        if self.residency.may_hold_waiters(hash) {
+            self.residency.wake(entity, hash, key, referent);
+        }
+        let mut chain = self.table.detach(entity, hash, key);
+        if chain.len() > SLICE {
+            self.drains.push_back(Drain { entity, hash, key: key.clone(), chain, referent: referent.clone() });
+            return;
+        }
+        while let Some(dependent) = self.table.next_of(&mut chain) {
+            self.wake_one(dependent, entity, hash, key, referent);
+        }
+    }
+
+    /// Gives an event the referent that it waited for, and lets it go on: it takes what else is here, and parks at the first that is still missing.
+    pub(super) fn wake_one(
+        &mut self,
+        mut dependent: Box<Dependent>,
+        entity: EntityId,
+        hash: KeyHash,
+        key: &Key,
+        referent: &Event,
+    ) {
+        dependent.completed_at = dependent.completed_at.max(referent.header.header.arrival);
+        for r in &mut dependent.references {
+            let lacks = matches!(r.found, Found::Missing | Found::Unknown);
+            if lacks && r.hash == hash && r.entity == entity && r.key == *key {
+                r.found = Found::Present(referent.clone());
+            }
+        }
+        self.work.push_back(Visit::Dependent(dependent));
+    }
+
+    /// Goes on with what is done in slices: up to `budget` of the events whose wait has ended, and of the dependents of referents that many wait for,
+    /// a slice of each referent in turn.
+    pub fn drain(&mut self, mut budget: usize, effects: &mut Effects) {
+        if self.phase != Phase::Replay {
+            self.residency.fetch_pages(effects);
+        }
+        self.due_left = true;
+        while budget > 0 {
+            let Some(waiter) = self.next_due() else {
+                self.due_left = false;
+                break;
+            };
+            self.ask_again(waiter);
+            self.run(effects);
+            budget -= 1;
+        }
+        while budget > 0 {
+            let Some(mut drain) = self.drains.pop_front() else { return };
+            for _ in 0..SLICE.min(budget) {
+                let Some(dependent) = self.table.next_of(&mut drain.chain) else { break };
+                self.wake_one(dependent, drain.entity, drain.hash, &drain.key, &drain.referent);
+                budget -= 1;
+            }
+            if !drain.chain.is_empty() {
+                self.drains.push_back(drain);
+            }
+            self.run(effects);
+        }
+    }
+}
+
+/// Whether a referent is over the `retain` of its stream.
+pub(super) fn is_forgotten(rules: &Rules, event: &Event, now: Timestamp) -> bool {
+    let header = &event.header.header;
+    rules.stream(header.stream).retain.is_some_and(|retain| header.arrival.after(retain) <= now)
+}
+
+/// Whether a referent that comes takes the place of the one that is there: within a partition the higher position does, across partitions the greater
+/// event time where both have one, and otherwise what comes later.
+fn replaces(new: &EventHeader, old: &EventHeader) -> bool {
+    if new.id.partition == old.id.partition {
+        return new.id.offset > old.id.offset;
+    }
+    match (new.time, old.time) {
+        (Some(new), Some(old)) => new >= old,
+        _ => true,
+    }
+}

@@ -1,0 +1,83 @@
+//! What leaves memory: referents that are no longer retained, and what is cold where memory is over its bounds.
+
+use std::sync::Arc;
+
+use crate::event::{EntityId, Key, KeyHash};
+
+use crate::mode::engine::Engine;
+use crate::mode::table::{Entry, Parked};
+
+/// Forgets some of the referents that are no longer retained: all of them in a minute, whatever the table's size.
+pub(super) fn forget_old(engine: &mut Engine) {
+    const ROUNDS: usize = 600;
+    if engine.rules.streams().iter().all(|stream| stream.retain.is_none()) {
+        return;
+    }
+    let (rules, now) = (Arc::clone(&engine.rules), engine.now);
+    let steps = engine.table.buckets() / ROUNDS + 64;
+    engine.table.forget_old(steps, |event| {
+        let header = &event.header.header;
+        rules.stream(header.stream).retain.is_some_and(|retain| header.arrival.after(retain) <= now)
+    });
+}
+
+/// Moves what is cold to the state until memory is within its bounds, or nothing cold is left.
+pub(super) fn evict(engine: &mut Engine) {
+    const STEPS: usize = 4096;
+    // The first round over all buckets finds what was not touched since the last; it takes the touch off the rest, which the second round then finds.
+    let mut steps_left = 2 * engine.table.buckets();
+    while steps_left > 0 {
+        let memory = engine.memory();
+        let over = Over {
+            streaming: memory.streaming() > engine.settings.streaming_bytes,
+            deferred: memory.deferred() > engine.settings.deferred_bytes,
+        };
+        if !over.streaming && !over.deferred {
+            return;
+        }
+        let rules = Arc::clone(&engine.rules);
+        let is_cold = |entry: &Entry| over.takes(rules.entity(entry.entity).deferred) || entry.waiters() > 0;
+        for cold in engine.table.sweep(STEPS, is_cold) {
+            move_out_waiters(engine, cold.entity, cold.hash, &cold.key, over);
+            if over.takes(rules.entity(cold.entity).deferred) {
+                move_out_referent(engine, cold.entity, cold.hash, &cold.key);
+            }
+        }
+        steps_left = steps_left.saturating_sub(STEPS);
+    }
+}
+
+/// Which memory is over its bound.
+#[derive(Clone, Copy)]
+struct Over {
+    streaming: bool,
+    deferred: bool,
+}
+
+impl Over {
+    fn takes(self, deferred: bool) -> bool {
+        if deferred { self.deferred } else { self.streaming }
+    }
+}
+
+fn move_out_waiters(engine: &mut Engine, entity: EntityId, hash: KeyHash, key: &Key, over: Over) {
+    for waiter in engine.table.chained(entity, hash, key) {
+        let Some(w) = engine.table.waiter(waiter).filter(|w| over.takes(w.deferred)) else { continue };
+        let Parked::At(at) = w.parked else { continue };
+        if let Some(dependent) = engine.table.take(waiter) {
+            engine.residency.move_out(&dependent, at as usize);
+        }
+    }
+}
+
+fn move_out_referent(engine: &mut Engine, entity: EntityId, hash: KeyHash, key: &Key) {
+    let Some(entry) = engine.table.entry(entity, hash, key) else { return };
+    let Some(event) = &entry.referent else { return engine.table.forget(entity, hash, key) };
+    if !entry.stored {
+        let event = event.clone();
+        engine.residency.keep(&engine.rules, entity, hash, key, &event);
+    }
+    engine.residency.referents.add(hash);
+    engine.residency.changes.referents_moved += 1;
+    engine.table.forget(entity, hash, key);
+}

@@ -1,0 +1,77 @@
+//! The log of waiting events: what each epoch writes of those that are in memory.
+
+use resolvent_state::{Batch, Table};
+
+use crate::event::{Dependent, Epoch, EventId, Stored, WorkerIndex};
+
+use crate::mode::codec;
+use crate::mode::engine::Engine;
+use crate::mode::restore::{self, LogEpoch};
+use crate::mode::table::WaiterId;
+
+/// Bytes at which a value of the log is closed and another begun. Few in tests, so that small cases have several values.
+const LOG_VALUE_BYTES: usize = if cfg!(test) { 512 } else { 1 << 20 };
+
+pub(super) fn write_to_log(engine: &mut Engine, waiter: WaiterId, ticket: Option<u64>, log: &mut LogWriter) {
+    let Some(w) = engine.table.waiter_mut(waiter).filter(|w| ticket.is_none_or(|t| w.ticket == t)) else { return };
+    if let Stored::Log(epoch) = w.dependent.stored {
+        engine.residency.changes.obsolete.push(epoch);
+    }
+    w.dependent.stored = Stored::Log(engine.epoch);
+    log.add(&w.dependent, &mut engine.residency.changes.batch);
+}
+
+/// Builds the log's values, `version | count | ids that left | (length | event) …`, one after the other in one buffer.
+#[derive(Debug)]
+pub(super) struct LogWriter {
+    epoch: Epoch,
+    worker: WorkerIndex,
+    value: Vec<u8>,
+    written: LogEpoch,
+}
+
+impl LogWriter {
+    pub(super) fn new(engine: &mut Engine) -> Self {
+        let value = std::mem::take(&mut engine.residency.log_value);
+        LogWriter { epoch: engine.epoch, worker: engine.me, value, written: LogEpoch::default() }
+    }
+
+    fn add(&mut self, dependent: &Dependent, batch: &mut Batch) {
+        if self.value.is_empty() {
+            restore::begin_log_value(&[], &mut self.value);
+        }
+        let at = self.value.len();
+        self.value.extend_from_slice(&[0; 4]);
+        codec::put_dependent(dependent, &mut self.value);
+        let length = u32::try_from(self.value.len() - at - 4).unwrap_or(u32::MAX);
+        if let Some(slot) = self.value.get_mut(at..at + 4) {
+            slot.copy_from_slice(&length.to_le_bytes());
+        }
+        self.written.written += 1;
+        self.written.live += 1;
+        if self.value.len() >= LOG_VALUE_BYTES {
+            self.close(batch);
+        }
+    }
+
+    fn close(&mut self, batch: &mut Batch) {
+        if self.value.is_empty() {
+            return;
+        }
+        let key = restore::log_key(self.epoch, self.worker, self.written.keys.len());
+        batch.put(Table::Log, &key, &self.value);
+        self.written.bytes += self.value.len() as u64;
+        self.written.keys.push(key);
+        self.value.clear();
+    }
+
+    /// Writes what is left, and the events that left the log. Gives the buffer back.
+    pub(super) fn finish(mut self, removed: &[EventId], batch: &mut Batch) -> (LogEpoch, Vec<u8>) {
+        self.close(batch);
+        if !removed.is_empty() {
+            restore::begin_log_value(removed, &mut self.value);
+            self.close(batch);
+        }
+        (self.written, self.value)
+    }
+}
