@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::{Program, SHOP, Summary, Workspace, orders, payments};
+use crate::support::{FILES, Program, SHOP, Summary, Workspace, orders, payments};
 
 #[test]
 fn help_says_all_there_is() {
@@ -158,13 +158,6 @@ depends_on = [ { entity = "order", by = "/order", mode = "streaming", wait = "WA
 [[stream]]
 name = "for_ever"
 depends_on = [ { entity = "order", by = "/order" } ]
-[source.file]
-path = "events.jsonl"
-stream = "/type"
-[sink.resolved]
-file = "resolved.jsonl"
-[sink.dead_letter]
-file = "dead.jsonl"
 "#;
 
 const ENDS: [&str; 6] = ["dead_letter", "drop", "partial", "keep", "defer", "for_ever"];
@@ -172,7 +165,7 @@ const ENDS: [&str; 6] = ["dead_letter", "drop", "partial", "keep", "defer", "for
 /// By stream, what is left of each event: its outcome with its reason; nothing where it was dropped or waits.
 fn ends(program: Program, wait: &str, until_end: &str) -> (Vec<String>, Summary) {
     let events: String = ENDS.map(|stream| format!("{{\"type\":\"{stream}\",\"order\":1}}\n")).concat();
-    let workspace = Workspace::with(&WAITS.replace("WAIT", wait), &events);
+    let workspace = Workspace::with(&(WAITS.replace("WAIT", wait) + FILES), &events);
     let ended = workspace.run(program, &[until_end]).succeeded();
     let outcomes = workspace.outcomes();
     let end = |stream: &&str| {

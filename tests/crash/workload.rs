@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{Outcome, Program, Random};
+use crate::support::{FILES, Outcome, Program, Random, followed};
 
 /// The wait of what is to end by its deadline. Long enough for a round to be killed before it, and then waited for.
 pub(super) const SHORT_WAIT: Duration = Duration::from_secs(2);
@@ -87,11 +87,8 @@ pub(super) fn job(program: Program) -> String {
         streams = streams.replace(", mode = \"streaming\"", "").replace(", mode = \"deferred\"", "");
     }
     let accepted = if program == Program::Independent { "" } else { "[sink.accepted]\nfile = \"accepted.jsonl\"\n" };
-    format!(
-        "[job]\nname = \"crash\"\nepoch = \"20ms\"\nepoch_size = \"{EPOCH_BYTES}B\"\n{streams}\n\
-         [source.file]\npath = \"events.jsonl\"\nstream = \"/type\"\nfollow = true\n\
-         [sink.resolved]\nfile = \"resolved.jsonl\"\n[sink.dead_letter]\nfile = \"dead.jsonl\"\n{accepted}"
-    )
+    let epochs = format!("epoch = \"20ms\"\nepoch_size = \"{EPOCH_BYTES}B\"");
+    format!("[job]\nname = \"crash\"\n{epochs}\n{streams}{}{accepted}", followed(FILES))
 }
 
 /// How an event has to end.

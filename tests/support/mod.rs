@@ -17,7 +17,7 @@ pub(crate) use judge::{Dependencies, judge};
 pub(crate) use outcome::{Outcome, assert_unique_positions, each_outcome, read_outcomes, result_set};
 pub(crate) use process::{Ended, PATIENCE, Program, Running, is_longer_than};
 pub(crate) use random::Random;
-pub(crate) use shop::{SHOP, followed_shop, orders, payments};
+pub(crate) use shop::{FILES, SHOP, followed, followed_shop, orders, payments};
 pub(crate) use summary::Summary;
 pub(crate) use workspace::Workspace;
 
