@@ -7,6 +7,7 @@ mod key;
 use std::sync::Arc;
 use std::time::Duration;
 
+use memchr::memchr2;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 use triomphe::ThinArc;
@@ -165,6 +166,13 @@ pub struct EventHeader {
     pub time: Option<i64>,
     /// Its own key, where the stream has one.
     pub key: Option<Key>,
+    /// Whether its bytes [have line breaks](has_line_breaks), which a line of a file must not have.
+    pub line_breaks: bool,
+}
+
+/// Whether a record has line breaks. In JSON they are between tokens: a string has none.
+pub fn has_line_breaks(record: &[u8]) -> bool {
+    memchr2(b'\n', b'\r', record).is_some()
 }
 
 /// A record that decoded and validated as one of a stream: header and bytes in one shared allocation, so that a copy costs a counter.

@@ -82,7 +82,8 @@ impl Plan {
         let time = plan.time.as_ref().map(|place| time(place, values)).transpose()?;
         let order = plan.order.as_ref().map(|(place, entity)| order(place, *entity, values)).transpose()?;
         let References { list, present, arrays } = plan.references(block.arrival, key.as_ref(), values)?;
-        let header = EventHeader { id, stream, arrival: block.arrival, time, key };
+        let header =
+            EventHeader { id, stream, arrival: block.arrival, time, key, line_breaks: values.has_line_breaks(record) };
         Ok(Box::new(Dependent {
             event: event(header, record),
             references: list,

@@ -1,8 +1,10 @@
 //! One pass over a record's JSON: keeps the values of the wanted fields.
 
+use memchr::memchr;
+
 use super::fields::{FieldId, Fields};
-use super::scan::{self, NotJson, Rest};
-use crate::event::Key;
+use super::scan::{self, NotJson, Rest, Strings};
+use crate::event::{Key, has_line_breaks};
 
 /// What a record has at a field.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -23,29 +25,38 @@ pub(super) enum Value<'b> {
     Object,
 }
 
-/// The values of all wanted fields of one record. Used again for the next record of a block.
+/// The values of all wanted fields of one record of a block. Used again for the next one.
 pub(super) struct Values<'b> {
     values: Vec<Value<'b>>,
     /// The elements of each field that is an array.
     elements: Vec<Vec<Value<'b>>>,
-    unescaped: Vec<u8>,
+    strings: Strings,
+    /// Whether the block has carriage returns. Line feeds are between records.
+    carriage_returns: bool,
 }
 
 impl<'b> Values<'b> {
-    pub(super) fn new(fields: &Fields) -> Self {
+    /// For the records of `block`.
+    pub(super) fn new(fields: &Fields, block: &'b [u8]) -> Self {
         Values {
             values: vec![Value::Absent; fields.len()],
             elements: vec![Vec::new(); fields.len()],
-            unescaped: Vec::new(),
+            strings: Strings::new(block),
+            carriage_returns: memchr(b'\r', block).is_some(),
         }
     }
 
-    /// Reads a record. On an error the values mean nothing.
-    pub(super) fn read(&mut self, fields: &Fields, record: &'b str) -> Result<(), NotJson> {
+    /// Reads the record that ends at `end` in the block. On an error the values mean nothing.
+    pub(super) fn read(&mut self, fields: &Fields, record: &'b str, end: usize) -> Result<(), NotJson> {
         self.values.fill(Value::Absent);
-        self.unescaped.clear();
+        self.strings.begin(end);
         let rest = self.value(record.as_bytes(), fields, FieldId::ROOT, 0)?;
         scan::end(rest)
+    }
+
+    /// Whether a record of the block has line breaks.
+    pub(super) fn has_line_breaks(&self, record: &[u8]) -> bool {
+        self.carriage_returns && has_line_breaks(record)
     }
 
     /// The value at a field; `Absent` for no field.
@@ -62,7 +73,7 @@ impl<'b> Values<'b> {
     pub(super) fn text<'v>(&'v self, value: Value<'b>) -> Option<&'v [u8]> {
         match value {
             Value::Text(text) => Some(text),
-            Value::Unescaped(from, to) => self.unescaped.get(from..to),
+            Value::Unescaped(from, to) => self.strings.unescaped.get(from..to),
             _ => None,
         }
     }
@@ -100,27 +111,31 @@ fn cut(text: &str, chars: usize) -> &str {
     text.char_indices().nth(chars).and_then(|(at, _)| text.get(..at)).unwrap_or(text)
 }
 
+/// Where the value at a field goes. Of members with the same name the last counts, with all that is below it: what an earlier one had is forgotten.
+#[inline(always)]
+#[expect(clippy::indexing_slicing, reason = "there is a value for each of the fields, by its index")]
+fn place<'v, 'b>(values: &'v mut [Value<'b>], fields: &Fields, field: FieldId) -> &'v mut Value<'b> {
+    if let Some(below) = fields.below(field).and_then(|below| values.get_mut(below)) {
+        below.fill(Value::Absent);
+    }
+    &mut values[field.index()]
+}
+
 /// Reading: every function takes what is left of the record and gives back what is left after it, as those of [`scan`] do.
 impl<'b> Values<'b> {
     /// Reads what is at a field, `depth` levels deep.
     fn value(&mut self, rest: &'b [u8], fields: &Fields, field: FieldId, depth: usize) -> Rest<'b> {
         let (first, rest) = scan::next_token(rest);
-        let (value, rest) = match first {
-            b'{' => (Value::Object, rest),
-            b'[' => (Value::Array, rest),
-            _ => scan::scalar(rest, first, &mut self.unescaped)?,
-        };
-        // Of members with the same name the last counts, with all that is below it.
-        if let Some(below) = self.values.get_mut(fields.below(field)) {
-            below.fill(Value::Absent);
-        }
-        if let Some(place) = self.values.get_mut(field.index()) {
-            *place = value;
-        }
         match first {
-            b'{' => self.object(rest, fields, field, depth),
-            b'[' => self.array(rest, fields, field, depth),
-            _ => Ok(rest),
+            b'{' => {
+                *place(&mut self.values, fields, field) = Value::Object;
+                self.object(rest, fields, field, depth)
+            }
+            b'[' => {
+                *place(&mut self.values, fields, field) = Value::Array;
+                self.array(rest, fields, field, depth)
+            }
+            _ => scan::scalar(rest, first, &mut self.strings, place(&mut self.values, fields, field)),
         }
     }
 
@@ -135,7 +150,7 @@ impl<'b> Values<'b> {
             let after = scan::expect(after, b':')?;
             rest = match member {
                 Some(member) => self.value(after, fields, member, depth)?,
-                None => scan::skip(after, depth, &mut self.unescaped)?,
+                None => scan::skip(after, depth, &mut self.strings)?,
             };
             match scan::another(rest, b'}')? {
                 (true, rest) => return Ok(rest),
@@ -148,13 +163,13 @@ impl<'b> Values<'b> {
     #[inline(always)]
     fn member(&mut self, rest: &'b [u8], fields: &Fields, of: FieldId) -> Result<(Option<FieldId>, &'b [u8]), NotJson> {
         let (_, rest) = scan::next_token(rest);
-        if let Some((name, rest)) = scan::plain_string(rest) {
+        if let Some((name, rest)) = scan::plain_string(rest, &self.strings) {
             return Ok((fields.member(of, name), rest));
         }
-        let from = self.unescaped.len();
-        let rest = scan::string_with_escapes(rest, &mut self.unescaped)?;
-        let member = self.unescaped.get(from..).and_then(|name| fields.member(of, name));
-        self.unescaped.truncate(from);
+        let from = self.strings.unescaped.len();
+        let rest = scan::string_with_escapes(rest, &mut self.strings)?;
+        let member = self.strings.unescaped.get(from..).and_then(|name| fields.member(of, name));
+        self.strings.unescaped.truncate(from);
         Ok((member, rest))
     }
 
@@ -206,9 +221,13 @@ impl<'b> Values<'b> {
         }
         let (first, rest) = scan::next_token(rest);
         match first {
-            b'{' => Ok((Value::Object, scan::skip(rest, depth, &mut self.unescaped)?)),
-            b'[' => Ok((Value::Array, scan::skip(rest, depth, &mut self.unescaped)?)),
-            _ => scan::scalar(rest, first, &mut self.unescaped),
+            b'{' => Ok((Value::Object, scan::skip(rest, depth, &mut self.strings)?)),
+            b'[' => Ok((Value::Array, scan::skip(rest, depth, &mut self.strings)?)),
+            _ => {
+                let mut value = Value::Absent;
+                let rest = scan::scalar(rest, first, &mut self.strings, &mut value)?;
+                Ok((value, rest))
+            }
         }
     }
 }

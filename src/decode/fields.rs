@@ -25,9 +25,10 @@ pub(super) struct Fields {
 
 #[derive(Debug)]
 struct Field {
-    members: Vec<Member>,
-    /// The lengths of their names, one bit each.
-    lengths: u64,
+    /// Members whose names are of one length, which rules out most names at once.
+    groups: Vec<Vec<Member>>,
+    /// The group for each length; the longest share one. A number that is none where there are no members.
+    group_of_length: [u8; LENGTHS],
     /// Whether some pointer passes an array here.
     indexed: bool,
     /// The first field that is not below this one.
@@ -59,21 +60,23 @@ impl Fields {
 
     fn add(&mut self, tree: &Tree<'_>) -> FieldId {
         let id = FieldId(self.next_id());
-        self.fields.push(Field { members: Vec::new(), lengths: 0, indexed: false, end: 0 });
-        let members: Vec<Member> = tree
-            .0
-            .iter()
-            .map(|(token, below)| Member {
-                token: token.as_bytes().into(),
-                position: array_position(token),
-                field: self.add(below),
-            })
-            .collect();
+        self.fields.push(Field { groups: Vec::new(), group_of_length: [NO_GROUP; LENGTHS], indexed: false, end: 0 });
+        let mut groups: BTreeMap<usize, Vec<Member>> = BTreeMap::new();
+        for (token, below) in &tree.0 {
+            let member =
+                Member { token: token.as_bytes().into(), position: array_position(token), field: self.add(below) };
+            groups.entry(length_of(&member.token)).or_default().push(member);
+        }
         let end = self.next_id();
         if let Some(field) = self.fields.get_mut(id.index()) {
-            let lengths = members.iter().fold(0, |lengths, m| lengths | length_bit(&m.token));
-            let indexed = members.iter().any(|m| m.position.is_some());
-            *field = Field { members, lengths, indexed, end };
+            field.indexed = groups.values().flatten().any(|m| m.position.is_some());
+            field.end = end;
+            for (at, length) in (0..).zip(groups.keys()) {
+                if let Some(group) = field.group_of_length.get_mut(*length) {
+                    *group = at;
+                }
+            }
+            field.groups = groups.into_values().collect();
         }
         id
     }
@@ -96,31 +99,33 @@ impl Fields {
     #[inline]
     pub(super) fn member(&self, of: FieldId, name: &[u8]) -> Option<FieldId> {
         let field = self.fields.get(of.index())?;
-        // Most names are ruled out by their length.
-        if field.lengths & length_bit(name) == 0 {
-            return None;
-        }
-        let first = name.first();
-        field.members.iter().find(|m| m.token.first() == first && *m.token == *name).map(|m| m.field)
+        let group = field.groups.get(usize::from(*field.group_of_length.get(length_of(name))?))?;
+        group.iter().find(|m| *m.token == *name).map(|m| m.field)
     }
 
     /// The field that is the element at `position` of an array at `of`.
     pub(super) fn element(&self, of: FieldId, position: usize) -> Option<FieldId> {
         let field = self.fields.get(of.index()).filter(|f| f.indexed)?;
-        field.members.iter().find(|m| m.position == Some(position)).map(|m| m.field)
+        field.groups.iter().flatten().find(|m| m.position == Some(position)).map(|m| m.field)
     }
 
-    /// The fields below one, as indexes.
-    pub(super) fn below(&self, id: FieldId) -> std::ops::Range<usize> {
-        let end = self.fields.get(id.index()).map_or(0, |f| f.end as usize);
-        id.index() + 1..end
+    /// The fields below one, as indexes; `None` if it has none.
+    #[inline]
+    pub(super) fn below(&self, id: FieldId) -> Option<std::ops::Range<usize>> {
+        let below = id.index() + 1..self.fields.get(id.index())?.end as usize;
+        if below.is_empty() { None } else { Some(below) }
     }
 }
 
-/// One bit for the length of a name; the longest share one.
+/// Names of so many bytes and more are of one length.
+const LENGTHS: usize = 64;
+
+/// There are at most [`LENGTHS`] groups.
+const NO_GROUP: u8 = u8::MAX;
+
 #[inline]
-fn length_bit(name: &[u8]) -> u64 {
-    1 << name.len().min(63)
+fn length_of(name: &[u8]) -> usize {
+    name.len().min(LENGTHS - 1)
 }
 
 /// RFC 6901: an array index has no leading zeros and no sign.
@@ -146,8 +151,8 @@ mod tests {
         assert_eq!(fields.id(&all[0]), fields.member(a, b"b"));
         assert_eq!(fields.id(&all[1]), fields.element(a, 0));
         assert_eq!(fields.element(a, 1), None);
-        assert_eq!(fields.below(a).len(), 2);
-        assert_eq!(fields.below(FieldId::ROOT).len(), 4);
+        assert_eq!(fields.below(a).map(|below| below.len()), Some(2));
+        assert_eq!(fields.below(FieldId::ROOT).map(|below| below.len()), Some(4));
         assert_eq!(fields.member(FieldId::ROOT, b"b"), None);
     }
 

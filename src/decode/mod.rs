@@ -9,6 +9,7 @@
 mod build;
 mod collect;
 mod fields;
+mod number;
 mod scan;
 #[cfg(test)]
 mod tests;
@@ -71,7 +72,7 @@ impl Decoder {
     fn decode_lines(&self, block: &Block, base: u64, bytes: &[u8], out: &mut impl FnMut(Decoded)) {
         // Checked once for the block: records of a valid block need no check of their own.
         let text = simdutf8::basic::from_utf8(bytes).ok();
-        let mut values = Values::new(self.plan.fields());
+        let mut values = Values::new(self.plan.fields(), bytes);
         let mut start = if base == 0 && bytes.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
         let mut offset = base;
         while let Some(rest) = bytes.get(start..).filter(|rest| !rest.is_empty()) {
@@ -96,13 +97,13 @@ impl Decoder {
         range: Range<usize>,
         values: &mut Values<'b>,
     ) -> Decoded {
+        let end = range.end;
         let bytes = bytes.get(range.clone()).unwrap_or_default();
-        let read = match text.and_then(|text| text.get(range)) {
-            Some(record) => self.read(record, values),
-            None => {
-                str::from_utf8(bytes).map_err(|error| invalid_utf8(bytes, error)).and_then(|r| self.read(r, values))
-            }
+        let record = match text.and_then(|text| text.get(range)) {
+            Some(record) => Ok(record),
+            None => str::from_utf8(bytes).map_err(|error| invalid_utf8(bytes, error)),
         };
+        let read = record.and_then(|record| self.read(record, end, values));
         match read.and_then(|()| self.plan.dependent(block, id, bytes, values)) {
             Ok(dependent) => Decoded::Event(dependent),
             Err(Fault { reason, detail }) => Decoded::Rejected(Box::new(Rejection {
@@ -116,8 +117,8 @@ impl Decoder {
         }
     }
 
-    fn read<'b>(&self, record: &'b str, values: &mut Values<'b>) -> Result<(), Fault> {
-        values.read(self.plan.fields(), record).map_err(|NotJson| invalid_json(record))?;
+    fn read<'b>(&self, record: &'b str, end: usize, values: &mut Values<'b>) -> Result<(), Fault> {
+        values.read(self.plan.fields(), record, end).map_err(|NotJson| invalid_json(record))?;
         match values.get(FieldId::ROOT) {
             Value::Object => Ok(()),
             other => {

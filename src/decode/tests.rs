@@ -345,8 +345,12 @@ fn kind(value: &Json) -> String {
 
 fn ours(record: &str, pointers: &[Pointer]) -> Option<Vec<String>> {
     let fields = Fields::new(pointers.iter());
-    let mut values = Values::new(&fields);
-    values.read(&fields, record).ok()?;
+    // Somewhere in a block, between others: a string may begin and end anywhere in the words that mark where strings end.
+    let start = record.len().wrapping_mul(31) % 130;
+    let block = format!("{}{record}\n\"", "\n".repeat(start));
+    let end = start + record.len();
+    let mut values = Values::new(&fields, block.as_bytes());
+    values.read(&fields, &block[start..end], end).ok()?;
     let kind = |value| match (values.text(value), value) {
         (Some(text), _) => Json::from(String::from_utf8_lossy(text)).to_string(),
         (None, Value::Float(_)) => "a float".to_owned(),
@@ -412,7 +416,7 @@ proptest! {
         let at = at.index(chars.len());
         let mutated: String = chars[..at].iter().copied().chain(put.chars()).chain(chars.iter().copied().skip(at + cut)).collect();
         // A zero with a sign is the one thing that is read otherwise: as the integer that it is written as.
-        prop_assume!(!mutated.contains("-0"));
+        let mutated = mutated.replace("-0", "-7");
         prop_assert_eq!(ours(&mutated, &wanted()), judged(&mutated, &wanted()));
     }
 

@@ -11,7 +11,7 @@ use thiserror::Error;
 use crate::dependency::Rules;
 use crate::event::{
     Dependent, EntityId, Event, EventHeader, EventId, Found, Key, KeyHash, Order, PartitionId, Reference, Stored,
-    StreamId, Timestamp, event,
+    StreamId, Timestamp, event, has_line_breaks,
 };
 
 /// The version of every value that this program writes.
@@ -128,6 +128,7 @@ impl<'a> StoredEvent<'a> {
             arrival: Timestamp(self.arrival),
             time: self.time,
             key: self.key.as_ref().map(StoredKey::restore),
+            line_breaks: has_line_breaks(self.bytes),
         };
         Ok(event(header, self.bytes))
     }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use memchr::memchr2;
 
 use super::SinkKind;
 use super::include::Include;
@@ -70,25 +69,24 @@ impl Renderer {
                 let parts = self.begin(dependent, |parts| &parts.resolved, line)?;
                 write_dependencies(parts, dependent, line);
                 write_missing(parts, dependent, Missing::GivenUp, line);
-                self.end(dependent, now, line);
+                self.end(dependent, now, start, line);
             }
             Outcome::Accepted(dependent) => {
                 let parts = self.begin(dependent, |parts| &parts.accepted, line)?;
                 write_dependencies(parts, dependent, line);
                 write_missing(parts, dependent, Missing::All, line);
-                self.end(dependent, now, line);
+                self.end(dependent, now, start, line);
             }
             Outcome::Expired(dependent, reason) => {
                 let parts = self.begin(dependent, |parts| &parts.expired, line)?;
                 write_dependencies(parts, dependent, line);
                 write_missing(parts, dependent, Missing::All, line);
                 write_all(line, &[b",\"reason\":\"", reason.as_str().as_bytes(), b"\""]);
-                self.end(dependent, now, line);
+                self.end(dependent, now, start, line);
             }
             Outcome::Rejected(rejection) => self.write_rejection(rejection, line),
             Outcome::Dropped(..) => return None,
         }
-        without_line_breaks(line, start);
         line.push(b'\n');
         SinkKind::of(outcome)
     }
@@ -108,13 +106,17 @@ impl Renderer {
         Some(parts)
     }
 
+    /// Writes what follows the references, and makes one line of what was written from `start` on.
     #[inline]
-    fn end(&self, dependent: &Dependent, now: Timestamp, line: &mut Vec<u8>) {
+    fn end(&self, dependent: &Dependent, now: Timestamp, start: usize, line: &mut Vec<u8>) {
         let header = &dependent.event.header.header;
         self.write_position(header.id, line);
         line.extend_from_slice(b",\"waited_us\":");
         write_integer(now.micros_since(header.arrival), line);
         line.push(b'}');
+        if has_line_breaks(dependent) {
+            line.iter_mut().skip(start).filter(|byte| matches!(byte, b'\n' | b'\r')).for_each(|byte| *byte = b' ');
+        }
     }
 
     #[inline]
@@ -280,11 +282,12 @@ fn position_part(name: &str) -> Vec<u8> {
     part
 }
 
-/// An event may have line breaks between its tokens (never within a string, where JSON does not allow them); a line must not.
+/// Whether the event or a referent that it has taken has line breaks between its tokens. A line must have none.
 #[inline]
-fn without_line_breaks(line: &mut [u8], start: usize) {
-    let Some(written) = line.get_mut(start..) else { return };
-    if memchr2(b'\n', b'\r', written).is_some() {
-        written.iter_mut().filter(|byte| matches!(byte, b'\n' | b'\r')).for_each(|byte| *byte = b' ');
-    }
+fn has_line_breaks(dependent: &Dependent) -> bool {
+    let referents = dependent.references.iter().filter_map(|reference| match &reference.found {
+        Found::Present(referent) => Some(referent),
+        _ => None,
+    });
+    [&dependent.event].into_iter().chain(referents).any(|event| event.header.header.line_breaks)
 }
