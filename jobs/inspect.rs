@@ -123,7 +123,7 @@ fn expire(job: &Job, id: EventId, position: String) -> Result<Answer, Failure> {
         ExpireError::Open(OpenError::InUse { .. }) => {
             let help =
                 "a wait is ended by hand while its job is stopped; without --expire a running job can be looked at";
-            Failure { reports: vec![miette!(help = help, "{error}")], ..Failure::at_run_time(error) }
+            Failure { reports: vec![miette!(help = help, "{error}")], conclusion: None, status: 1 }
         }
         error => Failure::at_run_time(error),
     })?;

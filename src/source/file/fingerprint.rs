@@ -87,7 +87,9 @@ impl Witness {
     /// The fingerprint of what was read up to `offset`.
     fn take(&self, offset: u64, earlier: Option<Fingerprint>) -> Result<Fingerprint, SourceError> {
         let found = self.length()?;
-        let length = self.used.as_ref().map_or(offset, |used| used.load(Ordering::Relaxed));
+        // After a restart a compressed file is decompressed from its start again.
+        let reached = |used: &Arc<AtomicU64>| used.load(Ordering::Relaxed).max(earlier.map_or(0, |e| e.length));
+        let length = self.used.as_ref().map_or(offset, reached);
         if found < length {
             return Err(SourceError::Truncated { path: self.path.clone(), offset, length: found });
         }
@@ -106,14 +108,15 @@ impl Witness {
 /// Takes the fingerprints of what is committed. Of standard input, pipes and synthetic workloads there are none.
 #[derive(Debug, Default)]
 pub struct Fingerprints {
-    files: Vec<(Witness, Option<Taken>)>,
+    files: Vec<Watched>,
 }
 
-/// A fingerprint, and the position that it is of.
-#[derive(Clone, Copy, Debug)]
-struct Taken {
-    offset: u64,
-    fingerprint: Fingerprint,
+#[derive(Debug)]
+struct Watched {
+    witness: Witness,
+    /// The last fingerprint, and the position it was taken for in this run.
+    fingerprint: Option<Fingerprint>,
+    offset: Option<u64>,
 }
 
 impl Fingerprints {
@@ -122,14 +125,13 @@ impl Fingerprints {
         files: impl Iterator<Item = Witness>,
         known: &BTreeMap<PartitionId, Fingerprint>,
     ) -> Result<Fingerprints, SourceError> {
-        let mut checked = Vec::new();
+        let mut watched = Vec::new();
         for witness in files {
-            if let Some(known) = known.get(&witness.partition) {
-                witness.verify(*known)?;
-            }
-            checked.push((witness, None));
+            let fingerprint = known.get(&witness.partition).copied();
+            fingerprint.map_or(Ok(()), |known| witness.verify(known))?;
+            watched.push(Watched { witness, fingerprint, offset: None });
         }
-        Ok(Fingerprints { files: checked })
+        Ok(Fingerprints { files: watched })
     }
 
     /// The fingerprints of files that have been read on since they were last taken.
@@ -138,14 +140,12 @@ impl Fingerprints {
     /// A file cannot be read, or is shorter than what was read of it.
     pub fn take(&mut self, positions: &Positions) -> Result<BTreeMap<PartitionId, Fingerprint>, SourceError> {
         let mut moved = BTreeMap::new();
-        for (witness, taken) in &mut self.files {
-            let Some(&offset) = positions.0.get(&witness.partition) else { continue };
-            if taken.is_some_and(|taken| taken.offset == offset) {
-                continue;
-            }
-            let fingerprint = witness.take(offset, taken.map(|taken| taken.fingerprint))?;
-            *taken = Some(Taken { offset, fingerprint });
-            moved.insert(witness.partition, fingerprint);
+        for Watched { witness, fingerprint, offset } in &mut self.files {
+            let reached = positions.0.get(&witness.partition).copied();
+            let Some(now) = reached.filter(|_| reached != *offset) else { continue };
+            let taken = witness.take(now, *fingerprint)?;
+            (*fingerprint, *offset) = (Some(taken), reached);
+            moved.insert(witness.partition, taken);
         }
         Ok(moved)
     }

@@ -6,22 +6,31 @@ use std::time::Duration;
 
 use super::{Files, LIMITS, ONLY, encoded};
 use crate::event::{PartitionId, Positions};
-use crate::source::{Next, SourceError};
+use crate::source::{Fingerprint, Next, SourceError};
+
+/// The fingerprints when at least `read` was read.
+fn fingerprints_at(
+    files: &Files,
+    read: u64,
+    known: &BTreeMap<PartitionId, Fingerprint>,
+) -> BTreeMap<PartitionId, Fingerprint> {
+    let mut source = files.open(LIMITS, 0, None).unwrap();
+    let mut fingerprints = source.fingerprints(known).unwrap();
+    let mut offset = 0;
+    while offset < read {
+        let Ok(Next::Block(block)) = source.next(Duration::ZERO) else { panic!("it ends before {read}") };
+        offset = block.next_offset;
+    }
+    fingerprints.take(&Positions([(ONLY, offset)].into())).unwrap()
+}
 
 /// What is said of a file of which at least `read` was read when it held `before`, and that holds `after` now.
 fn known_again(name: &str, before: &[u8], read: u64, after: &[u8]) -> Result<(), String> {
     let files = Files::new(&[(name, before)]);
-    let mut source = files.open(LIMITS, 0, None).unwrap();
-    let mut fingerprints = source.fingerprints(&BTreeMap::new()).unwrap();
-    let mut offset = 0;
-    while offset < read {
-        let Ok(Next::Block(block)) = source.next(Duration::ZERO) else { panic!("{name} ends before {read}") };
-        offset = block.next_offset;
-    }
-    let known = fingerprints.take(&Positions([(ONLY, offset)].into())).unwrap();
+    let known = fingerprints_at(&files, read, &BTreeMap::new());
     assert_eq!(known.len(), 1);
     fs::write(files.path(0), after).unwrap();
-    let source = files.open(LIMITS, offset, None).map_err(|error| error.to_string())?;
+    let source = files.open(LIMITS, read, None).map_err(|error| error.to_string())?;
     source.fingerprints(&known).map(drop).map_err(|error| error.to_string())
 }
 
@@ -76,6 +85,10 @@ fn a_compressed_file_that_was_rewritten_is_not_taken_for_the_one_that_was_read()
             let error = known_again(&name, &whole, all, &after).unwrap_err();
             assert!(error.contains("is not the file that was read"), "{error}");
         }
+        // What is known of it is not forgotten while it is decompressed from its start again.
+        let files = Files::new(&[(&name, &whole)]);
+        let known = fingerprints_at(&files, all, &BTreeMap::new());
+        assert_eq!(fingerprints_at(&files, 0, &known), known);
         // A file that is repaired where it had not been read is read on.
         assert_eq!(known_again(&name, &flipped(whole.len() - 1), all / 2, &whole), Ok(()), "{ending}");
         assert_eq!(known_again(&name, &whole[..whole.len() / 2], all / 4, &whole), Ok(()), "{ending}");
