@@ -194,6 +194,21 @@ fn the_end_of_the_input_does_what_until_end_says() {
 }
 
 #[test]
+fn every_wait_ends_at_the_end_of_the_input_however_short_epochs_are() {
+    let shop = SHOP.replace("[job]", "[job]\nepoch = \"1ms\"");
+    assert_ne!(shop, SHOP, "the job has short epochs");
+    for program in Program::JOINING {
+        let workspace = Workspace::with(&shop, &payments(0..200));
+        // An epoch may be over before a worker comes to it: with this many, that one has more workers than processors.
+        for _ in 0..10 {
+            let ended = workspace.run(program, &["--workers", "8", "--until-end=expire", "--fresh"]).succeeded();
+            let summary = Summary::parse(&ended.stderr);
+            assert_eq!((summary.expired, summary.waiting), (200, 0));
+        }
+    }
+}
+
+#[test]
 fn what_was_kept_goes_on_in_the_next_run() {
     for program in Program::JOINING {
         let workspace = Workspace::with(SHOP, &payments(0..10));

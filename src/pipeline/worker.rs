@@ -248,23 +248,22 @@ impl Reading {
         let taken = self.intake.take(self.me.0, backlog);
         if let Taken::Closed(epoch) = taken {
             if *capability.time() <= epoch.0 {
+                // Perhaps it was closed before this worker came to it. Time passes in every epoch nevertheless: what ends waits depends on it.
+                if self.ticked != epoch {
+                    self.tick(epoch, capability, output);
+                }
                 capability.downgrade(&epoch.next().0);
             }
             return Again::WhenWoken;
         }
         let (epoch, phase) = self.intake.current();
-        if *capability.time() < epoch.0 {
-            capability.downgrade(&epoch.0);
-        }
-        self.engine.borrow_mut().begin(epoch, phase);
-        let mut session = output.session(capability);
         let behind = backlog == Backlog::Slices && self.intake.is_sink_behind();
         if self.ticked != epoch || (backlog == Backlog::Slices && !behind) {
-            self.ticked = epoch;
-            session.give(Message { to: self.me, visit: Visit::Tick(self.clock.now()) });
+            self.tick(epoch, capability, output);
         }
         match taken {
             Taken::Block(block) => {
+                let mut session = output.session(capability);
                 self.decode(&block, phase, |message| session.give(message));
                 if let Content::Lines { bytes, .. } = block.content {
                     self.intake.blocks.give(bytes);
@@ -275,6 +274,16 @@ impl Reading {
             Taken::Nothing if backlog == Backlog::Slices => Again::Now,
             Taken::Nothing | Taken::Closed(_) => Again::WhenWoken,
         }
+    }
+
+    /// Lets time pass in an epoch, before anything else happens in it.
+    fn tick(&mut self, epoch: Epoch, capability: &mut Capability<u64>, output: &mut Out<'_>) {
+        self.ticked = epoch;
+        if *capability.time() < epoch.0 {
+            capability.downgrade(&epoch.0);
+        }
+        self.engine.borrow_mut().begin(epoch, self.intake.current().1);
+        output.session(capability).give(Message { to: self.me, visit: Visit::Tick(self.clock.now()) });
     }
 
     /// Sends the events that waited when an earlier run stopped on their way, once the replay is over. Also in an epoch that takes no more
