@@ -338,15 +338,14 @@ impl Checkpoint {
     ///
     /// What is written anew is at most a third of what goes, so that the log is written at most half as much again as its events ask for.
     pub fn rewrite_before(&self) -> Option<Epoch> {
-        let (mut bytes, mut living, mut before) = (0, 0, None);
-        for (epoch, of_epoch) in &self.log {
+        let (mut bytes, mut living) = (0, 0);
+        let mut mostly_dead = self.log.iter().filter(|(_, of_epoch)| {
             bytes += of_epoch.bytes;
             living += of_epoch.living_bytes();
-            if bytes >= LOG_DEAD_BYTES && 4 * living <= bytes {
-                before = Some(epoch.next());
-            }
-        }
-        before
+            bytes >= LOG_DEAD_BYTES && 4 * living <= bytes
+        });
+        // The shortest such part: the rest has its turn in a later epoch.
+        mostly_dead.next().map(|(epoch, _)| epoch.next())
     }
 
     /// Bytes written to files.

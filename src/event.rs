@@ -232,6 +232,8 @@ pub enum Found {
     Missing,
     /// It was there: the version that the event carries.
     Present(#[serde(with = "shared_event")] Event),
+    /// It was there, and the state has it: what the state holds of the event does not repeat it, and it is taken from there again.
+    Kept,
     /// Its deadline passed with `on_expiry = "partial"`: no longer asked for.
     GivenUp,
 }
@@ -285,6 +287,17 @@ impl Dependent {
     /// Where the references of one dependency are.
     pub fn references_of(&self, dependency: usize) -> impl Iterator<Item = &Reference> {
         self.references.iter().filter(move |r| usize::from(r.dependency) == dependency)
+    }
+
+    /// Takes a referent for every reference to it that lacks one.
+    pub fn take(&mut self, entity: EntityId, hash: KeyHash, key: &Key, referent: &Event) {
+        self.completed_at = self.completed_at.max(referent.header.header.arrival);
+        for r in &mut self.references {
+            let lacks = matches!(r.found, Found::Missing | Found::Unknown);
+            if lacks && r.hash == hash && r.entity == entity && r.key == *key {
+                r.found = Found::Present(referent.clone());
+            }
+        }
     }
 
     /// References still asked for.

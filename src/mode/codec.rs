@@ -59,6 +59,8 @@ enum StoredFound<'a> {
     Missing,
     GivenUp,
     Present(#[serde(borrow)] StoredEvent<'a>),
+    /// It is in the table of referents: however many events have taken it, it is stored once.
+    Kept,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -135,10 +137,10 @@ impl<'a> StoredEvent<'a> {
 }
 
 impl<'a> StoredDependent<'a> {
-    fn of(dependent: &'a Dependent) -> Self {
+    fn of(rules: &Rules, dependent: &'a Dependent) -> Self {
         StoredDependent {
             event: StoredEvent::of(&dependent.event),
-            references: dependent.references.iter().map(StoredReference::of).collect(),
+            references: dependent.references.iter().map(|r| StoredReference::of(rules, r)).collect(),
             present: dependent.present,
             arrays: dependent.arrays,
             order: dependent.order.as_ref().map(|order| (StoredKey::of(&order.key), order.ticket)),
@@ -165,6 +167,7 @@ impl<'a> StoredDependent<'a> {
                 found: match &reference.found {
                     StoredFound::Missing => Found::Unknown,
                     StoredFound::GivenUp => Found::GivenUp,
+                    StoredFound::Kept => Found::Kept,
                     StoredFound::Present(event) => Found::Present(event.restore(rules)?),
                 },
             })
@@ -188,7 +191,7 @@ impl<'a> StoredDependent<'a> {
 }
 
 impl<'a> StoredReference<'a> {
-    fn of(reference: &'a Reference) -> Self {
+    fn of(rules: &Rules, reference: &'a Reference) -> Self {
         StoredReference {
             dependency: reference.dependency,
             deadline: reference.deadline.0,
@@ -197,6 +200,8 @@ impl<'a> StoredReference<'a> {
             found: match &reference.found {
                 Found::Missing | Found::Unknown => StoredFound::Missing,
                 Found::GivenUp => StoredFound::GivenUp,
+                Found::Kept => StoredFound::Kept,
+                Found::Present(_) if rules.entity(reference.entity).is_lasting() => StoredFound::Kept,
                 Found::Present(event) => StoredFound::Present(StoredEvent::of(event)),
             },
         }
@@ -232,12 +237,22 @@ pub(super) fn get_event(rules: &Rules, bytes: &[u8]) -> Result<Event, StoredErro
     read::<StoredEvent>(bytes)?.restore(rules)
 }
 
-/// Appends a waiting event as a value.
-pub(super) fn put_dependent(dependent: &Dependent, out: &mut Vec<u8>) {
-    write(&StoredDependent::of(dependent), out);
+/// Appends a waiting event as a value. Of the referents that it carries only those are in it that the state does not keep for ever.
+pub(super) fn put_dependent(rules: &Rules, dependent: &Dependent, out: &mut Vec<u8>) {
+    write(&StoredDependent::of(rules, dependent), out);
 }
 
-/// Reads the value of a waiting event. What it lacked is to be asked for again.
+/// About how many bytes [`put_dependent`] appends.
+pub(super) fn dependent_bytes(rules: &Rules, dependent: &Dependent) -> usize {
+    const HEADER: usize = 32;
+    let carried = dependent.references.iter().map(|reference| match &reference.found {
+        Found::Present(event) if !rules.entity(reference.entity).is_lasting() => HEADER + event.slice.len(),
+        _ => HEADER / 2,
+    });
+    HEADER + dependent.event.slice.len() + carried.sum::<usize>()
+}
+
+/// Reads the value of a waiting event. What it lacked is to be asked for again, and what it had taken and the state keeps.
 pub(super) fn get_dependent(rules: &Rules, bytes: &[u8], stored: Stored) -> Result<Box<Dependent>, StoredError> {
     read::<StoredDependent>(bytes)?.restore(rules, stored)
 }

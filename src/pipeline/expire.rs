@@ -103,7 +103,8 @@ fn look(job: &Job, state: Option<&State>) -> Result<Committed, ExpireError> {
     Ok(committed)
 }
 
-/// Visits what the event lacks once more, as the job does before it ends a wait: referents that the state has, it takes.
+/// Visits what the event lacks once more, as the job does before it ends a wait: referents that the state has, it takes. So it does with those that it
+/// had taken before, which the state has once for all.
 fn take_what_has_come(
     state: &State,
     rules: &Rules,
@@ -112,7 +113,7 @@ fn take_what_has_come(
 ) -> Result<(), RestoreError> {
     for reference in &mut dependent.references {
         let is_kept = rules.entity(reference.entity).deferred;
-        if !is_kept || !matches!(reference.found, Found::Missing | Found::Unknown) {
+        if !is_kept || !matches!(reference.found, Found::Missing | Found::Unknown | Found::Kept) {
             continue;
         }
         if let Some(event) = mode::find_referent(state, rules, reference.entity, &reference.key, now)? {

@@ -108,7 +108,9 @@ pub(super) fn run(worker: &mut Worker, setup: &Setup) {
     let mut epoch = setup.intake.current().0;
     while !setup.intake.is_finished() {
         worker.step_or_park(Some(setup.intake.until_due()));
-        if setup.intake.until_due().is_zero() {
+        // An answer of the state may have left pages to ask for, which the source's ticks do.
+        let has_slices = engine.borrow().backlog() == Backlog::Slices && setup.intake.takes_slices();
+        if has_slices || setup.intake.until_due().is_zero() {
             wake.activate();
         }
         let open = setup.intake.current().0;
@@ -244,8 +246,10 @@ struct Reading {
 impl Reading {
     fn step(&mut self, capability: &mut Capability<u64>, output: &mut Out<'_>) -> Again {
         self.bring_in(capability, output);
-        let backlog = self.engine.borrow().backlog();
-        let taken = self.intake.take(self.me.0, backlog);
+        let mut engine = self.engine.borrow_mut();
+        let (backlog, is_full) = (engine.backlog(), engine.is_full());
+        drop(engine);
+        let taken = self.intake.take(self.me.0, backlog, is_full);
         if let Taken::Closed(epoch) = taken {
             if *capability.time() <= epoch.0 {
                 // Perhaps it was closed before this worker came to it. Time passes in every epoch nevertheless: what ends waits depends on it.

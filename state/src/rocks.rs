@@ -293,6 +293,8 @@ fn database_options(access: Access, settings: &Options, memory: &Memory) -> rock
     // A reader opens all files at once: those that the job deletes meanwhile stay readable to it.
     options.set_max_open_files(if access == Access::Read { -1 } else { OPEN_FILES_MAX });
     options.set_max_background_jobs(4);
+    // Read by each compaction, of each of its files: the default of 2 MiB is for budgets that it does not matter to.
+    options.set_compaction_readahead_size((memory.memtable_bytes / 16).clamp(64 << 10, 2 << 20));
     // Hands table files to the disk as they are written, so that the commit's sync does not wait behind a whole one.
     options.set_bytes_per_sync(1 << 20);
     options.set_use_direct_reads(settings.direct_io);

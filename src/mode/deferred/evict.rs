@@ -25,38 +25,49 @@ pub(super) fn forget_old(engine: &mut Engine) {
 pub(super) fn evict(engine: &mut Engine) {
     const STEPS: usize = 4096;
     // The first round over all buckets finds what was not touched since the last; it takes the touch off the rest, which the second round then finds.
+    let bytes_max = engine.settings.changes_bytes.saturating_mul(2);
     let mut steps_left = 2 * engine.table.buckets();
     while steps_left > 0 {
-        let memory = engine.memory();
-        let over = Over {
-            streaming: memory.streaming() > engine.settings.streaming_bytes,
-            deferred: memory.deferred() > engine.settings.deferred_bytes,
-        };
-        if !over.streaming && !over.deferred {
+        let over = over(engine);
+        // What is moved out is written with this epoch: where it is very much, the rest waits for the next ones.
+        if over.bytes() == 0 || engine.residency.changes.batch.bytes() > bytes_max {
             return;
         }
         let rules = Arc::clone(&engine.rules);
         let is_cold = |entry: &Entry| over.takes(rules.entity(entry.entity).deferred) || entry.waiters() > 0;
-        for cold in engine.table.sweep(STEPS, is_cold) {
+        let steps = STEPS.min(engine.table.buckets());
+        for cold in engine.table.sweep(steps, is_cold) {
             move_out_waiters(engine, cold.entity, cold.hash, &cold.key, over);
             if over.takes(rules.entity(cold.entity).deferred) {
                 move_out_referent(engine, cold.entity, cold.hash, &cold.key);
             }
         }
-        steps_left = steps_left.saturating_sub(STEPS);
+        steps_left = steps_left.saturating_sub(steps);
     }
 }
 
-/// Which memory is over its bound.
+/// By how many bytes each memory is over its bound.
 #[derive(Clone, Copy)]
-struct Over {
-    streaming: bool,
-    deferred: bool,
+pub(super) struct Over {
+    streaming: usize,
+    deferred: usize,
 }
 
 impl Over {
     fn takes(self, deferred: bool) -> bool {
-        if deferred { self.deferred } else { self.streaming }
+        if deferred { self.deferred > 0 } else { self.streaming > 0 }
+    }
+
+    pub(super) fn bytes(self) -> usize {
+        self.streaming + self.deferred
+    }
+}
+
+pub(super) fn over(engine: &Engine) -> Over {
+    let memory = engine.memory();
+    Over {
+        streaming: memory.streaming().saturating_sub(engine.settings.streaming_bytes),
+        deferred: memory.deferred().saturating_sub(engine.settings.deferred_bytes),
     }
 }
 
@@ -65,7 +76,7 @@ fn move_out_waiters(engine: &mut Engine, entity: EntityId, hash: KeyHash, key: &
         let Some(w) = engine.table.waiter(waiter).filter(|w| over.takes(w.deferred)) else { continue };
         let Parked::At(at) = w.parked else { continue };
         if let Some(dependent) = engine.table.take(waiter) {
-            engine.residency.move_out(&dependent, at as usize);
+            engine.residency.move_out(&engine.rules, &dependent, at as usize);
         }
     }
 }
