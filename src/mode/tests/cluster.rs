@@ -329,7 +329,10 @@ impl Cluster {
         let outcomes = std::mem::take(&mut self.outcomes);
         let totals = self.count(&outcomes);
         self.checkpoint
-            .commit(self.epoch, EpochEnd { positions, partitions, totals, now: self.now, changes })
+            .commit(
+                self.epoch,
+                EpochEnd { positions, partitions, totals, now: self.now, changes, ..EpochEnd::default() },
+            )
             .expect("a commit");
         if self.phase != Phase::Replay {
             let committed = self.checkpoint.committed();
