@@ -390,6 +390,17 @@ impl Dependent {
         self.references.iter().filter(move |r| usize::from(r.dependency) == dependency)
     }
 
+    /// Takes a referent for every reference to it that lacks one.
+    pub fn take(&mut self, entity: EntityId, hash: KeyHash, key: &Key, referent: &Event) {
+        self.completed_at = self.completed_at.max(referent.header.header.arrival);
+        for r in &mut self.references {
+            let lacks = matches!(r.found, Found::Missing | Found::Unknown);
+            if lacks && r.hash == hash && r.entity == entity && r.key == *key {
+                r.found = Found::Present(referent.clone());
+            }
+        }
+    }
+
     /// References still asked for.
     pub fn missing(&self) -> impl Iterator<Item = &Reference> {
         self.references.iter().filter(|r| matches!(r.found, Found::Missing | Found::Unknown))

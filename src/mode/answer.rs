@@ -7,10 +7,10 @@ use resolvent_state::{State, Table};
 use crate::dependency::Rules;
 use crate::event::{Stored, WorkerIndex};
 
-use super::RestoreError;
 use super::codec;
 use super::deferred::{Answer, Drain, DuePass, Kept, Query};
 use super::engine::SLICE;
+use super::{Claim, RestoreError};
 
 /// Waiting events that are fetched from the state at once.
 const PAGE: usize = 4 * SLICE;
@@ -33,6 +33,10 @@ pub fn answer(
                 referents.push((row, entity, hash, key));
             }
             Query::Waiters(drain) => answers.push(waiters(state, rules, drain)?),
+            Query::Waiter { claim, referent } => {
+                let kept = waiter(state, rules, &claim)?;
+                answers.push(Answer::Waiter { claim, referent, kept });
+            }
             Query::Due(pass) => answers.push(due(state, rules, worker, workers, pass)?),
             Query::All { from } => answers.push(all(state, rules, worker, workers, from)?),
         }
@@ -75,6 +79,14 @@ fn waiters(state: &State, rules: &Rules, drain: Drain) -> Result<Answer, Restore
     let page = page(state, rules, &from, &prefix)?;
     let more = page.len() >= PAGE;
     Ok(Answer::Waiters { drain, page, more })
+}
+
+fn waiter(state: &State, rules: &Rules, claim: &Claim) -> Result<Option<Kept>, RestoreError> {
+    let mut key = Vec::new();
+    codec::put_key(claim.waits_at.entity, claim.waits_at.hash, &claim.waits_at.key, &mut key);
+    codec::put_id(claim.id, &mut key);
+    let Some(value) = state.get(Table::Waiting, &key)? else { return Ok(None) };
+    Ok(Some(Kept { dependent: codec::get_dependent(rules, &value, Stored::No)?, key }))
 }
 
 fn due(

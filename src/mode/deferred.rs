@@ -25,7 +25,7 @@ use crate::event::{Dependent, EntityId, Epoch, Event, EventId, Key, KeyHash, Out
 
 use super::engine::{Engine, Phase, Settings};
 use super::table::WaiterId;
-use super::{Effects, Referent, Visit, codec, deadline};
+use super::{Claim, Effects, Referent, Visit, codec, deadline};
 use log::LogWriter;
 
 /// Keys of which the state may have something that memory has not. It may say yes in error; then the state is asked in vain.
@@ -199,6 +199,12 @@ impl Residency {
         }
     }
 
+    /// Asks for a waiting event that is to be given what it claimed.
+    pub(super) fn fetch_waiter(&mut self, claim: Box<Claim>, referent: Event, effects: &mut Effects) {
+        self.asked += 1;
+        effects.queries.push(Query::Waiter { claim, referent });
+    }
+
     /// Asks for the next page of all that is being fetched in pages.
     pub(super) fn fetch_pages(&mut self, effects: &mut Effects) {
         for drain in std::mem::take(&mut self.drains) {
@@ -306,7 +312,7 @@ impl Residency {
     }
 
     /// Takes an event out of the state, unless that was done in this epoch already.
-    fn move_in(&mut self, kept: Kept) -> Option<Box<Dependent>> {
+    pub(super) fn move_in(&mut self, kept: Kept) -> Option<Box<Dependent>> {
         if !self.taken.insert(kept.dependent.event.header.header.id) {
             return None;
         }
@@ -339,6 +345,11 @@ impl Engine {
                     self.residency.drains.push(drain);
                 } else if drain.noted {
                     self.residency.changes.batch.delete(Stored::Meta, &drain_row(&drain));
+                }
+            }
+            Answer::Waiter { claim, referent, kept } => {
+                if let Some(kept) = kept {
+                    self.take_fetched(&claim, &referent, kept);
                 }
             }
             Answer::Due { pass, page, stale } => {
@@ -395,10 +406,12 @@ impl Engine {
     }
 }
 
-/// The row that says that a drain goes on.
+/// The row that says that a drain goes on. It ends with the referent's position: where that is forgotten before all have been woken, another version of
+/// it may wake those who came later.
 fn drain_row(drain: &Drain) -> Vec<u8> {
     let mut row = super::restore::DRAIN_PREFIX.to_vec();
     codec::put_key(drain.entity, drain.hash, &drain.key, &mut row);
+    codec::put_id(drain.referent.header.header.id, &mut row);
     row
 }
 

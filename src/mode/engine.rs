@@ -10,13 +10,14 @@ use crate::dependency::Rules;
 use crate::event::{Dependent, DroppedReason, Epoch, ExpiredReason, Found, Outcome, Timestamp, WorkerIndex};
 
 use super::arrival::Drain;
+use super::claims::Claims;
 use super::cycle::{self, WaitGraph};
 use super::deadline::Deadlines;
 use super::deferred::Residency;
 use super::order::Queues;
 use super::table::{Memory, Parked, Table, WaiterId};
 use super::visit::ask_missing_again;
-use super::{Changes, Effects, Message, Place, Referent, Visit};
+use super::{Changes, Claim, Effects, Message, Place, Referent, Visit};
 
 /// Dependents of one referent that are woken at once; more are woken in slices, so that others get their turn. Few in tests, so that small cases have slices.
 pub(super) const SLICE: usize = if cfg!(test) { 4 } else { 256 };
@@ -37,7 +38,7 @@ pub struct Settings {
 }
 
 /// Epochs for which events that ended unresolved still count as waiting for each other.
-const EPOCHS_LATE: u64 = 2;
+pub(super) const EPOCHS_LATE: u64 = 2;
 
 /// One worker's referents and waiting events. See the module's description.
 #[derive(Debug)]
@@ -59,6 +60,7 @@ pub struct Engine {
     ending: Option<Vec<WaiterId>>,
     /// Whether the last slice left events whose wait has ended.
     pub(super) due_left: bool,
+    pub(super) claims: Claims,
     pub(super) work: VecDeque<Visit>,
 }
 
@@ -90,6 +92,7 @@ impl Engine {
     /// An engine with nothing in it, for one of `workers` workers.
     pub fn new(rules: Arc<Rules>, me: WorkerIndex, workers: usize, settings: Settings) -> Self {
         let kept = rules.entities().iter().map(|e| e.deferred).collect();
+        let claims = Claims::new(&rules);
         Engine {
             table: Table::new(kept),
             residency: Residency::new(&settings),
@@ -106,19 +109,24 @@ impl Engine {
             drains: VecDeque::new(),
             ending: None,
             due_left: false,
+            claims,
             work: VecDeque::new(),
         }
     }
 
     /// Begins an epoch, unless it has begun.
     pub fn begin(&mut self, epoch: Epoch, phase: Phase) {
+        // Deadlines may be two epochs late. At the end of the input all waits end together, in as many epochs as it takes: those that had ended before
+        // are no longer waited through.
+        let late = match (self.phase, phase) {
+            (Phase::Ending, _) => None,
+            (_, Phase::Ending) => Some(0),
+            _ => (self.epoch != epoch).then_some(EPOCHS_LATE),
+        };
         self.phase = phase;
-        if self.epoch != epoch {
-            self.epoch = epoch;
-            // Deadlines may be two epochs late, and the end of the input takes as many as it takes.
-            if phase != Phase::Ending {
-                self.graph.forget_before(Epoch(epoch.0.saturating_sub(EPOCHS_LATE)));
-            }
+        self.epoch = epoch;
+        if let Some(late) = late {
+            self.graph.forget_before(Epoch(epoch.0.saturating_sub(late)));
         }
     }
 
@@ -139,6 +147,9 @@ impl Engine {
         for reminder in reminders {
             match reminder {
                 Visit::Reserve(place) if place.hash.owner(self.workers) == self.me => self.queues.reserve(place),
+                Visit::Claim(claim) if claim.lacks.hash.owner(self.workers) == self.me => {
+                    self.claims.restore(Claim::clone(claim));
+                }
                 Visit::Waits(id, link) if self.me == GRAPH => self.graph.add(*id, link.clone()),
                 _ => {}
             }
@@ -155,6 +166,9 @@ impl Engine {
         match visit {
             Visit::Dependent(dependent) => self.advance(dependent, effects),
             Visit::Referent(referent) => self.arrive(referent, effects),
+            Visit::Claim(claim) => self.claim(claim, effects),
+            Visit::Claimed(claim, referent) => self.take_claimed(claim, referent, effects),
+            Visit::Withdraw { id, reference, entity, hash } => self.claims.withdraw(id, reference, entity, hash),
             Visit::Enter(dependent) => self.enter(dependent, effects),
             Visit::Complete(dependent) => self.take_turn(dependent, effects),
             Visit::Leave(place) => self.leave(&place),
@@ -194,6 +208,7 @@ impl Engine {
     fn end_resolved(&mut self, dependent: Box<Dependent>, effects: &mut Effects) {
         self.residency.ended(&dependent);
         self.leave_graph(&dependent, true, effects);
+        self.withdraw_claims(&dependent, effects);
         let header = &dependent.event.header.header;
         let partial = dependent.references.iter().any(|r| matches!(r.found, Found::GivenUp));
         if let (Some(entity), Some(key)) = (self.rules.stream(header.stream).provides_resolved, &header.key) {
@@ -225,6 +240,7 @@ impl Engine {
     fn end_unresolved(&mut self, dependent: &Dependent, effects: &mut Effects) {
         self.residency.ended(dependent);
         self.residency.ended_unresolved(&self.rules, dependent);
+        self.withdraw_claims(dependent, effects);
         if let Some(place) = place(&self.rules, dependent) {
             self.send(place.hash.owner(self.workers), Visit::Leave(place), effects);
         }
@@ -258,7 +274,8 @@ impl Engine {
     fn take_turn(&mut self, dependent: Box<Dependent>, effects: &mut Effects) {
         let Some(place) = place(&self.rules, &dependent) else { return self.end_resolved(dependent, effects) };
         if !self.queues.is_first(&place) {
-            let waiter = self.park(dependent, Parked::Behind);
+            self.tell_graph(&dependent, effects);
+            let (waiter, _) = self.park(dependent, Parked::Behind);
             return self.queues.wait(&place, waiter);
         }
         self.leave(&place);
@@ -325,7 +342,8 @@ impl Engine {
     /// What is left to do besides waiting for messages.
     pub fn backlog(&self) -> Backlog {
         let pages = self.phase != Phase::Replay && self.residency.has_pages(self.now, self.phase == Phase::Live);
-        if self.due_left || !self.drains.is_empty() || pages {
+        let claims = self.phase != Phase::Replay && self.claims.has_slices();
+        if self.due_left || !self.drains.is_empty() || pages || claims {
             Backlog::Slices
         } else if self.residency.is_fetching() {
             Backlog::Answers
@@ -348,6 +366,9 @@ impl Engine {
     pub fn memory(&self) -> Memory {
         let mut memory = self.table.memory();
         memory.waiting += self.deadlines.bytes();
+        memory.claims = self.claims.bytes();
+        memory.queues = self.queues.bytes();
+        memory.graph = self.graph.bytes();
         memory
     }
 

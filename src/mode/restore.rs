@@ -8,16 +8,19 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use thiserror::Error;
 
 use crate::dependency::Rules;
-use crate::event::{Dependent, EntityId, Epoch, Event, EventId, Key, KeyHash, SHARDS, Stored, Timestamp, WorkerIndex};
+use crate::event::{
+    Dependent, EntityId, Epoch, Event, EventId, Key, KeyHash, Reference, SHARDS, Stored, Timestamp, WorkerIndex,
+};
 
-use super::Referent;
-use super::Visit;
 use super::arrival::is_forgotten;
+use super::claims;
 use super::codec::{self, StoredError};
 use super::deadline;
 use super::deferred::Changes;
+use super::{Referent, Visit};
 
-/// Where a row in the table of meta values says that events in the state are being woken: followed by the key that came.
+/// Where a row in the table of meta values says that events in the state are being woken: followed by the key that came, and the position of
+/// its event.
 pub(super) const DRAIN_PREFIX: &[u8] = b"drain/";
 
 /// The version of the log's values.
@@ -241,6 +244,7 @@ fn ends_early() -> StoredError {
 pub fn restore(state: &State, rules: &Rules) -> Result<Restored, RestoreError> {
     let log = Log::read(state)?;
     let mut restored = Restored::default();
+    let (claimed, mut claimed_before) = (claims::claimed(rules), Vec::new());
     log.each(state, rules, |dependent| restored.waiting.push(dependent))?;
     restored.waiting.sort_by_key(|dependent| dependent.event.header.header.id);
     restored.log = log.epochs;
@@ -263,11 +267,15 @@ pub fn restore(state: &State, rules: &Rules) -> Result<Restored, RestoreError> {
         let dependent = codec::get_dependent(rules, value, Stored::No)?;
         let due = deadline::next(&dependent);
         restored.next_due = restored.next_due.into_iter().chain(due).min();
-        let parked_at = dependent.missing().find(|r| codec::is_at(row, r.entity, r.hash, &r.key));
-        restored.waited_for.extend(parked_at.map(|r| r.hash));
         waits(&dependent);
+        let is_there = |r: &Reference| codec::is_at(row, r.entity, r.hash, &r.key);
+        if let Some(at) = dependent.references.iter().position(is_there) {
+            restored.waited_for.extend(dependent.references.get(at).map(|r| r.hash));
+            claimed_before.extend(claims::rest(&claimed, &dependent, at));
+        }
         Ok(())
     })?;
+    restored.reminders.extend(claimed_before.into_iter().map(|claim| Visit::Claim(Box::new(claim))));
     state.scan(Table::Referent, &[], &[], 1, |_, _| {
         restored.has_referents = true;
         ControlFlow::Break(())

@@ -18,6 +18,18 @@ const NONE: u32 = u32::MAX;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct WaiterId(u32);
 
+impl WaiterId {
+    /// The event in a slot.
+    pub(super) fn at(slot: u32) -> WaiterId {
+        WaiterId(slot)
+    }
+
+    /// Its slot.
+    pub(super) fn slot(self) -> u32 {
+        self.0
+    }
+}
+
 /// A chain of waiting events, in the order in which they came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Chain {
@@ -89,12 +101,18 @@ pub struct Memory {
     pub cached_referents: usize,
     /// Events that wait for a deferred reference.
     pub cached_waiting: usize,
+    /// What waiting events lack besides the referent that they wait at, where they must be told of it.
+    pub claims: usize,
+    /// The queues of `ordered_by`.
+    pub queues: usize,
+    /// The graph of events that may wait for each other.
+    pub graph: usize,
 }
 
 impl Memory {
     /// What counts against `[streaming] memory`.
     pub fn streaming(&self) -> usize {
-        self.referents + self.waiting
+        self.referents + self.waiting + self.claims + self.queues + self.graph
     }
 
     /// What counts against `[state] memory`.

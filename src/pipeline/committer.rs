@@ -309,6 +309,9 @@ impl Committer {
         self.metrics.memory(MemoryPart::Referents, sum(|m| m.referents));
         self.metrics.memory(MemoryPart::Cache, sum(|m| m.cached_referents));
         self.metrics.memory(MemoryPart::Waiting, sum(|m| m.waiting + m.cached_waiting));
+        self.metrics.memory(MemoryPart::Claims, sum(|m| m.claims));
+        self.metrics.memory(MemoryPart::Queues, sum(|m| m.queues));
+        self.metrics.memory(MemoryPart::Graph, sum(|m| m.graph));
         let state = self.state.memory();
         self.metrics.memory(MemoryPart::StateBlockCache, state.block_cache);
         self.metrics.memory(MemoryPart::StateMemtables, state.memtables);

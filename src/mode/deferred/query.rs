@@ -1,6 +1,7 @@
 //! What is asked of the state, and what it answers.
 
 use crate::event::{Dependent, EntityId, Event, EventId, Key, KeyHash, Timestamp};
+use crate::mode::Claim;
 
 /// What must be looked up in the state.
 #[derive(Clone, Debug)]
@@ -16,6 +17,13 @@ pub enum Query {
     },
     /// Events that wait for a key.
     Waiters(Drain),
+    /// An event that is given what it claimed.
+    Waiter {
+        /// The event, and what it claimed.
+        claim: Box<Claim>,
+        /// The referent that came.
+        referent: Event,
+    },
     /// Events whose deadline has passed, of the shards of one worker.
     Due(DuePass),
     /// Every waiting event of the shards of one worker, from a key on.
@@ -77,6 +85,15 @@ pub enum Answer {
         page: Vec<Kept>,
         /// Whether there may be more.
         more: bool,
+    },
+    /// To [`Query::Waiter`].
+    Waiter {
+        /// What was asked.
+        claim: Box<Claim>,
+        /// The referent that came.
+        referent: Event,
+        /// The event, if it still waits there.
+        kept: Option<Kept>,
     },
     /// To [`Query::Due`].
     Due {

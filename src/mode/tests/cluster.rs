@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use resolvent_state::State;
 
-use super::notation::Record;
+use super::notation::{self, Record};
 use crate::checkpoint::{Checkpoint, Committed, EpochEnd};
 use crate::decode::{Decoded, Decoder};
 use crate::dependency::Rules;
-use crate::event::{Block, Content, Dependent, Epoch, EventId, Outcome, Partitions, Timestamp, WorkerIndex};
+use crate::event::{Dependent, Epoch, EventId, Outcome, Partitions, Timestamp, WorkerIndex};
 use crate::metrics::Totals;
 use crate::mode::{self, Backlog, Effects, Engine, Message, Phase, Query, Settings, Visit};
 use crate::sink::{self, Target};
@@ -68,8 +68,8 @@ pub(super) struct Cluster {
     /// Messages by sender and receiver; what a source sends and what an engine sends do not keep an order with each other.
     network: BTreeMap<(usize, bool, usize), VecDeque<Visit>>,
     asked: Vec<VecDeque<Vec<Query>>>,
-    /// All records of committed epochs, in the order in which they were read.
-    pub(super) committed: Vec<Record>,
+    /// All records of committed epochs, in the order in which they were read, and when each arrived.
+    pub(super) committed: Vec<(Timestamp, Record)>,
     /// Of the open epoch.
     read: Vec<Record>,
     outcomes: Vec<Outcome>,
@@ -159,8 +159,8 @@ impl Cluster {
 
     fn replay(&mut self, unresolved: &rustc_hash::FxHashSet<EventId>) {
         let workers = self.engines.len();
-        for record in self.committed.clone() {
-            let Decoded::Event(dependent) = self.decode(&record) else { continue };
+        for (arrival, record) in self.committed.clone() {
+            let Decoded::Event(dependent) = self.decode_at(&record, arrival) else { continue };
             let resolved = !unresolved.contains(&dependent.event.header.header.id);
             let reader = self.reader();
             let rules = Arc::clone(&self.rules);
@@ -180,16 +180,11 @@ impl Cluster {
     }
 
     pub(super) fn decode(&mut self, record: &Record) -> Decoded {
-        let block = Block {
-            partition: record.id.partition,
-            stream: Some(record.stream),
-            arrival: self.now,
-            content: Content::Lines { base: record.id.offset, bytes: record.json.clone().into_bytes() },
-            next_offset: record.id.offset + 1,
-        };
-        let mut decoded = None;
-        self.decoder.decode(&block, &mut |one| decoded = Some(one));
-        decoded.expect("a record")
+        self.decode_at(record, self.now)
+    }
+
+    fn decode_at(&mut self, record: &Record, arrival: Timestamp) -> Decoded {
+        notation::decode(&mut self.decoder, record, arrival)
     }
 
     /// Opens an epoch, reads these records in it, and lets everything go its way. It is not committed yet.
@@ -343,7 +338,7 @@ impl Cluster {
             }
         }
         self.told.extend(outcomes);
-        self.committed.extend(self.read.iter().cloned());
+        self.committed.extend(self.read.iter().map(|record| (self.now, record.clone())));
         std::mem::take(&mut self.read)
     }
 
@@ -365,6 +360,11 @@ impl Cluster {
     /// Whether some engine has something left to do.
     pub(super) fn is_behind(&self) -> bool {
         self.engines.iter().any(|engine| engine.backlog() != Backlog::None)
+    }
+
+    /// Memory that the engines hold.
+    pub(super) fn memory(&self) -> Vec<mode::Memory> {
+        self.engines.iter().map(Engine::memory).collect()
     }
 
     /// Events that wait in memory.

@@ -1,17 +1,11 @@
 //! Lengths that recursion or rescanning would not survive.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::cluster::{BUDGET, Cluster, PLENTY};
-use super::notation;
-use crate::dependency::Rules;
+use super::notation::{self, rules};
 use crate::event::Outcome;
 use crate::mode::Phase;
-
-fn rules(lines: &[&str]) -> Arc<Rules> {
-    Arc::new(Rules::build(lines.iter().map(|line| notation::stream(line)).collect()).expect("rules"))
-}
 
 #[test]
 fn a_chain_of_resolutions_may_be_of_any_length() {
