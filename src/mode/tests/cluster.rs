@@ -93,7 +93,7 @@ impl Cluster {
             checkpoint,
             engines: Vec::new(),
             memory,
-            changes_bytes: if seed % 2 == 0 { 1 << 10 } else { PLENTY },
+            changes_bytes: if seed.is_multiple_of(2) { 1 << 10 } else { PLENTY },
             budget,
             now: Timestamp(1_000_000_000),
             epoch: Epoch(0),

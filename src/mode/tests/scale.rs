@@ -1,6 +1,5 @@
 //! Lengths that recursion or rescanning would not survive.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::cluster::{BUDGET, Cluster, PLENTY};
