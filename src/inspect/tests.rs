@@ -179,7 +179,7 @@ impl Job {
         let positions = Positions([(PARTITION, self.read_to)].into());
         let partitions = Partitions::new(["in.jsonl".into()]);
         let changes = vec![(WorkerIndex(0), changes)];
-        let end = EpochEnd { positions, partitions, totals, now: NOW, changes };
+        let end = EpochEnd { positions, partitions, totals, now: NOW, changes, ..EpochEnd::default() };
         self.checkpoint.commit(self.epoch, end).unwrap();
     }
 

@@ -336,3 +336,89 @@ pub(super) fn shards_of(worker: usize, workers: usize) -> Range<usize> {
     let first = |w: usize| (w * SHARDS).div_ceil(workers);
     first(worker)..first(worker + 1)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dependency::{DependencyDraft, Mode, Need, OnExpiry, Pointer, StreamDraft};
+
+    /// A like that has taken its post, of the rules `like -> post:MODE` with or without `retain` of posts.
+    fn like(mode: Mode, retain: bool) -> (Rules, Dependent) {
+        let pointer = |field| Pointer::parse(field).unwrap();
+        let stream = |name: &str, key: Option<Pointer>, depends_on| StreamDraft {
+            name: name.into(),
+            key,
+            provides: None,
+            time: None,
+            retain: None,
+            ordered_by: None,
+            depends_on,
+        };
+        let post = DependencyDraft {
+            name: None,
+            entity: "post".into(),
+            by: pointer("/post"),
+            mode,
+            required: true,
+            need: Need::Arrived,
+            wait: None,
+            on_expiry: OnExpiry::DeadLetter,
+            include: None,
+        };
+        let posts = StreamDraft {
+            retain: retain.then(|| std::time::Duration::from_secs(60)),
+            ..stream("post", Some(pointer("/id")), vec![])
+        };
+        let rules = Rules::build(vec![posts, stream("like", None, vec![post])]).unwrap();
+        let header = |name, key| EventHeader {
+            id: EventId { partition: PartitionId(0), offset: 7 },
+            stream: rules.stream_named(name).unwrap(),
+            arrival: Timestamp(1),
+            time: None,
+            key,
+            line_breaks: false,
+        };
+        let entity = rules.stream(rules.stream_named("like").unwrap()).depends_on[0].entity;
+        let key = Key::Int(1);
+        let reference = Reference {
+            hash: key.hash(entity),
+            key: key.clone(),
+            entity,
+            dependency: 0,
+            deadline: Timestamp::MAX,
+            overdue: false,
+            found: Found::Present(event(header("post", Some(key)), &[b'x'; 1000])),
+        };
+        let dependent = Dependent {
+            event: event(header("like", None), b"{}"),
+            references: [reference].into_iter().collect(),
+            present: 1,
+            arrays: 0,
+            order: None,
+            completed_at: Timestamp(1),
+            accepted: false,
+            judging: false,
+            stored: Stored::No,
+        };
+        (rules, dependent)
+    }
+
+    #[test]
+    fn a_taken_referent_is_written_with_the_event_only_where_the_state_does_not_keep_it() {
+        for (mode, retain, with_event) in
+            [(Mode::Deferred, false, false), (Mode::Deferred, true, true), (Mode::Streaming, false, true)]
+        {
+            let (rules, dependent) = like(mode, retain);
+            let mut value = Vec::new();
+            put_dependent(&rules, &dependent, &mut value);
+            assert_eq!(value.len() > 1000, with_event, "{mode:?}, retain: {retain}");
+            assert!(dependent_bytes(&rules, &dependent).abs_diff(value.len()) < 50);
+            let restored = get_dependent(&rules, &value, Stored::No).unwrap();
+            match &restored.references[0].found {
+                Found::Present(event) => assert!(with_event && event.slice.len() == 1000),
+                found => assert!(!with_event && matches!(found, Found::Kept)),
+            }
+            assert_eq!(restored.missing().count(), 0, "it lacks nothing");
+        }
+    }
+}

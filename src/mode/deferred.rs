@@ -406,12 +406,11 @@ impl Engine {
     }
 }
 
-/// The row that says that a drain goes on. It ends with the referent's position: where that is forgotten before all have been woken, another version of
-/// it may wake those who came later.
+/// The row that says that a drain goes on. Where another version of its referent comes meanwhile, the two drains share it: each passes over all who wait
+/// there, and whom its own version is not for asks for the other.
 fn drain_row(drain: &Drain) -> Vec<u8> {
     let mut row = super::restore::DRAIN_PREFIX.to_vec();
     codec::put_key(drain.entity, drain.hash, &drain.key, &mut row);
-    codec::put_id(drain.referent.header.header.id, &mut row);
     row
 }
 

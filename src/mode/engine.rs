@@ -51,7 +51,6 @@ pub struct Engine {
     pub(super) now: Timestamp,
     pub(super) table: Table,
     pub(super) deadlines: Deadlines,
-    pub(super) ages: Deadlines,
     pub(super) residency: Residency,
     pub(super) phase: Phase,
     queues: Queues,
@@ -104,7 +103,6 @@ impl Engine {
             epoch: Epoch(0),
             now: Timestamp::default(),
             deadlines: Deadlines::default(),
-            ages: Deadlines::default(),
             phase: Phase::Replay,
             queues: Queues::default(),
             graph: WaitGraph::default(),
@@ -331,7 +329,6 @@ impl Engine {
     pub fn end_epoch(&mut self, effects: &mut Effects) -> Changes {
         let changes = super::deferred::end_epoch(self, effects);
         self.deadlines.compact(&self.table);
-        self.ages.compact(&self.table);
         changes
     }
 
@@ -368,7 +365,7 @@ impl Engine {
     /// Memory that the tables hold.
     pub fn memory(&self) -> Memory {
         let mut memory = self.table.memory();
-        memory.waiting += self.deadlines.bytes() + self.ages.bytes();
+        memory.waiting += self.deadlines.bytes();
         memory.claims = self.claims.bytes();
         memory.queues = self.queues.bytes();
         memory.graph = self.graph.bytes();
@@ -380,9 +377,9 @@ impl Engine {
         self.table.waiters_len()
     }
 
-    /// The arrival of the event that has waited longest, among those in memory.
-    pub fn oldest(&mut self) -> Option<Timestamp> {
-        self.ages.first(&self.table)
+    /// The arrival of the event that has waited longest, among those in memory, to a second.
+    pub fn oldest(&self) -> Option<Timestamp> {
+        self.table.oldest()
     }
 
     /// Whether any event, in memory or in the state, has a deadline ahead.

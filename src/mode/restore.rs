@@ -19,8 +19,7 @@ use super::deadline;
 use super::deferred::Changes;
 use super::{Referent, Visit};
 
-/// Where a row in the table of meta values says that events in the state are being woken: followed by the key that came, and the position of
-/// its event.
+/// Where a row in the table of meta values says that events in the state are being woken: followed by the key that came.
 pub(super) const DRAIN_PREFIX: &[u8] = b"drain/";
 
 /// The version of the log's values.

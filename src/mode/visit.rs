@@ -145,13 +145,11 @@ impl Engine {
     pub(super) fn park(&mut self, dependent: Box<Dependent>, parked: Parked) -> (WaiterId, u64) {
         let deferred = deadline::lacks_deferred(&self.rules, &dependent);
         let due = deadline::next(&dependent);
-        let arrival = dependent.event.header.header.arrival;
         let stored_bytes = codec::dependent_bytes(&self.rules, &dependent);
         let (waiter, ticket) = self.table.park(dependent, parked, deferred);
         if let Some(due) = due {
             self.deadlines.add(due, waiter, ticket);
         }
-        self.ages.add(arrival, waiter, ticket);
         self.residency.parked(waiter, ticket, stored_bytes);
         (waiter, ticket)
     }

@@ -283,6 +283,7 @@ fn run_opened(
         told,
         workers,
         partitions: opened.partitions,
+        fingerprints: opened.fingerprints,
         until_end: opened.until_end,
         replay: opened.replay.is_some(),
         metrics: metrics.clone(),

@@ -74,12 +74,18 @@ impl Rocks {
         Ok(rocks)
     }
 
-    /// Opens the database of a directory, which must be this identity's.
-    pub(crate) fn open(options: &Options, now: Arc<AtomicI64>, identity: &Identity) -> Result<Rocks, OpenError> {
-        // An opening that fails half-way leaves new files behind and deletes others, so what is damaged must be found before.
-        // This costs a second reading of the logs, which only a crash leaves behind.
-        Rocks::open_as(Access::Check, options, Arc::clone(&now))?.verify(identity)?;
+    /// Opens the database of a directory, which [`Rocks::open_to_check`] has found whole.
+    pub(crate) fn open(options: &Options, now: Arc<AtomicI64>) -> Result<Rocks, OpenError> {
         Rocks::open_as(Access::Write, options, now)
+    }
+
+    /// Reads all there is of a database, which must be this identity's, and modifies nothing. Nobody else may have it open.
+    pub(crate) fn open_to_check(
+        options: &Options,
+        now: Arc<AtomicI64>,
+        identity: &Identity,
+    ) -> Result<Rocks, OpenError> {
+        Rocks::open_as(Access::Check, options, now)?.verify(identity)
     }
 
     /// Opens the database of a directory to read, without a trace.

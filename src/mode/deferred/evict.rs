@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::event::{EntityId, Key, KeyHash};
 
 use crate::mode::engine::Engine;
-use crate::mode::table::{Entry, Parked};
+use crate::mode::table::{Cold, Entry, Parked};
 
 /// Forgets some of the referents that are no longer retained: all of them in a minute, whatever the table's size.
 pub(super) fn forget_old(engine: &mut Engine) {
@@ -23,27 +23,29 @@ pub(super) fn forget_old(engine: &mut Engine) {
 
 /// Moves what is cold to the state until memory is within its bounds, or nothing cold is left.
 pub(super) fn evict(engine: &mut Engine) {
-    const STEPS: usize = 4096;
+    const STEPS: usize = 512;
+    // A sweep goes round once at most.
+    let steps = STEPS.min(engine.table.buckets()).max(1);
+    let rules = Arc::clone(&engine.rules);
     // The first round over all buckets finds what was not touched since the last; it takes the touch off the rest, which the second round then finds.
-    let bytes_max = engine.settings.changes_bytes.saturating_mul(2);
     let mut steps_left = 2 * engine.table.buckets();
-    while steps_left > 0 {
+    while steps_left > 0 && goes_on(engine) {
         let over = over(engine);
-        // What is moved out is written with this epoch: where it is very much, the rest waits for the next ones.
-        if over.bytes() == 0 || engine.residency.changes.batch.bytes() > bytes_max {
-            return;
-        }
-        let rules = Arc::clone(&engine.rules);
         let is_cold = |entry: &Entry| over.takes(rules.entity(entry.entity).deferred) || entry.waiters() > 0;
-        let steps = STEPS.min(engine.table.buckets());
         for cold in engine.table.sweep(steps, is_cold) {
-            move_out_waiters(engine, cold.entity, cold.hash, &cold.key, over);
-            if over.takes(rules.entity(cold.entity).deferred) {
+            move_out_waiters(engine, &cold);
+            if goes_on(engine) && over.takes(rules.entity(cold.entity).deferred) {
                 move_out_referent(engine, cold.entity, cold.hash, &cold.key);
             }
         }
         steps_left = steps_left.saturating_sub(steps);
     }
+}
+
+/// Whether more is to leave: what is moved out is written with this epoch, so that where it is very much the rest waits for the next ones.
+fn goes_on(engine: &Engine) -> bool {
+    let bytes_max = engine.settings.changes_bytes.saturating_mul(2);
+    over(engine).bytes() > 0 && engine.residency.changes.batch.bytes() <= bytes_max
 }
 
 /// By how many bytes each memory is over its bound.
@@ -71,8 +73,11 @@ pub(super) fn over(engine: &Engine) -> Over {
     }
 }
 
-fn move_out_waiters(engine: &mut Engine, entity: EntityId, hash: KeyHash, key: &Key, over: Over) {
-    for waiter in engine.table.chained(entity, hash, key) {
+fn move_out_waiters(engine: &mut Engine, cold: &Cold) {
+    let mut next = engine.table.first_waiter(cold);
+    while let Some(waiter) = next.filter(|_| goes_on(engine)) {
+        next = engine.table.waiter_after(waiter);
+        let over = over(engine);
         let Some(w) = engine.table.waiter(waiter).filter(|w| over.takes(w.deferred)) else { continue };
         let Parked::At(at) = w.parked else { continue };
         if let Some(dependent) = engine.table.take(waiter) {

@@ -53,6 +53,8 @@ pub(super) struct Cluster {
     checkpoint: Checkpoint,
     engines: Vec<Engine>,
     memory: usize,
+    /// Bytes of changes after which an epoch should end. Little in every other case, so that not all that is over its bound leaves memory at once.
+    changes_bytes: usize,
     /// Events that one tick works through.
     budget: usize,
     pub(super) now: Timestamp,
@@ -91,6 +93,7 @@ impl Cluster {
             checkpoint,
             engines: Vec::new(),
             memory,
+            changes_bytes: if seed.is_multiple_of(2) { 1 << 10 } else { PLENTY },
             budget,
             now: Timestamp(1_000_000_000),
             epoch: Epoch(0),
@@ -113,8 +116,7 @@ impl Cluster {
         let settings = Settings {
             streaming_bytes: self.memory,
             deferred_bytes: self.memory,
-            // Little, so that what is moved out of memory at once is bounded in some cases.
-            changes_bytes: 1 << 10,
+            changes_bytes: self.changes_bytes,
             accepted: true,
             state_has_referents,
         };
@@ -207,6 +209,14 @@ impl Cluster {
         }
         let mut ticks = self.chance.below(4);
         while self.step() || self.tick_again(&mut ticks) {}
+    }
+
+    /// An epoch that lasts until no engine has a slice left to work through. Returns whether it became so full that it ought to have ended before.
+    pub(super) fn run_long_epoch(&mut self, records: Vec<Record>) -> bool {
+        self.run_epoch(records);
+        let mut ticks = usize::MAX;
+        while self.step() || self.tick_again(&mut ticks) {}
+        self.engines.iter_mut().any(Engine::is_full)
     }
 
     /// Does one thing that could happen next.
@@ -319,7 +329,10 @@ impl Cluster {
         let outcomes = std::mem::take(&mut self.outcomes);
         let totals = self.count(&outcomes);
         self.checkpoint
-            .commit(self.epoch, EpochEnd { positions, partitions, totals, now: self.now, changes })
+            .commit(
+                self.epoch,
+                EpochEnd { positions, partitions, totals, now: self.now, changes, ..EpochEnd::default() },
+            )
             .expect("a commit");
         if self.phase != Phase::Replay {
             let committed = self.checkpoint.committed();

@@ -230,6 +230,20 @@ fn a_cycle_is_one_when_a_wait_ends_and_not_before() {
 }
 
 #[test]
+fn what_had_ended_before_the_end_of_the_input_is_on_no_cycle_then() {
+    check(
+        "m key -> m:name=to:resolved:optional:wait=1
+         k key provides=m -> m:name=to:resolved:optional",
+        "m id=1 to=2
+         k id=2 to=1
+         +1
+         end",
+        "m id=1 to=2: expired cycle to=-
+         k id=2 to=1: expired end_of_input to=-",
+    );
+}
+
+#[test]
 fn an_event_may_refer_to_itself_where_it_need_only_have_arrived() {
     check("m key -> m:name=to", "m id=1 to=1", "m id=1 to=1: resolved to=(m id=1 to=1)");
     check("m key -> m:name=to:resolved:optional", "m id=1 to=1", "m id=1 to=1: rejected self_reference");

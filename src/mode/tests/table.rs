@@ -6,7 +6,7 @@ use super::notation;
 use crate::dependency::Rules;
 use crate::event::{EntityId, Event, Key, KeyHash, Timestamp, event_bytes};
 use crate::mode::Memory;
-use crate::mode::table::{Chain, Parked, Table, WaiterId};
+use crate::mode::table::{Chain, Cold, Parked, Table, WaiterId};
 
 struct Desk {
     rules: Arc<Rules>,
@@ -43,9 +43,10 @@ impl Desk {
         self.table.put(entity, hash, &key, referent, false);
     }
 
-    fn waiting(&mut self, key: i64) -> Vec<WaiterId> {
+    fn waiting(&self, key: i64) -> Vec<WaiterId> {
         let (entity, hash, key) = self.hash(key);
-        self.table.chained(entity, hash, &key)
+        let first = self.table.first_waiter(&Cold { hash, entity, key });
+        std::iter::successors(first, |waiter| self.table.waiter_after(*waiter)).collect()
     }
 
     fn detach(&mut self, key: i64) -> Chain {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::cluster::{BUDGET, Cluster};
 use super::notation::{self, Record};
 use super::situations::check;
+use crate::event::{Found, Outcome};
 use crate::mode::Phase;
 
 #[test]
@@ -195,5 +196,12 @@ fn two_versions_may_wake_in_the_state_at_once_and_each_goes_on_after_a_crash() {
             }
         }
         assert_eq!(cluster.waiting(), 0, "stopped after {epochs} epochs");
+        for outcome in &cluster.told {
+            let Outcome::Resolved(dependent) = outcome else { panic!("{outcome:?}") };
+            let takes_first = matches!(dependent.references.first().map(|r| &r.found),
+                Some(Found::Present(event)) if event.header.header.id.offset == 100);
+            let came_late = (200..300).contains(&dependent.event.header.header.id.offset);
+            assert!(!(came_late && takes_first), "stopped after {epochs} epochs: it was forgotten by then");
+        }
     }
 }
