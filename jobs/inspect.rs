@@ -1,16 +1,16 @@
 //! `inspect`: what waits, and for what, out of the state of a running or stopped job; with the job stopped it ends one wait by hand.
 
+mod failure;
 #[path = "inspect/options.rs"]
 mod options;
 #[path = "inspect/text.rs"]
 mod text;
 
-use std::error::Error;
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
-use miette::{Diagnostic, Report, miette};
+use miette::{Report, miette};
 use resolvent::clock::Clock;
 use resolvent::config::{self, Job};
 use resolvent::dependency::Mode;
@@ -21,6 +21,7 @@ use resolvent::pipeline::{self, ExpireError};
 use resolvent_state::{OpenError, State};
 use serde::Serialize;
 
+use failure::Failure;
 use options::Options;
 
 /// The mode that each launcher gives a dependency that names none.
@@ -71,33 +72,13 @@ impl Answer {
     }
 }
 
-/// Why there is no answer, and the exit status that says so.
-struct Failure {
-    report: Report,
-    status: u8,
-}
-
-impl Failure {
-    fn configuration(problem: impl Diagnostic + Send + Sync + 'static) -> Failure {
-        Failure { report: Report::new(problem), status: 2 }
-    }
-
-    fn usage(error: impl Error + Send + Sync + 'static) -> Failure {
-        Failure { report: Report::from_err(error), status: 2 }
-    }
-
-    fn at_run_time(error: impl Error + Send + Sync + 'static) -> Failure {
-        Failure { report: Report::from_err(error), status: 1 }
-    }
-}
-
 fn main() -> ExitCode {
     let options = Options::parse();
     match answer(&options).and_then(|answer| tell(&answer, options.json).map(|()| answer)) {
         Ok(answer) if answer.is_found() => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
         Err(failure) => {
-            eprintln!("{:?}", failure.report);
+            eprint!("{failure}");
             ExitCode::from(failure.status)
         }
     }
@@ -112,7 +93,7 @@ fn answer(options: &Options) -> Result<Answer, Failure> {
         return Ok(Answer::Event(Box::new(report)));
     }
     if let Some(key) = &question.key {
-        let request = KeyRequest::parse(&job.rules, key).map_err(Failure::usage)?;
+        let request = KeyRequest::parse(&job.rules, key).map_err(|error| Failure::usage(Report::from_err(error)))?;
         let report = inspector.key(&request, options.limit).map_err(Failure::at_run_time)?;
         return Ok(Answer::Key(Box::new(report)));
     }
@@ -132,21 +113,18 @@ fn answer(options: &Options) -> Result<Answer, Failure> {
 
 fn event_id(inspector: &Inspector, position: &str) -> Result<EventId, Failure> {
     inspector.event_id(position).map_err(|error| match error {
-        PositionError::Malformed(_) => Failure::usage(error),
+        PositionError::Malformed(_) => Failure::usage(Report::from_err(error)),
         PositionError::UnknownPartition { .. } => Failure::at_run_time(error),
     })
 }
 
 fn expire(job: &Job, id: EventId, position: String) -> Result<Answer, Failure> {
     let ended = pipeline::expire(job, id).map_err(|error| match error {
-        ExpireError::Open(OpenError::InUse { .. }) => Failure {
-            report: miette!(
-                help =
-                    "a wait is ended by hand while its job is stopped; without --expire a running job can be looked at",
-                "{error}"
-            ),
-            status: 1,
-        },
+        ExpireError::Open(OpenError::InUse { .. }) => {
+            let help =
+                "a wait is ended by hand while its job is stopped; without --expire a running job can be looked at";
+            Failure { reports: vec![miette!(help = help, "{error}")], conclusion: None, status: 1 }
+        }
         error => Failure::at_run_time(error),
     })?;
     Ok(Answer::Ended(EndedByHand {
@@ -166,7 +144,7 @@ fn open(options: &Options) -> Result<(Job, State), Failure> {
         (Ok(job), two, three) => (job, [two.ok(), three.ok()]),
         (Err(_), Ok(job), three) => (job, [three.ok(), None]),
         (Err(_), Err(_), Ok(job)) => (job, [None, None]),
-        (Err(error), Err(_), Err(_)) => return Err(Failure::configuration(error)),
+        (Err(error), Err(_), Err(_)) => return Err(Failure::unusable(error)),
     };
     let state = State::open_read_only(&job.state.path).map_err(Failure::at_run_time)?;
     let refused = |job: &Job| state.check_identity(&pipeline::identity(job)).err();
@@ -177,7 +155,7 @@ fn open(options: &Options) -> Result<(Job, State), Failure> {
             nearest = error;
         }
     }
-    Err(Failure::usage(nearest))
+    Err(Failure::usage(Report::from_err(nearest)))
 }
 
 /// How far other rules are from those of the state.

@@ -3,16 +3,17 @@
 //! Standard output belongs to the job (a sink may be there) and to `--check`; all else goes to standard error.
 
 mod console;
+#[path = "failure.rs"]
+mod failure;
 mod options;
 mod summary;
 mod summary_json;
 
-use std::error::Error;
 use std::io::{self, IsTerminal, Write};
 use std::process::{self, ExitCode};
 use std::thread;
 
-use miette::{Diagnostic, NarratableReportHandler, Report};
+use miette::{Diagnostic, NarratableReportHandler};
 use mimalloc::MiMalloc;
 use resolvent::config::{self, Job};
 use resolvent::dependency::Mode;
@@ -25,6 +26,7 @@ use signal_hook::iterator::Signals;
 use tracing_subscriber::EnvFilter;
 
 use console::Console;
+use failure::Failure;
 use options::{LogFormat, Options};
 use summary_json::SummaryFile;
 
@@ -43,29 +45,16 @@ pub(crate) struct Launcher {
     pub(crate) details: &'static str,
 }
 
-/// Why a launcher ends with an error, and with which exit status.
-struct Failure {
-    report: Report,
-    status: u8,
-}
-
-impl Failure {
-    fn configuration(problem: impl Diagnostic + Send + Sync + 'static) -> Failure {
-        Failure { report: Report::new(problem), status: 2 }
-    }
-
-    fn at_run_time(error: impl Error + Send + Sync + 'static) -> Failure {
-        Failure { report: Report::from_err(error), status: 1 }
-    }
-
-    fn tell(&self, format: LogFormat) {
-        match format {
-            LogFormat::Text => eprintln!("{:?}", self.report),
-            LogFormat::Json => {
+/// Tells why the launcher ends: in JSON a line for each reason.
+fn tell(failure: &Failure, format: LogFormat) {
+    match format {
+        LogFormat::Text => eprint!("{failure}"),
+        LogFormat::Json => {
+            for report in &failure.reports {
                 let mut text = String::new();
                 // Writing to a string cannot fail.
-                let _ = NarratableReportHandler::new().render_report(&mut text, self.report.as_ref());
-                tracing::error!(status = self.status, detail = text.trim(), "{}", self.report);
+                let _ = NarratableReportHandler::new().render_report(&mut text, report.as_ref());
+                tracing::error!(status = failure.status, detail = text.trim(), "{report}");
             }
         }
     }
@@ -79,18 +68,18 @@ pub(crate) fn main(launcher: &Launcher) -> ExitCode {
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            failure.tell(options.log_format);
+            tell(&failure, options.log_format);
             ExitCode::from(failure.status)
         }
     }
 }
 
 fn launch(launcher: &Launcher, options: &Options, console: &Console) -> Result<(), Failure> {
-    let job = config::load(&options.config, launcher.mode, &options.overrides()).map_err(Failure::configuration)?;
+    let job = config::load(&options.config, launcher.mode, &options.overrides()).map_err(Failure::unusable)?;
     if options.check {
         return write!(io::stdout(), "{}", config::describe(&job)).map_err(Failure::at_run_time);
     }
-    let file = options.summary_json.as_deref().map(SummaryFile::create).transpose().map_err(Failure::configuration)?;
+    let file = options.summary_json.as_deref().map(SummaryFile::create).transpose().map_err(Failure::usage)?;
     let metrics = Metrics::new(&job.name);
     let server = job.metrics_listen.map(|address| Server::start(address, metrics.clone())).transpose();
     let server = server.map_err(Failure::at_run_time)?;
@@ -134,7 +123,7 @@ fn ends(job: &Job) -> bool {
 fn start_logs(options: &Options, console: &Console) -> Result<(), Failure> {
     let filter = match std::env::var("RUST_LOG") {
         Ok(wanted) if !options.quiet => {
-            EnvFilter::try_new(&wanted).map_err(|reason| Failure::configuration(UnknownFilter { wanted, reason }))?
+            EnvFilter::try_new(&wanted).map_err(|reason| Failure::usage(UnknownFilter { wanted, reason }))?
         }
         _ => EnvFilter::new(if options.quiet { "error" } else { "info" }),
     };

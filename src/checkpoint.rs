@@ -4,6 +4,7 @@
 //! made durable first; then one synced write to the state decides. After a crash the files are cut back to the lengths that the state has, and reading goes on
 //! from its positions: what was written in between is written again.
 
+mod failpoint;
 mod timeline;
 
 use std::collections::BTreeMap;
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 
 use bincode::Options;
 use resolvent_state::{Batch, Durability, State, StateError, Table};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -20,11 +22,15 @@ use crate::event::{Epoch, PartitionId, Partitions, Positions, Timestamp, WorkerI
 use crate::metrics::Totals;
 use crate::mode::{Changes, LogEpoch};
 use crate::sink::{self, Mark, Sink, SinkError, SinkKind, Target};
+use crate::source::Fingerprint;
 
 /// The row that every commit writes.
 const COMMIT: &[u8] = b"commit";
 
-/// The version of that row.
+/// The row of the input's fingerprints.
+const INPUTS: &[u8] = b"inputs";
+
+/// The version of these rows.
 const VERSION: u8 = 1;
 
 /// Dead events in the log are not worth writing the living among them anew below this.
@@ -56,6 +62,8 @@ pub struct Committed {
     pub epoch: Epoch,
     /// How far the sources had been read.
     pub positions: Positions,
+    /// What the files of the input were up to there.
+    pub fingerprints: BTreeMap<PartitionId, Fingerprint>,
     /// The names of their partitions.
     pub partitions: Partitions,
     /// What had become of all records.
@@ -82,17 +90,12 @@ impl Committed {
     ///
     /// The row is damaged or of a later version.
     pub fn read(state: &State) -> Result<Committed, CheckpointError> {
-        let Some(bytes) = state.get(Table::Meta, COMMIT)? else { return Ok(Committed::default()) };
-        let row: Row = match bytes.split_first() {
-            Some((&VERSION, rest)) => {
-                options().deserialize(rest).map_err(|error| CheckpointError::Damaged(error.to_string()))?
-            }
-            Some((version, _)) => return Err(CheckpointError::Newer(*version)),
-            None => return Err(CheckpointError::Damaged("it is empty".into())),
-        };
+        let Some(row) = read_row::<Row>(state, COMMIT)? else { return Ok(Committed::default()) };
+        let fingerprints: Vec<(u32, Fingerprint)> = read_row(state, INPUTS)?.unwrap_or_default();
         Ok(Committed {
             epoch: Epoch(row.epoch),
             positions: Positions(row.positions.into_iter().map(|(p, offset)| (PartitionId(p), offset)).collect()),
+            fingerprints: fingerprints.into_iter().map(|(p, fingerprint)| (PartitionId(p), fingerprint)).collect(),
             partitions: Partitions::new(row.partitions.into_iter().map(Into::into)),
             totals: row.totals,
             waiting_in_state: row.waiting_in_state,
@@ -109,11 +112,44 @@ impl Committed {
             waiting_in_state: self.waiting_in_state,
             files: self.files.iter().map(|(path, length)| (path.clone(), *length)).collect(),
         };
-        let mut bytes = vec![VERSION];
-        options().serialize_into(&mut bytes, &row).map_err(|error| CheckpointError::Damaged(error.to_string()))?;
-        batch.put(Table::Meta, COMMIT, &bytes);
-        Ok(())
+        put_row(batch, COMMIT, &row)?;
+        let fingerprints: Vec<_> = self.fingerprints.iter().map(|(p, fingerprint)| (p.0, *fingerprint)).collect();
+        put_row(batch, INPUTS, &fingerprints)
     }
+
+    /// Refuses sinks that are not as this commit left them: what [`Checkpoint::open`] would refuse, before anything is touched.
+    ///
+    /// # Errors
+    ///
+    /// A file is shorter than what was committed to it, holds something though nothing was, or is in use.
+    pub fn check_sinks(&self, sinks: &sink::Settings) -> Result<(), CheckpointError> {
+        let targets = SinkKind::ALL.into_iter().filter_map(|kind| sinks.target(kind));
+        targets.into_iter().try_for_each(|target| Ok(sink::check(target, self.mark(target))?))
+    }
+
+    /// What a sink held.
+    fn mark(&self, target: &Target) -> Option<Mark> {
+        let Target::File(path) = target else { return None };
+        self.files.get(path).map(|length| Mark { length: *length })
+    }
+}
+
+fn read_row<T: DeserializeOwned>(state: &State, row: &[u8]) -> Result<Option<T>, CheckpointError> {
+    let Some(bytes) = state.get(Table::Meta, row)? else { return Ok(None) };
+    match bytes.split_first() {
+        Some((&VERSION, rest)) => {
+            options().deserialize(rest).map(Some).map_err(|error| CheckpointError::Damaged(error.to_string()))
+        }
+        Some((version, _)) => Err(CheckpointError::Newer(*version)),
+        None => Err(CheckpointError::Damaged("it is empty".into())),
+    }
+}
+
+fn put_row(batch: &mut Batch, row: &[u8], value: &impl Serialize) -> Result<(), CheckpointError> {
+    let mut bytes = vec![VERSION];
+    options().serialize_into(&mut bytes, value).map_err(|error| CheckpointError::Damaged(error.to_string()))?;
+    batch.put(Table::Meta, row, &bytes);
+    Ok(())
 }
 
 fn options() -> impl Options {
@@ -131,6 +167,8 @@ struct Outlet {
 pub struct EpochEnd {
     /// How far the sources were read.
     pub positions: Positions,
+    /// What files that were read in it were up to there.
+    pub fingerprints: BTreeMap<PartitionId, Fingerprint>,
     /// The names of their partitions.
     pub partitions: Partitions,
     /// What became of records in it.
@@ -171,12 +209,12 @@ impl Checkpoint {
                 Target::File(path) => Some(path.clone()),
                 Target::Stdout | Target::Null => None,
             };
-            let length = file.as_ref().and_then(|path| committed.files.get(path).copied());
-            let sink = sink::open(target, length.map(|length| Mark { length }))?;
+            let sink = sink::open(target, committed.mark(target))?;
             outlets.push(Outlet { kind, file, sink });
         }
         let mut checkpoint =
             Checkpoint { state, outlets, committed, log, timeline: None, spare: Vec::new(), written: false };
+        failpoint::pass("sinks_opened");
         checkpoint.begin_files()?;
         Ok(checkpoint)
     }
@@ -236,14 +274,17 @@ impl Checkpoint {
         if idle {
             return Ok(false);
         }
+        failpoint::pass("before_sinks");
         for outlet in &mut self.outlets {
             let mark = outlet.sink.sync()?;
+            failpoint::pass("between_sinks");
             if let Some(path) = &outlet.file {
                 self.committed.files.insert(path.clone(), mark.length);
             }
         }
         self.committed.epoch = epoch;
         self.committed.positions = end.positions;
+        self.committed.fingerprints.extend(end.fingerprints);
         self.committed.partitions = end.partitions;
         self.committed.totals.add(&end.totals);
         let (mut batch, changed) = (Batch::default(), self.account(epoch, end.changes));
@@ -253,7 +294,9 @@ impl Checkpoint {
         }
         self.committed.put(&mut batch)?;
         let batches: Vec<&Batch> = changed.iter().chain([&batch]).collect();
+        failpoint::pass("before_state");
         self.state.write_all(&batches, Durability::Synced)?;
+        failpoint::pass("after_state");
         self.written = false;
         self.spare.extend(changed.into_iter().map(|mut batch| {
             batch.clear();
@@ -295,15 +338,14 @@ impl Checkpoint {
     ///
     /// What is written anew is at most a third of what goes, so that the log is written at most half as much again as its events ask for.
     pub fn rewrite_before(&self) -> Option<Epoch> {
-        let (mut bytes, mut living, mut before) = (0, 0, None);
-        for (epoch, of_epoch) in &self.log {
+        let (mut bytes, mut living) = (0, 0);
+        let mut mostly_dead = self.log.iter().filter(|(_, of_epoch)| {
             bytes += of_epoch.bytes;
             living += of_epoch.living_bytes();
-            if bytes >= LOG_DEAD_BYTES && 4 * living <= bytes {
-                before = Some(epoch.next());
-            }
-        }
-        before
+            bytes >= LOG_DEAD_BYTES && 4 * living <= bytes
+        });
+        // The shortest such part: the rest has its turn in a later epoch.
+        mostly_dead.next().map(|(epoch, _)| epoch.next())
     }
 
     /// Bytes written to files.

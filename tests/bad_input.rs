@@ -1,6 +1,6 @@
 //! Records that are no events: each ends `rejected`, with the right reason and position, and harms nothing around it.
 
-use crate::support::{Outcome, Program, SHOP, Summary, Workspace, assert_unique_positions, orders, payments};
+use crate::support::{FILES, Outcome, Program, SHOP, Summary, Workspace, assert_unique_positions, orders, payments};
 
 const JOB: &str = r#"[job]
 name = "corpus"
@@ -22,13 +22,6 @@ ordered_by = "/queue"
 name = "step"
 key = "/id"
 depends_on = [ { entity = "step", by = "/after", need = "resolved", required = false } ]
-[source.file]
-path = "events.jsonl"
-stream = "/type"
-[sink.resolved]
-file = "resolved.jsonl"
-[sink.dead_letter]
-file = "dead.jsonl"
 "#;
 
 /// Every reason, and what has it.
@@ -89,7 +82,7 @@ fn every_reason_between_good_records() {
             input.extend_from_slice(orders(n + 100..n + 101).as_bytes());
             good += 2;
         }
-        let workspace = Workspace::with(JOB, "");
+        let workspace = Workspace::with(&(JOB.to_owned() + FILES), "");
         workspace.write("events.jsonl", &input);
         let ended = workspace.run(program, &[]).succeeded();
 

@@ -288,6 +288,7 @@ fn what_cannot_be_answered_is_told() {
         (1, ["--event", "other.jsonl:0"], "it has read `in.jsonl`"),
         (2, ["--key", "ship/1"], "the entities are message, person"),
         (2, ["--key", "person/"], "is no key"),
+        (2, ["--key", "person"], "such as person/17"),
         (2, ["--limit", "many"], "invalid value"),
     ] {
         let refusal = job.refusal(status, &arguments);

@@ -2,7 +2,9 @@
 
 use std::fs;
 
-use crate::support::{Program, SHOP, Workspace, eventually, followed_shop, is_longer_than, orders, payments};
+use crate::support::{
+    Program, SHOP, Scrape, Summary, Workspace, eventually, followed_shop, gzip, is_longer_than, orders, payments,
+};
 
 /// A job that has run: some payments resolved, some waiting.
 fn ran(program: Program) -> Workspace {
@@ -17,15 +19,6 @@ fn refuses(workspace: &Workspace, program: Program, arguments: &[&str], phrases:
     let before = workspace.snapshot(".");
     workspace.run(program, arguments).failed(1, phrases);
     assert!(workspace.snapshot(".") == before, "{program:?} changed files before it refused: {phrases:?}");
-}
-
-/// The same where the state is the job's own, and has been opened before the cause was found: output and input are as they were.
-#[track_caller]
-fn stops(workspace: &Workspace, program: Program, phrases: &[&str]) {
-    let visible = || ["events.jsonl", "resolved.jsonl", "dead.jsonl"].map(|name| fs::read(workspace.path(name)).ok());
-    let before = visible();
-    workspace.run(program, &[]).failed(1, phrases);
-    assert!(visible() == before, "{program:?} changed files before it stopped: {phrases:?}");
 }
 
 /// What the refused job goes on with once its cause is gone.
@@ -121,9 +114,9 @@ fn output_that_is_shorter_than_what_was_committed() {
         let workspace = ran(program);
         let whole = workspace.read("resolved.jsonl");
         workspace.write("resolved.jsonl", &whole[..whole.len() / 2]);
-        stops(&workspace, program, &["resolved.jsonl was changed by somebody else", "--fresh"]);
+        refuses(&workspace, program, &[], &["resolved.jsonl was changed by somebody else", "--fresh"]);
         fs::remove_file(workspace.path("resolved.jsonl")).unwrap();
-        stops(&workspace, program, &["resolved.jsonl was changed by somebody else", "holds 0 bytes"]);
+        refuses(&workspace, program, &[], &["resolved.jsonl was changed by somebody else", "holds 0 bytes"]);
         workspace.write("resolved.jsonl", whole);
         goes_on(&workspace, program);
     }
@@ -134,10 +127,8 @@ fn new_state_beside_old_output() {
     for program in Program::ALL {
         let workspace = ran(program);
         fs::rename(workspace.path("state"), workspace.path("elsewhere")).unwrap();
-        let output = workspace.read("resolved.jsonl");
-        workspace.run(program, &[]).failed(1, &["resolved.jsonl already holds", "--fresh"]);
-        assert_eq!(workspace.read("resolved.jsonl"), output);
-        fs::remove_dir_all(workspace.path("state")).unwrap();
+        refuses(&workspace, program, &[], &["resolved.jsonl already holds", "--fresh"]);
+        assert!(!workspace.path("state").exists());
         fs::rename(workspace.path("elsewhere"), workspace.path("state")).unwrap();
         goes_on(&workspace, program);
     }
@@ -156,16 +147,77 @@ fn fresh_starts_over_and_says_what_it_deletes() {
     }
 }
 
+/// A killed job leaves a log to recover, which a refusal must leave as it is, too.
+fn killed(program: Program) -> Workspace {
+    let workspace = Workspace::with(&followed_shop(), &(orders(0..100) + &payments(50..150)));
+    let mut running = workspace.start(program, &["--metrics", "127.0.0.1:0"]);
+    let address = running.metrics_address();
+    eventually("all records are committed", || {
+        (Scrape::of(&address)?.value("resolvent_records_read_total", "")? >= 200.0).then_some(())
+    });
+    running.kill();
+    workspace.write("job.toml", SHOP);
+    workspace
+}
+
 #[test]
-fn input_that_was_truncated_or_replaced() {
+fn input_that_was_truncated_or_rewritten() {
+    for program in Program::ALL {
+        for workspace in [ran(program), killed(program)] {
+            let whole = workspace.read("events.jsonl");
+            workspace.write("events.jsonl", &whole[..whole.len() / 2]);
+            let shorter = ["events.jsonl", "no longer holds the range that was read", "--fresh"];
+            refuses(&workspace, program, &[], &shorter);
+            workspace.write("events.jsonl", vec![b'x'; whole.len() + 100]);
+            refuses(&workspace, program, &[], &["events.jsonl", "is inside a line", "--fresh"]);
+            let rewritten = orders(100..200) + &payments(150..250);
+            assert!(rewritten.len() > whole.len());
+            workspace.write("events.jsonl", &rewritten[rewritten.len() - whole.len()..]);
+            let other = ["events.jsonl", "is not the file that was read", "bytes are others", "--fresh"];
+            refuses(&workspace, program, &[], &other);
+            fs::remove_file(workspace.path("events.jsonl")).unwrap();
+            refuses(&workspace, program, &[], &["events.jsonl", "No such file"]);
+            // What matters is what the file holds, not which file it is.
+            workspace.write("events.jsonl", whole);
+            goes_on(&workspace, program);
+        }
+    }
+}
+
+#[test]
+fn compressed_input_that_was_truncated_or_rewritten() {
+    let job = SHOP.replace("events.jsonl", "events.jsonl.gz");
+    for program in Program::ALL {
+        let workspace = Workspace::with(&job, "");
+        let whole = gzip((orders(0..100) + &payments(50..150)).as_bytes());
+        workspace.write("events.jsonl.gz", &whole);
+        workspace.run(program, &[]).succeeded();
+        for other in [&whole[..whole.len() / 2], &gzip(orders(1000..3000).as_bytes())] {
+            workspace.write("events.jsonl.gz", other);
+            refuses(&workspace, program, &[], &["events.jsonl.gz", "is not the file that was read", "--fresh"]);
+        }
+        workspace.write("events.jsonl.gz", whole);
+        let ended = workspace.run(program, &[]).succeeded();
+        assert_eq!(Summary::parse(&ended.stderr).read, 200);
+    }
+}
+
+#[test]
+fn a_file_that_has_to_be_read_again_and_is_configured_no_more() {
+    let workspace = ran(Program::Sedd);
+    workspace.write("other.jsonl", orders(0..10));
+    workspace.write("job.toml", SHOP.replace("events.jsonl", "other.jsonl"));
+    refuses(&workspace, Program::Sedd, &[], &["`events.jsonl` was read in an earlier run", "configure it again"]);
+}
+
+#[test]
+fn fresh_deletes_nothing_where_there_is_nothing_to_read() {
     for program in Program::ALL {
         let workspace = ran(program);
-        let whole = workspace.read("events.jsonl");
-        workspace.write("events.jsonl", &whole[..whole.len() / 2]);
-        stops(&workspace, program, &["events.jsonl", "no longer holds the range that was read", "--fresh"]);
-        workspace.write("events.jsonl", vec![b'x'; whole.len() + 100]);
-        stops(&workspace, program, &["events.jsonl", "is inside a line", "--fresh"]);
-        workspace.write("events.jsonl", whole);
+        let events = workspace.read("events.jsonl");
+        fs::remove_file(workspace.path("events.jsonl")).unwrap();
+        refuses(&workspace, program, &["--fresh"], &["events.jsonl", "No such file"]);
+        workspace.write("events.jsonl", events);
         goes_on(&workspace, program);
     }
 }

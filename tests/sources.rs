@@ -4,8 +4,8 @@ use std::io::Write;
 use std::process::Stdio;
 
 use crate::support::{
-    Outcome, Program, Running, SHOP, Workspace, assert_unique_positions, eventually, followed_shop, orders, payments,
-    read_outcomes,
+    Outcome, Program, Running, SHOP, Workspace, assert_unique_positions, eventually, followed_shop, gzip, orders,
+    payments, read_outcomes,
 };
 
 const INPUT: &str = "path = \"events.jsonl\"";
@@ -38,14 +38,9 @@ fn standard_input() {
 
 #[test]
 fn compressed_files() {
-    let gzip = || {
-        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
-        encoder.write_all(events().as_bytes()).unwrap();
-        encoder.finish().unwrap()
-    };
     let zstd = || zstd::encode_all(events().as_bytes(), 3).unwrap();
     for program in Program::ALL {
-        for (name, bytes) in [("events.jsonl.gz", gzip()), ("events.jsonl.zst", zstd())] {
+        for (name, bytes) in [("events.jsonl.gz", gzip(events().as_bytes())), ("events.jsonl.zst", zstd())] {
             let workspace = Workspace::with(&SHOP.replace("events.jsonl", name), "");
             workspace.write(name, &bytes);
             workspace.run(program, &[]).succeeded();

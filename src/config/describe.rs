@@ -4,12 +4,12 @@ use std::fmt::{self, Write};
 use std::path::Path;
 use std::time::Duration;
 
-use super::Job;
 use super::units::{show_duration, show_size};
+use super::{Delivery, Job};
 use crate::dependency::{Dependency, Mode, Need, OnExpiry, SecondExpiry, Stream};
 use crate::event::StreamId;
 use crate::sink::Target;
-use crate::source::{FileSettings, Settings, SyntheticSettings, Workload};
+use crate::source::{self, FileInput, FileSettings, Settings, SyntheticSettings, Workload};
 
 /// The job in words: what it depends on, how it waits, where it reads and writes, its limits, and what has no effect.
 ///
@@ -216,14 +216,30 @@ impl Job {
                 .into_iter()
                 .map(|name| format!("stream {} has no file: nothing is read for it", self.shown(name))),
         );
-        if matches!(&self.source, Settings::File(files) if files.inputs.iter().any(|input| input.path == "-")) {
-            notes.push("at least once: standard input cannot be read again after a crash".to_owned());
+        if let Settings::File(files) = &self.source {
+            self.input_notes(files, &mut notes);
         }
         let sinks = [Some(&self.sinks.resolved), self.sinks.dead_letter.as_ref(), self.sinks.accepted.as_ref()];
         if sinks.into_iter().flatten().any(|target| *target == Target::Stdout) {
             notes.push("at least once: standard output cannot be cut after a crash".to_owned());
         }
+        if self.delivery == Delivery::AtLeastOnce {
+            notes.push("delivery makes no difference: into files exactly once costs nothing more".to_owned());
+        }
         notes
+    }
+
+    fn input_notes(&self, files: &FileSettings, notes: &mut Vec<String>) {
+        for FileInput { path, .. } in &files.inputs {
+            let shown = self.shown(path);
+            if path == "-" {
+                notes.push("at least once: standard input cannot be read again after a crash".to_owned());
+            } else if source::is_pipe(path) {
+                notes.push(format!("at least once: {shown} is a pipe, which cannot be read again after a crash"));
+            } else if !Path::new(path).exists() {
+                notes.push(format!("{shown} is not there now: the job does not start without it"));
+            }
+        }
     }
 
     /// The streams that no file is named for, where each stream has its file.

@@ -151,7 +151,7 @@ fn check(
             "",
             error.span(),
             format!("this is not TOML: {}", error.message()),
-            "see the TOML specification, toml.io",
+            right_toml(error.span().and_then(|span| text.get(span))),
         );
     }
     if !errors.is_empty() {
@@ -182,4 +182,15 @@ fn check(
         metrics_listen: general.metrics_listen,
         written,
     })
+}
+
+/// What to write instead of something that is not TOML.
+fn right_toml(found: Option<&str>) -> String {
+    match found {
+        // A word without quotation marks, or a number with a unit: what is mostly forgotten.
+        Some(word) if !word.is_empty() && word.chars().all(|c| c.is_alphanumeric() || "._-/".contains(c)) => {
+            format!("text, durations and sizes stand in quotation marks: \"{word}\"")
+        }
+        _ => "see the TOML specification, toml.io".to_owned(),
+    }
 }

@@ -78,6 +78,11 @@ impl ConfigError {
     pub fn problems(&self) -> &[Problem] {
         &self.problems
     }
+
+    /// The same, to be shown one by one.
+    pub fn into_problems(self) -> Vec<Problem> {
+        self.problems
+    }
 }
 
 impl fmt::Display for ConfigError {

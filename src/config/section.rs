@@ -135,9 +135,23 @@ impl<'r> Section<'r> {
         self.reader.problem(self.key(key), Some(self.span_of(key)), found, right);
     }
 
-    /// Notes that a key that must be there is not.
+    /// Notes that a key that must be there is not; but where it is there misspelt, that is all there is to say.
     pub(super) fn missing(&self, key: &'static str, right: impl Into<String>) {
-        self.reader.problem(self.key(key), Some(self.span.clone()), "it is missing", right);
+        if !self.unknown().any(|unknown| is_near(unknown, key)) {
+            self.reader.problem(self.key(key), Some(self.span.clone()), "it is missing", right);
+        }
+    }
+
+    /// The keys that have not been asked for.
+    fn unknown(&self) -> impl Iterator<Item = &str> {
+        let known = self.known.borrow().clone();
+        let keys = self.table.iter().map(|(key, _)| -> &str { key.get_ref() });
+        keys.filter(move |key| !known.contains(key))
+    }
+
+    /// Whether there are keys that have not been asked for: once all have been, those that [`Section::finish`] refuses.
+    pub(super) fn has_unknown(&self) -> bool {
+        self.unknown().next().is_some()
     }
 
     /// Refuses a key of Kafka's, which is known but cannot be had yet.
@@ -385,9 +399,13 @@ pub(super) fn quoted(text: &str) -> String {
 
 /// `; did you mean …?` where one of the words is close to what was written.
 pub(super) fn meant<'w>(found: &str, words: impl Iterator<Item = &'w str>) -> String {
-    let near = words.map(|word| (strsim::damerau_levenshtein(found, word), word));
-    let best = near.filter(|(distance, word)| *distance <= 1 + word.len() / 4).min();
+    let near = words.filter(|word| is_near(found, word));
+    let best = near.map(|word| (strsim::damerau_levenshtein(found, word), word)).min();
     best.map_or(String::new(), |(_, word)| format!("; did you mean {}?", quoted(word)))
+}
+
+fn is_near(found: &str, word: &str) -> bool {
+    strsim::damerau_levenshtein(found, word) <= 1 + word.len() / 4
 }
 
 fn describe(value: &DeValue<'_>) -> String {

@@ -55,7 +55,7 @@ fn read_target(sink: &Section<'_>, outputs: &mut Vec<Output>) -> Option<Target> 
     }
     let named: Vec<&'static str> = ["file", "stdout", "null"].into_iter().filter(|key| sink.has(key)).collect();
     match named.as_slice() {
-        [] if !sink.has("topic") => {
+        [] if !sink.has("topic") && !sink.has_unknown() => {
             sink.reader.problem(sink.name.clone(), Some(sink.span.clone()), "it says nowhere to write", right);
         }
         [] | [_] => {}
@@ -69,6 +69,9 @@ fn read_target(sink: &Section<'_>, outputs: &mut Vec<Output>) -> Option<Target> 
                 sink.problem("file", format!("{} is no path", quoted(&file.value)), "name a file");
             } else if Path::new(&file.value).is_dir() {
                 sink.problem("file", format!("{} is a directory", quoted(&file.value)), "name a file");
+            } else if !directory_of(Path::new(&file.value)).is_dir() {
+                let directory = quoted(&directory_of(Path::new(&file.value)).display().to_string());
+                sink.problem("file", format!("there is no directory {directory}"), "make it, or name a file elsewhere");
             }
             let path = PathBuf::from(file.value);
             outputs.push(Output { key: sink.key("file"), span: file.span, path: path.clone() });
@@ -77,6 +80,10 @@ fn read_target(sink: &Section<'_>, outputs: &mut Vec<Output>) -> Option<Target> 
         None if stdout.is_some() => Some(Target::Stdout),
         None => null.map(|_| Target::Null),
     }
+}
+
+fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Refuses files that something else of the job writes or reads.

@@ -34,7 +34,8 @@ pub(super) fn read(root: &Section<'_>, rules: Option<&Rules>) -> Option<Source> 
         (Some(file), None) => read_file(&file, rules),
         (None, Some(synthetic)) => Some(read_synthetic(&synthetic)),
         (None, None) => {
-            if !["file", "synthetic", "kafka"].iter().any(|key| section.has(key)) {
+            // A section with another name has been refused, and that is enough.
+            if !["file", "synthetic", "kafka"].iter().any(|key| section.has(key)) && !section.has_unknown() {
                 root.problem("source", "it names no source", right);
             }
             None

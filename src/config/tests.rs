@@ -103,12 +103,18 @@ fn the_example_of_the_design_is_described() {
 #[test]
 fn what_a_launcher_or_a_source_makes_void_is_said() {
     let notes = |text: &str, launcher| checked(text, launcher).unwrap().notes();
-    assert_eq!(notes(DESIGN, Mode::Streaming), Vec::<String>::new());
+    let absent = ["snapshot.jsonl", "updates.jsonl"]
+        .map(|path| format!("{path} is not there now: the job does not start without it"));
+    assert_eq!(notes(DESIGN, Mode::Streaming), absent);
+    let [first, second] = &absent;
     assert_eq!(
-        notes(DESIGN, Mode::Independent),
+        notes(&DESIGN.replace("delivery = \"exactly_once\"", "delivery = \"at_least_once\""), Mode::Independent),
         [
             "ignored in independent mode: wait, on_expiry, include of like.message",
             "ignored: ordered_by of like, whose events never wait",
+            first,
+            second,
+            "delivery makes no difference: into files exactly once costs nothing more",
         ]
     );
     let text = completed(
@@ -269,7 +275,8 @@ fn links_do_not_hide_that_two_names_are_one_file() {
     ));
     let error = checked(&text, Mode::Streaming).unwrap_err();
     let found: Vec<_> = error.problems().iter().map(|p| p.key()).collect();
-    assert_eq!(found, ["sink.resolved.file", "sink.accepted.file"]);
+    // Of the second the directory is not there.
+    assert_eq!(found, ["sink.resolved.file", "sink.dead_letter.file", "sink.accepted.file"]);
 }
 
 #[test]

@@ -158,7 +158,10 @@ fn invalid_utf8(record: &[u8], error: Utf8Error) -> Fault {
 #[cold]
 fn invalid_json(record: &str) -> Fault {
     let detail = match serde_json::from_str::<serde_json::Value>(record) {
-        Err(error) => error.to_string().replace(" at line 1 column ", " at column "),
+        Err(error) => {
+            let said = error.to_string().replace(" at line 1 column ", " at column ");
+            said.replace("expected ident", "expected `true`, `false` or `null`")
+        }
         Ok(_) => "not JSON".to_owned(),
     };
     Fault::new(RejectedReason::InvalidJson, detail)

@@ -205,7 +205,7 @@ const RECORDS: &str = r#"
 {"type":"person","id":1,"other":"\ud800"}
   invalid_json: unexpected end of hex escape at column 40
 {"type":"person","id":1,"other":nul}
-  invalid_json: expected ident at column 36
+  invalid_json: expected `true`, `false` or `null` at column 36
 {"type":"person","id":1,"other":1e999}
   invalid_json: number out of range at column 37
 {"type":"person","id":1

@@ -195,6 +195,8 @@ impl<'a> Tables<'a> {
     fn new(drafts: &'a [StreamDraft], order: &[usize]) -> Self {
         let drafts: Vec<&StreamDraft> = order.iter().filter_map(|&at| drafts.get(at)).collect();
         let timed: HashSet<&str> = drafts.iter().filter(|d| d.time.is_some()).filter_map(|d| provided(d)).collect();
+        let retained: HashSet<&str> =
+            drafts.iter().filter(|d| d.retain.is_some()).filter_map(|d| provided(d)).collect();
         let names: BTreeSet<&str> = drafts.iter().filter_map(|d| provided(d)).collect();
         let needed = drafts.iter().flat_map(|d| &d.depends_on).filter(|d| d.need == Need::Resolved);
         let resolved: BTreeSet<&str> = needed.map(|d| d.entity.as_str()).collect();
@@ -202,9 +204,9 @@ impl<'a> Tables<'a> {
         let mut entities = Vec::new();
         let mut add = |name: &str, resolved_of: Option<EntityId>, order_of: Option<StreamId>| {
             let timed = order_of.is_none() && timed.contains(name);
-            let entity =
-                Entity { name: name.to_owned(), resolved_of, order_of, streaming: false, deferred: false, timed };
-            entities.push(entity);
+            let retained = order_of.is_none() && retained.contains(name);
+            let name = name.to_owned();
+            entities.push(Entity { name, resolved_of, order_of, streaming: false, deferred: false, timed, retained });
             EntityId(id(entities.len() - 1))
         };
         let plain: BTreeMap<_, _> = names.into_iter().map(|name| (name, add(name, None, None))).collect();

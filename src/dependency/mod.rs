@@ -136,6 +136,15 @@ pub struct Entity {
     pub deferred: bool,
     /// Whether some stream that provides it declares a `time`, so that a stored version must be read before it is replaced.
     pub timed: bool,
+    /// Whether some stream that provides it declares a `retain`.
+    pub retained: bool,
+}
+
+impl Entity {
+    /// Whether a referent that has come is in the state from then on, in this or a later version.
+    pub fn is_lasting(&self) -> bool {
+        self.deferred && !self.retained
+    }
 }
 
 /// A kind of event.

@@ -196,8 +196,13 @@ impl Inspector {
     }
 
     fn reference(&self, rule: &Dependency, reference: &Reference) -> Result<ReferenceReport, InspectError> {
-        let status = match &reference.found {
-            Found::Missing | Found::Unknown => {
+        let found = match &reference.found {
+            Found::Kept => mode::find_referent(&self.state, &self.rules, reference.entity, &reference.key, self.now)?
+                .map_or(Found::Missing, Found::Present),
+            found => found.clone(),
+        };
+        let status = match &found {
+            Found::Missing | Found::Unknown | Found::Kept => {
                 let until = (reference.deadline < Timestamp::MAX).then_some(Time(reference.deadline));
                 ReferenceStatus::Missing {
                     until,

@@ -22,6 +22,9 @@ pub enum KeyError {
         /// What there is.
         known: String,
     },
+    /// It names an entity and no key.
+    #[error("`{0}` is an entity and no key of it: give both as ENTITY/KEY, such as {0}/17")]
+    NoKey(String),
     /// What follows the entity is no key.
     #[error("`{0}` is no key: give an integer (17), a JSON string (\"17\"), or plain text that is neither (seventeen)")]
     Malformed(String),
@@ -50,6 +53,9 @@ impl KeyRequest {
         let rest_of = |name: &str| text.strip_prefix(name)?.strip_prefix('/');
         let fits = plain().filter_map(|(id, entity)| Some((entity.name.len(), id, rest_of(&entity.name)?)));
         let Some((_, entity, rest)) = fits.max() else {
+            if plain().any(|(_, entity)| entity.name == text) {
+                return Err(KeyError::NoKey(text.to_owned()));
+            }
             let known: Vec<&str> = plain().map(|(_, entity)| entity.name.as_str()).collect();
             return Err(KeyError::UnknownEntity { found: text.to_owned(), known: known.join(", ") });
         };

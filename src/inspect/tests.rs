@@ -101,8 +101,13 @@ impl Job {
     /// With so much memory: with none all waiting events move to the state, but those that are behind another.
     fn new(bytes: usize) -> Job {
         let (rules, state) = (rules(), State::in_memory());
-        let settings =
-            Settings { streaming_bytes: bytes, deferred_bytes: bytes, accepted: true, state_has_referents: false };
+        let settings = Settings {
+            streaming_bytes: bytes,
+            deferred_bytes: bytes,
+            changes_bytes: 1 << 20,
+            accepted: true,
+            state_has_referents: false,
+        };
         let sinks = sink::Settings { resolved: Target::Null, dead_letter: None, accepted: None };
         Job {
             checkpoint: Checkpoint::open(state.clone(), Committed::default(), BTreeMap::new(), &sinks).unwrap(),
@@ -174,7 +179,7 @@ impl Job {
         let positions = Positions([(PARTITION, self.read_to)].into());
         let partitions = Partitions::new(["in.jsonl".into()]);
         let changes = vec![(WorkerIndex(0), changes)];
-        let end = EpochEnd { positions, partitions, totals, now: NOW, changes };
+        let end = EpochEnd { positions, partitions, totals, now: NOW, changes, ..EpochEnd::default() };
         self.checkpoint.commit(self.epoch, end).unwrap();
     }
 

@@ -105,6 +105,12 @@ pub enum MemoryPart {
     Waiting,
     /// Hot referents of the deferred mode.
     Cache,
+    /// What waiting events lack besides the referent that they wait at.
+    Claims,
+    /// The queues of `ordered_by`.
+    Queues,
+    /// The graph of events that may wait for each other.
+    Graph,
     /// The state's block cache, with its indexes and filters.
     StateBlockCache,
     /// The state's writes that are not in its tables yet.
@@ -113,10 +119,13 @@ pub enum MemoryPart {
 
 impl MemoryPart {
     /// All parts.
-    pub const ALL: [MemoryPart; 5] = [
+    pub const ALL: [MemoryPart; 8] = [
         MemoryPart::Referents,
         MemoryPart::Waiting,
         MemoryPart::Cache,
+        MemoryPart::Claims,
+        MemoryPart::Queues,
+        MemoryPart::Graph,
         MemoryPart::StateBlockCache,
         MemoryPart::StateMemtables,
     ];
@@ -127,6 +136,9 @@ impl MemoryPart {
             MemoryPart::Referents => "referents",
             MemoryPart::Waiting => "waiting",
             MemoryPart::Cache => "cache",
+            MemoryPart::Claims => "claims",
+            MemoryPart::Queues => "queues",
+            MemoryPart::Graph => "graph",
             MemoryPart::StateBlockCache => "state_block_cache",
             MemoryPart::StateMemtables => "state_memtables",
         }

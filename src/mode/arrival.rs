@@ -1,7 +1,7 @@
 //! A referent comes: it takes its place among the versions of its key, and who waits for it goes on.
 
 use crate::dependency::Rules;
-use crate::event::{Dependent, EntityId, Event, EventHeader, Found, Key, KeyHash, Timestamp};
+use crate::event::{Dependent, EntityId, Event, EventHeader, Key, KeyHash, Timestamp};
 
 use super::engine::{Engine, Phase, SLICE};
 use super::table::Chain;
@@ -23,8 +23,8 @@ impl Engine {
         let Some(key) = event.header.header.key.clone() else { return };
         match self.table.entry(*entity, *hash, &key) {
             Some(entry) => {
-                let old = entry.referent.as_ref().filter(|old| !is_forgotten(&self.rules, old, self.now));
-                if old.is_some_and(|old| !replaces(&event.header.header, &old.header.header)) {
+                let old = entry.referent.as_ref();
+                if old.is_some_and(|old| stays(&self.rules, old, event, self.now)) {
                     return;
                 }
             }
@@ -44,6 +44,7 @@ impl Engine {
         }
         self.table.put(*entity, *hash, &key, event.clone(), kept);
         if self.phase != Phase::Replay {
+            self.give_to_claims(*entity, *hash, event, effects);
             self.wake(*entity, *hash, &key, event);
         }
     }
@@ -63,7 +64,8 @@ impl Engine {
         }
     }
 
-    /// Gives an event the referent that it waited for, and lets it go on: it takes what else is here, and parks at the first that is still missing.
+    /// Gives an event the referent that it waited for, unless that was forgotten before the event came, and lets it go on: it takes what else is here,
+    /// and parks at the first that is still missing.
     pub(super) fn wake_one(
         &mut self,
         mut dependent: Box<Dependent>,
@@ -72,12 +74,8 @@ impl Engine {
         key: &Key,
         referent: &Event,
     ) {
-        dependent.completed_at = dependent.completed_at.max(referent.header.header.arrival);
-        for r in &mut dependent.references {
-            let lacks = matches!(r.found, Found::Missing | Found::Unknown);
-            if lacks && r.hash == hash && r.entity == entity && r.key == *key {
-                r.found = Found::Present(referent.clone());
-            }
+        if !is_forgotten(&self.rules, referent, dependent.event.header.header.arrival) {
+            dependent.take(entity, hash, key, referent);
         }
         self.work.push_back(Visit::Dependent(dependent));
     }
@@ -98,6 +96,9 @@ impl Engine {
             self.run(effects);
             budget -= 1;
         }
+        if self.phase != Phase::Replay {
+            budget = self.drain_claims(budget, effects);
+        }
         while budget > 0 {
             let Some(mut drain) = self.drains.pop_front() else { return };
             for _ in 0..SLICE.min(budget) {
@@ -113,20 +114,35 @@ impl Engine {
     }
 }
 
-/// Whether a referent is over the `retain` of its stream.
-pub(super) fn is_forgotten(rules: &Rules, event: &Event, now: Timestamp) -> bool {
+/// When a referent is forgotten.
+fn until(rules: &Rules, event: &Event) -> Timestamp {
     let header = &event.header.header;
-    rules.stream(header.stream).retain.is_some_and(|retain| header.arrival.after(retain) <= now)
+    rules.stream(header.stream).retain.map_or(Timestamp::MAX, |retain| header.arrival.after(retain))
 }
 
-/// Whether a referent that comes takes the place of the one that is there: within a partition the higher position does, across partitions the greater
-/// event time where both have one, and otherwise what comes later.
+/// Whether a referent is forgotten for those who arrive at `arrival`. Whoever arrived before may still take it, however late it comes to be resolved.
+pub(super) fn is_forgotten(rules: &Rules, event: &Event, arrival: Timestamp) -> bool {
+    until(rules, event) <= arrival
+}
+
+/// Whether the version of a referent that is there stays, now that another has come.
+fn stays(rules: &Rules, old: &Event, new: &Event, now: Timestamp) -> bool {
+    let (old_until, new_until) = (until(rules, old), until(rules, new));
+    if new_until <= now {
+        // It is resolved when it is forgotten already: only for those who arrived before that.
+        return old_until >= new_until;
+    }
+    old_until > now && !replaces(&new.header.header, &old.header.header)
+}
+
+/// Whether a version that comes takes the place of another: within a partition the higher position does, across partitions the greater event time where
+/// both have one, and otherwise the later arrival.
 fn replaces(new: &EventHeader, old: &EventHeader) -> bool {
     if new.id.partition == old.id.partition {
         return new.id.offset > old.id.offset;
     }
     match (new.time, old.time) {
-        (Some(new), Some(old)) => new >= old,
-        _ => true,
+        (Some(new_time), Some(old_time)) if new_time != old_time => new_time > old_time,
+        _ => new.arrival >= old.arrival,
     }
 }

@@ -59,6 +59,8 @@ enum StoredFound<'a> {
     Missing,
     GivenUp,
     Present(#[serde(borrow)] StoredEvent<'a>),
+    /// It is in the table of referents: however many events have taken it, it is stored once.
+    Kept,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -135,10 +137,10 @@ impl<'a> StoredEvent<'a> {
 }
 
 impl<'a> StoredDependent<'a> {
-    fn of(dependent: &'a Dependent) -> Self {
+    fn of(rules: &Rules, dependent: &'a Dependent) -> Self {
         StoredDependent {
             event: StoredEvent::of(&dependent.event),
-            references: dependent.references.iter().map(StoredReference::of).collect(),
+            references: dependent.references.iter().map(|r| StoredReference::of(rules, r)).collect(),
             present: dependent.present,
             arrays: dependent.arrays,
             order: dependent.order.as_ref().map(|order| (StoredKey::of(&order.key), order.ticket)),
@@ -165,6 +167,7 @@ impl<'a> StoredDependent<'a> {
                 found: match &reference.found {
                     StoredFound::Missing => Found::Unknown,
                     StoredFound::GivenUp => Found::GivenUp,
+                    StoredFound::Kept => Found::Kept,
                     StoredFound::Present(event) => Found::Present(event.restore(rules)?),
                 },
             })
@@ -188,7 +191,7 @@ impl<'a> StoredDependent<'a> {
 }
 
 impl<'a> StoredReference<'a> {
-    fn of(reference: &'a Reference) -> Self {
+    fn of(rules: &Rules, reference: &'a Reference) -> Self {
         StoredReference {
             dependency: reference.dependency,
             deadline: reference.deadline.0,
@@ -197,6 +200,8 @@ impl<'a> StoredReference<'a> {
             found: match &reference.found {
                 Found::Missing | Found::Unknown => StoredFound::Missing,
                 Found::GivenUp => StoredFound::GivenUp,
+                Found::Kept => StoredFound::Kept,
+                Found::Present(_) if rules.entity(reference.entity).is_lasting() => StoredFound::Kept,
                 Found::Present(event) => StoredFound::Present(StoredEvent::of(event)),
             },
         }
@@ -232,12 +237,22 @@ pub(super) fn get_event(rules: &Rules, bytes: &[u8]) -> Result<Event, StoredErro
     read::<StoredEvent>(bytes)?.restore(rules)
 }
 
-/// Appends a waiting event as a value.
-pub(super) fn put_dependent(dependent: &Dependent, out: &mut Vec<u8>) {
-    write(&StoredDependent::of(dependent), out);
+/// Appends a waiting event as a value. Of the referents that it carries only those are in it that the state does not keep for ever.
+pub(super) fn put_dependent(rules: &Rules, dependent: &Dependent, out: &mut Vec<u8>) {
+    write(&StoredDependent::of(rules, dependent), out);
 }
 
-/// Reads the value of a waiting event. What it lacked is to be asked for again.
+/// About how many bytes [`put_dependent`] appends.
+pub(super) fn dependent_bytes(rules: &Rules, dependent: &Dependent) -> usize {
+    const HEADER: usize = 32;
+    let carried = dependent.references.iter().map(|reference| match &reference.found {
+        Found::Present(event) if !rules.entity(reference.entity).is_lasting() => HEADER + event.slice.len(),
+        _ => HEADER / 2,
+    });
+    HEADER + dependent.event.slice.len() + carried.sum::<usize>()
+}
+
+/// Reads the value of a waiting event. What it lacked is to be asked for again, and what it had taken and the state keeps.
 pub(super) fn get_dependent(rules: &Rules, bytes: &[u8], stored: Stored) -> Result<Box<Dependent>, StoredError> {
     read::<StoredDependent>(bytes)?.restore(rules, stored)
 }
@@ -320,4 +335,90 @@ pub(super) fn shards_of(worker: usize, workers: usize) -> Range<usize> {
     use crate::event::SHARDS;
     let first = |w: usize| (w * SHARDS).div_ceil(workers);
     first(worker)..first(worker + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dependency::{DependencyDraft, Mode, Need, OnExpiry, Pointer, StreamDraft};
+
+    /// A like that has taken its post, of the rules `like -> post:MODE` with or without `retain` of posts.
+    fn like(mode: Mode, retain: bool) -> (Rules, Dependent) {
+        let pointer = |field| Pointer::parse(field).unwrap();
+        let stream = |name: &str, key: Option<Pointer>, depends_on| StreamDraft {
+            name: name.into(),
+            key,
+            provides: None,
+            time: None,
+            retain: None,
+            ordered_by: None,
+            depends_on,
+        };
+        let post = DependencyDraft {
+            name: None,
+            entity: "post".into(),
+            by: pointer("/post"),
+            mode,
+            required: true,
+            need: Need::Arrived,
+            wait: None,
+            on_expiry: OnExpiry::DeadLetter,
+            include: None,
+        };
+        let posts = StreamDraft {
+            retain: retain.then(|| std::time::Duration::from_secs(60)),
+            ..stream("post", Some(pointer("/id")), vec![])
+        };
+        let rules = Rules::build(vec![posts, stream("like", None, vec![post])]).unwrap();
+        let header = |name, key| EventHeader {
+            id: EventId { partition: PartitionId(0), offset: 7 },
+            stream: rules.stream_named(name).unwrap(),
+            arrival: Timestamp(1),
+            time: None,
+            key,
+            line_breaks: false,
+        };
+        let entity = rules.stream(rules.stream_named("like").unwrap()).depends_on[0].entity;
+        let key = Key::Int(1);
+        let reference = Reference {
+            hash: key.hash(entity),
+            key: key.clone(),
+            entity,
+            dependency: 0,
+            deadline: Timestamp::MAX,
+            overdue: false,
+            found: Found::Present(event(header("post", Some(key)), &[b'x'; 1000])),
+        };
+        let dependent = Dependent {
+            event: event(header("like", None), b"{}"),
+            references: [reference].into_iter().collect(),
+            present: 1,
+            arrays: 0,
+            order: None,
+            completed_at: Timestamp(1),
+            accepted: false,
+            judging: false,
+            stored: Stored::No,
+        };
+        (rules, dependent)
+    }
+
+    #[test]
+    fn a_taken_referent_is_written_with_the_event_only_where_the_state_does_not_keep_it() {
+        for (mode, retain, with_event) in
+            [(Mode::Deferred, false, false), (Mode::Deferred, true, true), (Mode::Streaming, false, true)]
+        {
+            let (rules, dependent) = like(mode, retain);
+            let mut value = Vec::new();
+            put_dependent(&rules, &dependent, &mut value);
+            assert_eq!(value.len() > 1000, with_event, "{mode:?}, retain: {retain}");
+            assert!(dependent_bytes(&rules, &dependent).abs_diff(value.len()) < 50);
+            let restored = get_dependent(&rules, &value, Stored::No).unwrap();
+            match &restored.references[0].found {
+                Found::Present(event) => assert!(with_event && event.slice.len() == 1000),
+                found => assert!(!with_event && matches!(found, Found::Kept)),
+            }
+            assert_eq!(restored.missing().count(), 0, "it lacks nothing");
+        }
+    }
 }

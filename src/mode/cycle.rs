@@ -23,6 +23,8 @@ pub(super) struct WaitGraph {
     ended: VecDeque<(Epoch, EventId)>,
     /// What is known of the graph as it is.
     on_cycle: FxHashMap<EventId, bool>,
+    /// Of the links.
+    bytes: usize,
 }
 
 impl WaitGraph {
@@ -32,7 +34,10 @@ impl WaitGraph {
             return;
         }
         self.providers.entry(hash(&link.provides)).or_default().insert(id);
-        self.links.insert(id, link);
+        self.bytes += link_bytes(&link);
+        if let Some(old) = self.links.insert(id, link) {
+            self.bytes -= link_bytes(&old);
+        }
         self.on_cycle.clear();
     }
 
@@ -40,7 +45,9 @@ impl WaitGraph {
     pub(super) fn end(&mut self, id: EventId, epoch: Epoch, resolved: bool) {
         self.ended.push_back((epoch, id));
         if let Some(link) = self.links.get_mut(&id).filter(|link| resolved && !link.lacks.is_empty()) {
-            link.lacks.clear();
+            self.bytes -= link_bytes(link);
+            link.lacks = Vec::new();
+            self.bytes += link_bytes(link);
             self.on_cycle.clear();
         }
     }
@@ -50,6 +57,7 @@ impl WaitGraph {
         while self.ended.front().is_some_and(|(ended, _)| *ended < epoch) {
             let Some((_, id)) = self.ended.pop_front() else { break };
             let Some(link) = self.links.remove(&id) else { continue };
+            self.bytes -= link_bytes(&link);
             self.on_cycle.clear();
             let hash = hash(&link.provides);
             if let Some(ids) = self.providers.get_mut(&hash) {
@@ -59,6 +67,13 @@ impl WaitGraph {
                 }
             }
         }
+    }
+
+    /// Memory that the graph holds.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+            + self.ended.capacity() * size_of::<(Epoch, EventId)>()
+            + self.on_cycle.capacity() * size_of::<(EventId, bool)>()
     }
 
     /// Whether what an event lacks leads back to it: whether it is in a strongly connected component of more than itself.
@@ -96,6 +111,13 @@ pub(super) fn link(rules: &Rules, dependent: &Dependent) -> Option<Link> {
 
 fn hash(provided: &Provided) -> u64 {
     provided.1.hash(provided.0).0
+}
+
+/// Memory of a link and of its place among the providers.
+fn link_bytes(link: &Link) -> usize {
+    let keys: usize = link.lacks.iter().chain([&link.provides]).map(|(_, key)| key.heap_bytes()).sum();
+    let places = size_of::<(EventId, Link)>() + size_of::<(u64, BTreeSet<EventId>)>() + size_of::<EventId>();
+    places + link.lacks.capacity() * size_of::<Provided>() + keys
 }
 
 /// One event on the path of the walk.
@@ -209,6 +231,18 @@ mod tests {
         assert!(graph.leads_back(id(2)));
         graph.forget_before(Epoch(8));
         assert!(!graph.leads_back(id(2)));
+    }
+
+    #[test]
+    fn its_memory_is_counted_and_free_when_all_is_forgotten() {
+        let mut graph = graph(&[(1, &[2, 3]), (2, &[1])]);
+        let full = graph.bytes;
+        assert!(full > 2 * size_of::<Link>());
+        graph.end(id(1), Epoch(7), true);
+        assert!(graph.bytes < full, "what a resolved event lacked is gone");
+        graph.end(id(2), Epoch(7), false);
+        graph.forget_before(Epoch(8));
+        assert_eq!(graph.bytes, 0);
     }
 
     #[test]

@@ -170,6 +170,12 @@ impl Deadlines {
         }
     }
 
+    /// Entries, with those of events that have left.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.heap.len()
+    }
+
     /// Bytes of the heap.
     pub(super) fn bytes(&self) -> usize {
         self.heap.capacity() * size_of::<Reverse<(Timestamp, WaiterId, u64)>>()

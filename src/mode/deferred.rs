@@ -13,7 +13,7 @@ mod query;
 
 pub use changes::Changes;
 pub use query::{Answer, Query};
-pub(super) use query::{Drain, Kept};
+pub(super) use query::{Drain, DuePass, Kept};
 
 use fastbloom::BloomFilter;
 use resolvent_state::{Batch, Table as Stored};
@@ -25,7 +25,7 @@ use crate::event::{Dependent, EntityId, Epoch, Event, EventId, Key, KeyHash, Out
 
 use super::engine::{Engine, Phase, Settings};
 use super::table::WaiterId;
-use super::{Effects, Referent, Visit, codec, deadline};
+use super::{Claim, Effects, Referent, Visit, codec, deadline};
 use log::LogWriter;
 
 /// Keys of which the state may have something that memory has not. It may say yes in error; then the state is asked in vain.
@@ -83,11 +83,17 @@ pub(super) struct Residency {
     next_due: Option<Timestamp>,
     /// No deadline in the state is earlier.
     due_from: Timestamp,
-    due_asked: bool,
+    /// A pass over the deadlines that have passed goes on; and its next page, once that is to be asked for.
+    due_passes: bool,
+    due_pass: Option<DuePass>,
     all_from: Option<Vec<u8>>,
     asked: usize,
     /// Events that were parked in this epoch, some of which have left again.
     parked: Vec<(WaiterId, u64)>,
+    /// About how many bytes the log will have of them: too many, where some have left again.
+    parked_bytes: usize,
+    /// By how much memory was over its bounds when the epoch began.
+    over_at_first: usize,
     changes: Changes,
     /// Events that left the log in this epoch.
     removed: Vec<EventId>,
@@ -112,10 +118,13 @@ impl Residency {
             drains: Vec::new(),
             next_due: None,
             due_from: Timestamp(0),
-            due_asked: false,
+            due_passes: false,
+            due_pass: None,
             all_from: None,
             asked: 0,
             parked: Vec::new(),
+            parked_bytes: 0,
+            over_at_first: 0,
             changes: Changes::default(),
             removed: Vec::new(),
             rewrite_before: Epoch(0),
@@ -182,12 +191,18 @@ impl Residency {
 
     /// Remembers in the state that events there are still being woken: nobody else would wake them after a crash.
     fn note_drains(&mut self) {
-        for drain in &mut self.drains {
+        for drain in self.drains.iter_mut().filter(|drain| !drain.noted) {
             let mut value = Vec::new();
             codec::put_event(&drain.referent, &mut value);
             self.changes.batch.put(Stored::Meta, &drain_row(drain), &value);
             drain.noted = true;
         }
+    }
+
+    /// Asks for a waiting event that is to be given what it claimed.
+    pub(super) fn fetch_waiter(&mut self, claim: Box<Claim>, referent: Event, effects: &mut Effects) {
+        self.asked += 1;
+        effects.queries.push(Query::Waiter { claim, referent });
     }
 
     /// Asks for the next page of all that is being fetched in pages.
@@ -196,19 +211,35 @@ impl Residency {
             self.asked += 1;
             effects.queries.push(Query::Waiters(drain));
         }
+        if let Some(pass) = self.due_pass.take() {
+            self.asked += 1;
+            effects.queries.push(Query::Due(pass));
+        }
         if let Some(from) = self.all_from.take() {
             self.asked += 1;
             effects.queries.push(Query::All { from });
         }
     }
 
-    /// Asks for the events whose deadline has passed, if there are any.
-    pub(super) fn fetch_due(&mut self, until: Timestamp, effects: &mut Effects) {
-        if !self.due_asked && self.next_due.is_some_and(|due| due <= until) {
-            self.due_asked = true;
-            self.asked += 1;
-            effects.queries.push(Query::Due { from: self.due_from, until });
+    /// Begins to fetch the events whose deadline has passed, if there are any.
+    pub(super) fn fetch_due(&mut self, until: Timestamp) {
+        if !self.due_passes && self.next_due.is_some_and(|due| due <= until) {
+            self.due_passes = true;
+            // From now on it is the earliest of what is moved out behind the pass.
+            self.next_due = None;
+            self.due_pass = Some(DuePass { since: self.due_from, until, from: Vec::new(), next: None });
         }
+    }
+
+    /// Goes on with a pass over the deadlines, or ends it.
+    fn passed(&mut self, pass: DuePass) {
+        if !pass.from.is_empty() {
+            self.due_pass = Some(pass);
+            return;
+        }
+        self.due_passes = false;
+        self.next_due = self.next_due.into_iter().chain(pass.next).min();
+        self.due_from = self.next_due.unwrap_or(pass.until);
     }
 
     /// Asks for every event, from the first on.
@@ -218,8 +249,8 @@ impl Residency {
 
     /// Whether there are pages to ask for, at this time.
     pub(super) fn has_pages(&self, now: Timestamp, deadlines_fire: bool) -> bool {
-        let due = deadlines_fire && !self.due_asked && self.next_due.is_some_and(|due| due <= now);
-        due || !self.drains.is_empty() || self.all_from.is_some()
+        let due = deadlines_fire && !self.due_passes && self.next_due.is_some_and(|due| due <= now);
+        due || self.due_pass.is_some() || !self.drains.is_empty() || self.all_from.is_some()
     }
 
     /// Whether an answer is outstanding.
@@ -228,11 +259,12 @@ impl Residency {
     }
 
     pub(super) fn has_deadline(&self) -> bool {
-        self.next_due.is_some()
+        self.due_passes || self.next_due.is_some()
     }
 
-    pub(super) fn parked(&mut self, waiter: WaiterId, ticket: u64) {
+    pub(super) fn parked(&mut self, waiter: WaiterId, ticket: u64, stored_bytes: usize) {
         self.parked.push((waiter, ticket));
+        self.parked_bytes += stored_bytes;
     }
 
     /// Notes that an event has ended: the log no longer holds it.
@@ -259,12 +291,12 @@ impl Residency {
     }
 
     /// Moves a waiting event to a row of its own.
-    fn move_out(&mut self, dependent: &Dependent, at: usize) {
+    fn move_out(&mut self, rules: &Rules, dependent: &Dependent, at: usize) {
         let Some(reference) = dependent.references.get(at) else { return };
         let (mut row, mut value) = (Vec::new(), Vec::new());
         codec::put_key(reference.entity, reference.hash, &reference.key, &mut row);
         codec::put_id(dependent.event.header.header.id, &mut row);
-        codec::put_dependent(dependent, &mut value);
+        codec::put_dependent(rules, dependent, &mut value);
         self.changes.batch.put(Stored::Waiting, &row, &value);
         if let Some(due) = deadline::next(dependent) {
             let mut deadline = Vec::new();
@@ -280,7 +312,7 @@ impl Residency {
     }
 
     /// Takes an event out of the state, unless that was done in this epoch already.
-    fn move_in(&mut self, kept: Kept) -> Option<Box<Dependent>> {
+    pub(super) fn move_in(&mut self, kept: Kept) -> Option<Box<Dependent>> {
         if !self.taken.insert(kept.dependent.event.header.header.id) {
             return None;
         }
@@ -315,12 +347,16 @@ impl Engine {
                     self.residency.changes.batch.delete(Stored::Meta, &drain_row(&drain));
                 }
             }
-            Answer::Due { until, page, stale, next } => {
+            Answer::Waiter { claim, referent, kept } => {
+                if let Some(kept) = kept {
+                    self.take_fetched(&claim, &referent, kept);
+                }
+            }
+            Answer::Due { pass, page, stale } => {
                 for row in stale {
                     self.residency.changes.batch.delete(Stored::Deadline, &row);
                 }
-                self.residency.next_due = next;
-                self.residency.due_from = next.unwrap_or(until);
+                self.residency.passed(pass);
                 self.ask_kept_again(page);
             }
             Answer::All { page, next } => {
@@ -370,7 +406,8 @@ impl Engine {
     }
 }
 
-/// The row that says that a drain goes on.
+/// The row that says that a drain goes on. Where another version of its referent comes meanwhile, the two drains share it: each passes over all who wait
+/// there, and whom its own version is not for asks for the other.
 fn drain_row(drain: &Drain) -> Vec<u8> {
     let mut row = super::restore::DRAIN_PREFIX.to_vec();
     codec::put_key(drain.entity, drain.hash, &drain.key, &mut row);
@@ -380,6 +417,7 @@ fn drain_row(drain: &Drain) -> Vec<u8> {
 /// Ends an epoch: `accepted` notices, the log, what memory has no room for.
 pub(super) fn end_epoch(engine: &mut Engine, effects: &mut Effects) -> Changes {
     let parked = std::mem::take(&mut engine.residency.parked);
+    engine.residency.parked_bytes = 0;
     for (waiter, ticket) in &parked {
         give_notice(engine, *waiter, *ticket, effects);
     }
@@ -387,6 +425,7 @@ pub(super) fn end_epoch(engine: &mut Engine, effects: &mut Effects) -> Changes {
     if engine.phase != Phase::Ending {
         evict::evict(engine);
     }
+    engine.residency.over_at_first = evict::over(engine).bytes();
     let mut log = LogWriter::new(engine);
     for (waiter, ticket) in parked {
         log::write_to_log(engine, waiter, Some(ticket), &mut log);
@@ -401,13 +440,37 @@ pub(super) fn end_epoch(engine: &mut Engine, effects: &mut Effects) -> Changes {
     }
     evict::forget_old(engine);
     engine.residency.note_drains();
-    // Until the epoch was over the state would have answered the same once more.
-    engine.residency.due_asked = false;
     engine.residency.taken.clear();
     let removed = std::mem::take(&mut engine.residency.removed);
     let mut changes = std::mem::take(&mut engine.residency.changes);
     (changes.log, engine.residency.log_value) = log.finish(&removed, &mut changes.batch);
     changes
+}
+
+/// Whether an epoch's changes, and what it has put into memory beyond its bounds, have reached the limit at which it should end. Both begin at nothing with each
+/// epoch, so that every epoch gets something done.
+pub(super) fn is_full(engine: &mut Engine) -> bool {
+    let bytes = |engine: &Engine| {
+        let residency = &engine.residency;
+        let over = evict::over(engine).bytes().saturating_sub(residency.over_at_first);
+        residency.changes.batch.bytes() + residency.parked_bytes + over
+    };
+    if bytes(engine) < engine.settings.changes_bytes {
+        return false;
+    }
+    forget_left(engine);
+    bytes(engine) >= engine.settings.changes_bytes
+}
+
+/// Takes events that were parked in this epoch, and have left again, off the list of those.
+fn forget_left(engine: &mut Engine) {
+    let Engine { residency, table, rules, .. } = engine;
+    residency.parked_bytes = 0;
+    residency.parked.retain(|(waiter, ticket)| {
+        let Some(w) = table.waiter(*waiter).filter(|w| w.ticket == *ticket) else { return false };
+        residency.parked_bytes += codec::dependent_bytes(rules, &w.dependent);
+        true
+    });
 }
 
 /// Gives the `accepted` notice of an event, if it is due.

@@ -10,13 +10,14 @@ use crate::dependency::Rules;
 use crate::event::{Dependent, DroppedReason, Epoch, ExpiredReason, Found, Outcome, Timestamp, WorkerIndex};
 
 use super::arrival::Drain;
+use super::claims::Claims;
 use super::cycle::{self, WaitGraph};
 use super::deadline::Deadlines;
 use super::deferred::Residency;
 use super::order::Queues;
 use super::table::{Memory, Parked, Table, WaiterId};
 use super::visit::ask_missing_again;
-use super::{Changes, Effects, Message, Place, Referent, Visit};
+use super::{Changes, Claim, Effects, Message, Place, Referent, Visit};
 
 /// Dependents of one referent that are woken at once; more are woken in slices, so that others get their turn. Few in tests, so that small cases have slices.
 pub(super) const SLICE: usize = if cfg!(test) { 4 } else { 256 };
@@ -28,6 +29,8 @@ pub struct Settings {
     pub streaming_bytes: usize,
     /// Bytes of memory for the cache of deferred referents and waiting events (this worker's share of `[state] memory`).
     pub deferred_bytes: usize,
+    /// Bytes of changes of the state after which an epoch should end (this worker's share).
+    pub changes_bytes: usize,
     /// Whether `accepted` notices are wanted.
     pub accepted: bool,
     /// Whether the state has referents of an earlier run.
@@ -35,7 +38,7 @@ pub struct Settings {
 }
 
 /// Epochs for which events that ended unresolved still count as waiting for each other.
-const EPOCHS_LATE: u64 = 2;
+pub(super) const EPOCHS_LATE: u64 = 2;
 
 /// One worker's referents and waiting events. See the module's description.
 #[derive(Debug)]
@@ -48,7 +51,6 @@ pub struct Engine {
     pub(super) now: Timestamp,
     pub(super) table: Table,
     pub(super) deadlines: Deadlines,
-    pub(super) ages: Deadlines,
     pub(super) residency: Residency,
     pub(super) phase: Phase,
     queues: Queues,
@@ -58,6 +60,7 @@ pub struct Engine {
     ending: Option<Vec<WaiterId>>,
     /// Whether the last slice left events whose wait has ended.
     pub(super) due_left: bool,
+    pub(super) claims: Claims,
     pub(super) work: VecDeque<Visit>,
 }
 
@@ -89,6 +92,7 @@ impl Engine {
     /// An engine with nothing in it, for one of `workers` workers.
     pub fn new(rules: Arc<Rules>, me: WorkerIndex, workers: usize, settings: Settings) -> Self {
         let kept = rules.entities().iter().map(|e| e.deferred).collect();
+        let claims = Claims::new(&rules);
         Engine {
             table: Table::new(kept),
             residency: Residency::new(&settings),
@@ -99,26 +103,30 @@ impl Engine {
             epoch: Epoch(0),
             now: Timestamp::default(),
             deadlines: Deadlines::default(),
-            ages: Deadlines::default(),
             phase: Phase::Replay,
             queues: Queues::default(),
             graph: WaitGraph::default(),
             drains: VecDeque::new(),
             ending: None,
             due_left: false,
+            claims,
             work: VecDeque::new(),
         }
     }
 
     /// Begins an epoch, unless it has begun.
     pub fn begin(&mut self, epoch: Epoch, phase: Phase) {
+        // Deadlines may be two epochs late. At the end of the input all waits end together, in as many epochs as it takes: those that had ended before
+        // are no longer waited through.
+        let late = match (self.phase, phase) {
+            (Phase::Ending, _) => None,
+            (_, Phase::Ending) => Some(0),
+            _ => (self.epoch != epoch).then_some(EPOCHS_LATE),
+        };
         self.phase = phase;
-        if self.epoch != epoch {
-            self.epoch = epoch;
-            // Deadlines may be two epochs late, and the end of the input takes as many as it takes.
-            if phase != Phase::Ending {
-                self.graph.forget_before(Epoch(epoch.0.saturating_sub(EPOCHS_LATE)));
-            }
+        self.epoch = epoch;
+        if let Some(late) = late {
+            self.graph.forget_before(Epoch(epoch.0.saturating_sub(late)));
         }
     }
 
@@ -139,6 +147,9 @@ impl Engine {
         for reminder in reminders {
             match reminder {
                 Visit::Reserve(place) if place.hash.owner(self.workers) == self.me => self.queues.reserve(place),
+                Visit::Claim(claim) if claim.lacks.hash.owner(self.workers) == self.me => {
+                    self.claims.restore(Claim::clone(claim));
+                }
                 Visit::Waits(id, link) if self.me == GRAPH => self.graph.add(*id, link.clone()),
                 _ => {}
             }
@@ -155,6 +166,9 @@ impl Engine {
         match visit {
             Visit::Dependent(dependent) => self.advance(dependent, effects),
             Visit::Referent(referent) => self.arrive(referent, effects),
+            Visit::Claim(claim) => self.claim(claim, effects),
+            Visit::Claimed(claim, referent) => self.take_claimed(claim, referent, effects),
+            Visit::Withdraw { id, reference, entity, hash } => self.claims.withdraw(id, reference, entity, hash),
             Visit::Enter(dependent) => self.enter(dependent, effects),
             Visit::Complete(dependent) => self.take_turn(dependent, effects),
             Visit::Leave(place) => self.leave(&place),
@@ -171,7 +185,7 @@ impl Engine {
                 let reason = if cycle { ExpiredReason::Cycle } else { self.plain_reason() };
                 effects.outcomes.push(Outcome::Expired(dependent, reason));
             }
-            Visit::Tick(now) => self.tick(now, effects),
+            Visit::Tick(now) => self.tick(now),
         }
     }
 
@@ -194,6 +208,7 @@ impl Engine {
     fn end_resolved(&mut self, dependent: Box<Dependent>, effects: &mut Effects) {
         self.residency.ended(&dependent);
         self.leave_graph(&dependent, true, effects);
+        self.withdraw_claims(&dependent, effects);
         let header = &dependent.event.header.header;
         let partial = dependent.references.iter().any(|r| matches!(r.found, Found::GivenUp));
         if let (Some(entity), Some(key)) = (self.rules.stream(header.stream).provides_resolved, &header.key) {
@@ -225,6 +240,7 @@ impl Engine {
     fn end_unresolved(&mut self, dependent: &Dependent, effects: &mut Effects) {
         self.residency.ended(dependent);
         self.residency.ended_unresolved(&self.rules, dependent);
+        self.withdraw_claims(dependent, effects);
         if let Some(place) = place(&self.rules, dependent) {
             self.send(place.hash.owner(self.workers), Visit::Leave(place), effects);
         }
@@ -258,7 +274,8 @@ impl Engine {
     fn take_turn(&mut self, dependent: Box<Dependent>, effects: &mut Effects) {
         let Some(place) = place(&self.rules, &dependent) else { return self.end_resolved(dependent, effects) };
         if !self.queues.is_first(&place) {
-            let waiter = self.park(dependent, Parked::Behind);
+            self.tell_graph(&dependent, effects);
+            let (waiter, _) = self.park(dependent, Parked::Behind);
             return self.queues.wait(&place, waiter);
         }
         self.leave(&place);
@@ -274,11 +291,11 @@ impl Engine {
 
     // --- time ---
 
-    fn tick(&mut self, now: Timestamp, effects: &mut Effects) {
+    fn tick(&mut self, now: Timestamp) {
         self.tell_time(now);
         match self.phase {
             Phase::Replay | Phase::CatchUp => {}
-            Phase::Live => self.residency.fetch_due(self.now, effects),
+            Phase::Live => self.residency.fetch_due(self.now),
             Phase::Ending if self.ending.is_none() => {
                 self.ending = Some(self.table.waiters().map(|(id, _)| id).collect());
                 self.residency.fetch_all();
@@ -312,7 +329,6 @@ impl Engine {
     pub fn end_epoch(&mut self, effects: &mut Effects) -> Changes {
         let changes = super::deferred::end_epoch(self, effects);
         self.deadlines.compact(&self.table);
-        self.ages.compact(&self.table);
         changes
     }
 
@@ -326,13 +342,19 @@ impl Engine {
     /// What is left to do besides waiting for messages.
     pub fn backlog(&self) -> Backlog {
         let pages = self.phase != Phase::Replay && self.residency.has_pages(self.now, self.phase == Phase::Live);
-        if self.due_left || !self.drains.is_empty() || pages {
+        let claims = self.phase != Phase::Replay && self.claims.has_slices();
+        if self.due_left || !self.drains.is_empty() || pages || claims {
             Backlog::Slices
         } else if self.residency.is_fetching() {
             Backlog::Answers
         } else {
             Backlog::None
         }
+    }
+
+    /// Whether the epoch should end, so that what it changes in the state, and what memory holds beyond its bounds until then, stays small.
+    pub fn is_full(&mut self) -> bool {
+        super::deferred::is_full(self)
     }
 
     /// Events that are being woken in slices, and referents that they are woken by.
@@ -343,7 +365,10 @@ impl Engine {
     /// Memory that the tables hold.
     pub fn memory(&self) -> Memory {
         let mut memory = self.table.memory();
-        memory.waiting += self.deadlines.bytes() + self.ages.bytes();
+        memory.waiting += self.deadlines.bytes();
+        memory.claims = self.claims.bytes();
+        memory.queues = self.queues.bytes();
+        memory.graph = self.graph.bytes();
         memory
     }
 
@@ -352,9 +377,9 @@ impl Engine {
         self.table.waiters_len()
     }
 
-    /// The arrival of the event that has waited longest, among those in memory.
-    pub fn oldest(&mut self) -> Option<Timestamp> {
-        self.ages.first(&self.table)
+    /// The arrival of the event that has waited longest, among those in memory, to a second.
+    pub fn oldest(&self) -> Option<Timestamp> {
+        self.table.oldest()
     }
 
     /// Whether any event, in memory or in the state, has a deadline ahead.

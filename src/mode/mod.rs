@@ -5,12 +5,16 @@
 //!
 //! * `independent`: events that wait for nothing.
 //! * `engine`: a dependent visits (`visit`), waits, is woken when a referent comes (`arrival`) and leaves; with the `table` of what is here, the
-//!   `deadline`s of what waits, the queues of `ordered_by` (`order`), and the graph of events that may wait for each other (`cycle`).
+//!   `deadline`s of what waits, what it lacks besides the referent that it waits at (`claims`), the queues of `ordered_by` (`order`), and the graph of
+//!   events that may wait for each other (`cycle`).
 //! * `streaming`: what is particular to references that are joined in memory: rebuilding them after a restart.
-//! * `deferred`: what is particular to references that are kept in the state: what moves there, and what is fetched back; `restore` reads it.
+//! * `deferred`: what is particular to references that are kept in the state: what moves there, and what is fetched back; `answer` looks it up, and
+//!   `restore` reads what an earlier run left.
 //! * [`mod@reference`]: the slow, obviously right resolver that the others are tested against.
 
+mod answer;
 mod arrival;
+mod claims;
 mod codec;
 mod cycle;
 mod deadline;
@@ -29,8 +33,9 @@ mod visit;
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Dependent, EntityId, Event, EventId, Key, KeyHash, Outcome, Timestamp, WorkerIndex};
+use crate::event::{Dependent, EntityId, Event, EventId, Key, KeyHash, Outcome, Reference, Timestamp, WorkerIndex};
 
+pub use answer::answer;
 pub use codec::StoredError;
 pub use deadline::{lacks_deferred, next as next_deadline};
 pub use deferred::{Answer, Changes, Query};
@@ -38,7 +43,7 @@ pub use engine::{Backlog, Engine, Phase, Settings};
 pub use independent::accept;
 pub use operator::{Lookup, resolve};
 pub use restore::{
-    Log, LogEpoch, RestoreError, Restored, WaitingRow, answer, each_waiting, end_waiting, find_referent, find_waiting,
+    Log, LogEpoch, RestoreError, Restored, WaitingRow, each_waiting, end_waiting, find_referent, find_waiting,
     forget_overflow, restore,
 };
 pub use streaming::{replay, wake};
@@ -60,6 +65,21 @@ pub enum Visit {
     Dependent(Box<Dependent>),
     /// A referent has come.
     Referent(Referent),
+    /// A waiting event claims a referent that it lacks besides the one that it waits at.
+    Claim(Box<Claim>),
+    /// What an event claimed has come.
+    Claimed(Box<Claim>, #[serde(with = "crate::event::shared_event")] Event),
+    /// An event no longer claims a referent.
+    Withdraw {
+        /// The event.
+        id: EventId,
+        /// Which of its references it was.
+        reference: u32,
+        /// The entity referred to.
+        entity: EntityId,
+        /// The hash of the key.
+        hash: KeyHash,
+    },
     /// An event of a stream with `ordered_by` enters the queue of its value.
     Enter(Box<Dependent>),
     /// All references of an ordered event are there: its turn may have come.
@@ -88,6 +108,43 @@ pub struct Referent {
     /// The event; its header has the key.
     #[serde(with = "crate::event::shared_event")]
     pub event: Event,
+}
+
+/// What a reference names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Name {
+    /// The entity.
+    pub entity: EntityId,
+    /// The key.
+    pub key: Key,
+    /// Its hash.
+    pub hash: KeyHash,
+}
+
+impl Name {
+    /// The name in a reference.
+    pub fn of(reference: &Reference) -> Name {
+        Name { entity: reference.entity, key: reference.key.clone(), hash: reference.hash }
+    }
+}
+
+/// What a waiting event lacks besides the referent that it waits at, and where it is to be found when that comes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claim {
+    /// The event.
+    pub id: EventId,
+    /// When it arrived: what was forgotten by then is not for it.
+    pub arrival: Timestamp,
+    /// Which of its references this is.
+    pub reference: u32,
+    /// What that names.
+    pub lacks: Name,
+    /// What it waits at.
+    pub waits_at: Name,
+    /// Its place in the memory of that shard's worker.
+    pub slot: u32,
+    /// Its ticket there; 0 for an event that is in the state.
+    pub ticket: u64,
 }
 
 /// A place in the queue of an `ordered_by` value.

@@ -23,7 +23,15 @@ struct Queue {
 #[derive(Debug, Default)]
 pub(super) struct Queues {
     queues: FxHashMap<(EntityId, KeyHash), Vec<(Key, Queue)>>,
+    bytes: usize,
 }
+
+/// Memory of a queue without its places, and of a place.
+fn queue_bytes(key: &Key) -> usize {
+    size_of::<((EntityId, KeyHash), Vec<(Key, Queue)>)>() + size_of::<(Key, Queue)>() + key.heap_bytes()
+}
+
+const PLACE_BYTES: usize = size_of::<(u64, Option<WaiterId>)>();
 
 impl Queues {
     /// Enters an event at the end, or at its old place when it comes out of the state with its ticket. Returns the ticket.
@@ -33,14 +41,22 @@ impl Queues {
             Some(at) => at,
             None => {
                 same_hash.push((key.clone(), Queue::default()));
+                self.bytes += queue_bytes(key);
                 same_hash.len() - 1
             }
         };
         let Some((_, queue)) = same_hash.get_mut(at) else { return ticket };
         let ticket = if ticket == 0 { queue.last + 1 } else { ticket };
         queue.last = queue.last.max(ticket);
-        queue.places.insert(ticket, None);
+        if queue.places.insert(ticket, None).is_none() {
+            self.bytes += PLACE_BYTES;
+        }
         ticket
+    }
+
+    /// Memory that the queues hold.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Keeps the place of an event that has not come out of the state yet.
@@ -63,10 +79,13 @@ impl Queues {
     /// Takes an event out of its queue. If the one that is first now is complete, that one is to go next.
     pub(super) fn leave(&mut self, place: &Place) -> Option<WaiterId> {
         let queue = self.queue(place)?;
-        queue.places.remove(&place.ticket);
+        let was_there = queue.places.remove(&place.ticket).is_some();
         let next = queue.places.first_key_value().and_then(|(_, waiter)| *waiter);
         if queue.places.is_empty() {
             self.remove(place);
+        }
+        if was_there {
+            self.bytes -= PLACE_BYTES;
         }
         next
     }
@@ -79,6 +98,7 @@ impl Queues {
     fn remove(&mut self, place: &Place) {
         if let Some(same_hash) = self.queues.get_mut(&(place.entity, place.hash)) {
             same_hash.retain(|(key, _)| *key != place.key);
+            self.bytes -= queue_bytes(&place.key);
             if same_hash.is_empty() {
                 self.queues.remove(&(place.entity, place.hash));
             }
@@ -107,6 +127,10 @@ mod tests {
         assert!(queues.is_first(&place(1, 1)) && !queues.is_first(&place(1, 2)) && queues.is_first(&place(2, 1)));
         assert_eq!(queues.leave(&place(1, 1)), None, "the next one is not complete");
         assert!(queues.is_first(&place(1, 2)));
+        assert_eq!(queues.bytes(), 2 * (queue_bytes(&Key::Int(1)) + PLACE_BYTES));
+        queues.leave(&place(1, 2));
+        queues.leave(&place(2, 1));
+        assert_eq!(queues.bytes(), 0);
     }
 
     #[test]

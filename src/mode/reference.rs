@@ -6,24 +6,21 @@
 //! Where the contract allows several answers, it says which ones. Everything that it is told between two calls of [`Reference::settle`] may have
 //! happened in any order: so each referent that an event took is given as the set of versions that were current at some moment between its arrival and
 //! its outcome.
-//!
-//! One thing is simpler here: an event takes a referent when it comes, also while it lacks another. An engine asks again only when that other one comes;
-//! with `retain` the first may be forgotten by then.
+
+mod versions;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::dependency::{Dependency, Mode, OnExpiry, Rules, SecondExpiry};
 use crate::event::{
-    Dependent, DroppedReason, EntityId, Event, EventHeader, EventId, ExpiredReason, Found, Key, Reference as Referring,
-    Timestamp,
+    Dependent, DroppedReason, EntityId, Event, EventId, ExpiredReason, Found, Key, Reference as Referring, Timestamp,
 };
+
+use versions::{Era, Versions, include, moments, stays, until};
 
 /// A key of an entity; the key as JSON writes it, so that there is an order.
 type Name = (EntityId, String);
-
-/// Arrivals of one key in one step, up to which every order is tried out.
-const ORDERS_MAX: usize = 6;
 
 /// What became of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -56,9 +53,9 @@ pub struct Answered {
     pub fate: Fate,
     /// One for each of its references, in their order.
     pub took: Vec<Took>,
-    /// Where its wait has ended: whether what it lacks leads back to it if of the events on the way nobody has noticed yet that what they lacked has
-    /// come. An engine does not wake an event for that while it lacks something else, and then says `cycle`.
-    pub cycle_unless_noticed: bool,
+    /// Where its wait has ended: whether what it lacks leads back to it only over events that found or gave up something in this step, so that the reason
+    /// is `cycle` or not, as that happened later or before.
+    pub cycle_or_not: bool,
 }
 
 /// An event that has not ended, or has ended in this step.
@@ -68,23 +65,6 @@ struct Waiting {
     /// Its number among all arrivals: its place in its queue.
     number: u64,
     noticed: bool,
-}
-
-/// The versions of a referent.
-#[derive(Default)]
-struct Versions {
-    /// The one that is current if everything happened in the order in which it was told.
-    current: Option<Event>,
-    /// Came in this step.
-    arrived: Vec<Event>,
-    /// By step: what was current at some moment of it, and what may be at its end.
-    eras: Vec<Era>,
-}
-
-struct Era {
-    step: u64,
-    during: Vec<Event>,
-    after: Vec<Event>,
 }
 
 /// The resolver. See the module's description.
@@ -103,8 +83,8 @@ pub struct Reference {
     todo: VecDeque<EventId>,
     /// Ended in this step.
     ended: BTreeMap<EventId, (Waiting, Fate)>,
-    /// Of those: see [`Answered::cycle_unless_noticed`].
-    unless_noticed: BTreeSet<EventId>,
+    /// Events and references of theirs that were found or given up in this step.
+    closed: BTreeSet<(EventId, usize)>,
 }
 
 impl Reference {
@@ -123,7 +103,7 @@ impl Reference {
             queues: BTreeMap::new(),
             todo: VecDeque::new(),
             ended: BTreeMap::new(),
-            unless_noticed: BTreeSet::new(),
+            closed: BTreeSet::new(),
         }
     }
 
@@ -186,11 +166,8 @@ impl Reference {
             if self.rules.entity(*entity).deferred {
                 continue;
             }
-            let arrived = std::mem::take(&mut versions.arrived);
-            let mut all: Vec<Event> = Vec::new();
-            for event in versions.eras.iter().flat_map(|era| &era.during).chain(&arrived) {
-                include(&mut all, event);
-            }
+            versions.arrived.clear();
+            let all = versions.all.clone();
             let (_, after) = moments(&[], &all);
             versions.eras.push(Era { step: self.step, during: all, after });
         }
@@ -233,21 +210,22 @@ impl Reference {
         for name in std::mem::take(&mut self.touched) {
             let Some(versions) = self.versions.get_mut(&name) else { continue };
             let last = versions.eras.last().into_iter().flat_map(|era| &era.after);
-            let before: Vec<Event> =
-                last.filter(|event| !is_forgotten(&self.rules, self.now, event)).cloned().collect();
+            let before: Vec<Event> = last.filter(|event| self.now < until(&self.rules, event)).cloned().collect();
             let (during, after) = moments(&before, &std::mem::take(&mut versions.arrived));
             versions.eras.push(Era { step: self.step, during, after });
         }
-        let ended = std::mem::take(&mut self.ended);
-        let unless_noticed = std::mem::take(&mut self.unless_noticed);
-        let answered = ended.into_values().map(|(waiting, fate)| {
-            let cycle_unless_noticed = unless_noticed.contains(&waiting.id());
+        let expired = self.ended.iter().filter(|(_, (_, fate))| matches!(fate, Fate::Expired(_))).map(|(id, _)| *id);
+        let either: BTreeSet<EventId> =
+            expired.filter(|id| self.leads_back(*id, true) && !self.leads_back(*id, false)).collect();
+        self.closed.clear();
+        let answered = std::mem::take(&mut self.ended).into_values().map(|(waiting, fate)| {
+            let cycle_or_not = either.contains(&waiting.id());
             let took = waiting.dependent.references.iter().map(|reference| match reference.found {
                 Found::Present(_) => Took::OneOf(self.current_between(&name(reference), waiting.since)),
                 Found::GivenUp => Took::GivenUp,
-                Found::Missing | Found::Unknown => Took::Missing,
+                Found::Missing | Found::Unknown | Found::Kept => Took::Missing,
             });
-            Answered { took: took.collect(), event: waiting.dependent.event, fate, cycle_unless_noticed }
+            Answered { took: took.collect(), event: waiting.dependent.event, fate, cycle_or_not }
         });
         let answered = answered.collect();
         self.step += 1;
@@ -294,11 +272,13 @@ impl Reference {
     /// Lets an event take what is there.
     fn look_up(&mut self, id: EventId) {
         let Some(mut waiting) = self.waiting.remove(&id) else { return };
-        for reference in waiting.dependent.references.iter_mut().filter(|r| is_missing(r)) {
+        let arrival = waiting.dependent.event.header.header.arrival;
+        for (at, reference) in waiting.dependent.references.iter_mut().enumerate().filter(|(_, r)| is_missing(r)) {
             let name = name(reference);
             match self.versions.get(&name).and_then(|versions| versions.current.clone()) {
-                Some(event) if !self.is_forgotten(&event) => {
+                Some(event) if arrival < until(&self.rules, &event) => {
                     reference.found = Found::Present(event);
+                    self.closed.insert((id, at));
                     if let Some(ids) = self.lacking.get_mut(&name) {
                         ids.remove(&id);
                     }
@@ -309,33 +289,17 @@ impl Reference {
         self.waiting.insert(id, waiting);
     }
 
-    fn take(&mut self, id: EventId, of: &Name, event: &Event) {
-        let Some(waiting) = self.waiting.get_mut(&id) else { return };
-        let references = waiting.dependent.references.iter_mut();
-        references.filter(|r| is_missing(r) && name(r) == *of).for_each(|r| r.found = Found::Present(event.clone()));
-        self.todo.push_back(id);
-    }
-
-    fn is_forgotten(&self, event: &Event) -> bool {
-        is_forgotten(&self.rules, self.now, event)
-    }
-
     fn provide(&mut self, entity: Option<EntityId>, event: &Event) {
         let header = &event.header.header;
         let (Some(entity), Some(key)) = (entity, &header.key) else { return };
         let name = named(entity, key);
-        let old = self.versions.get(&name).and_then(|versions| versions.current.as_ref());
-        let stays = old.is_some_and(|old| !self.is_forgotten(old) && !replaces(header, &old.header.header));
         let versions = self.versions.entry(name.clone()).or_default();
+        include(&mut versions.all, event);
         versions.arrived.push(event.clone());
-        if !stays {
+        if versions.current.as_ref().is_none_or(|old| !stays(&self.rules, old, event, self.now)) {
             versions.current = Some(event.clone());
-        }
-        if !stays {
-            // Whoever waits takes it at once, however long ago the event arrived that is resolved now.
-            for id in self.lacking.remove(&name).into_iter().flatten() {
-                self.take(id, &name, event);
-            }
+            // Whoever waits looks at once.
+            self.todo.extend(self.lacking.get(&name).into_iter().flatten());
         }
         self.touched.insert(name);
     }
@@ -415,24 +379,24 @@ impl Reference {
     fn give_up(&mut self, id: EventId, which: impl Fn(usize) -> bool) {
         if let Some(waiting) = self.waiting.get_mut(&id) {
             let references = waiting.dependent.references.iter_mut().enumerate();
-            references.filter(|(at, r)| is_missing(r) && which(*at)).for_each(|(_, r)| r.found = Found::GivenUp);
+            for (at, reference) in references.filter(|(at, r)| is_missing(r) && which(*at)) {
+                reference.found = Found::GivenUp;
+                self.closed.insert((id, at));
+            }
             self.todo.push_back(id);
         }
     }
 
     fn expire(&mut self, id: EventId, reason: ExpiredReason) {
-        if self.leads_back(id, true) {
-            self.unless_noticed.insert(id);
-        }
         let reason = if self.leads_back(id, false) { ExpiredReason::Cycle } else { reason };
         self.finish(id, Fate::Expired(reason));
     }
 
-    /// Whether what an event lacks leads back to it through events that wait, or have ceased to wait in this step. If `unnoticed`, what they lacked
-    /// before counts too.
-    fn leads_back(&self, id: EventId, unnoticed: bool) -> bool {
+    /// Whether what an event lacks leads back to it through events that wait, or have ceased to wait in this step. If `before`, what the others
+    /// found or gave up in this step counts as missing.
+    fn leads_back(&self, id: EventId, before: bool) -> bool {
         let ended =
-            self.ended.values().filter(|(_, fate)| unnoticed || *fate != Fate::Resolved).map(|(waiting, _)| waiting);
+            self.ended.values().filter(|(_, fate)| before || *fate != Fate::Resolved).map(|(waiting, _)| waiting);
         let mut providers: BTreeMap<Name, Vec<&Waiting>> = BTreeMap::new();
         for waiting in self.waiting.values().chain(ended) {
             let header = &waiting.dependent.event.header.header;
@@ -442,10 +406,12 @@ impl Reference {
             }
         }
         let mut seen = BTreeSet::new();
-        let mut next: Vec<&Waiting> = self.waiting.get(&id).into_iter().collect();
+        let start = self.waiting.get(&id).or_else(|| self.ended.get(&id).map(|(waiting, _)| waiting));
+        let mut next: Vec<&Waiting> = start.into_iter().collect();
         while let Some(waiting) = next.pop() {
-            let lacked =
-                waiting.dependent.references.iter().filter(|r| is_missing(r) || (unnoticed && waiting.id() != id));
+            let closed_now = |at| before && waiting.id() != id && self.closed.contains(&(waiting.id(), at));
+            let references = waiting.dependent.references.iter().enumerate();
+            let lacked = references.filter(|(at, r)| is_missing(r) || closed_now(*at)).map(|(_, r)| r);
             for provider in lacked.filter_map(|r| providers.get(&name(r))).flatten() {
                 if provider.id() == id {
                     return true;
@@ -500,11 +466,6 @@ fn act(rule: &Dependency, overdue: bool) -> Act {
     }
 }
 
-fn is_forgotten(rules: &Rules, now: Timestamp, event: &Event) -> bool {
-    let header = &event.header.header;
-    rules.stream(header.stream).retain.is_some_and(|retain| header.arrival.after(retain) <= now)
-}
-
 fn is_missing(reference: &Referring) -> bool {
     matches!(reference.found, Found::Missing | Found::Unknown)
 }
@@ -515,56 +476,4 @@ fn name(reference: &Referring) -> Name {
 
 fn named(entity: EntityId, key: &Key) -> Name {
     (entity, key.to_string())
-}
-
-/// Within a partition a lower position never replaces a higher one; across them arrival decides, or the greater time where both have one.
-fn replaces(new: &EventHeader, old: &EventHeader) -> bool {
-    if new.id.partition == old.id.partition {
-        return new.id.offset > old.id.offset;
-    }
-    match (new.time, old.time) {
-        (Some(new), Some(old)) => new >= old,
-        _ => true,
-    }
-}
-
-fn include(all: &mut Vec<Event>, event: &Event) {
-    if !all.iter().any(|one| one.header.header.id == event.header.header.id) {
-        all.push(event.clone());
-    }
-}
-
-/// Which versions may be current at some moment while these arrive, in any order, and which may be when they all have.
-fn moments(before: &[Event], arrived: &[Event]) -> (Vec<Event>, Vec<Event>) {
-    let mut during = before.to_vec();
-    if arrived.len() > ORDERS_MAX {
-        arrived.iter().for_each(|event| include(&mut during, event));
-        return (during.clone(), during);
-    }
-    // By the set of those that have arrived, as bits: what may be current then.
-    let mut current: Vec<Vec<Option<Event>>> = vec![Vec::new(); 1 << arrived.len()];
-    if let Some(first) = current.first_mut() {
-        first.extend(before.iter().cloned().map(Some));
-        if first.is_empty() {
-            first.push(None);
-        }
-    }
-    for set in 0..current.len() {
-        for old in current.get(set).cloned().unwrap_or_default() {
-            for (at, new) in arrived.iter().enumerate().filter(|(at, _)| set & (1 << at) == 0) {
-                let header = &new.header.header;
-                let next = match &old {
-                    Some(old) if !replaces(header, &old.header.header) => old.clone(),
-                    _ => new.clone(),
-                };
-                include(&mut during, &next);
-                if let Some(after) = current.get_mut(set | (1 << at)) {
-                    let is_new = !after.iter().flatten().any(|one| one.header.header.id == next.header.header.id);
-                    after.extend(is_new.then_some(Some(next)));
-                }
-            }
-        }
-    }
-    let after = current.pop().into_iter().flatten().flatten().collect();
-    (during, after)
 }

@@ -8,15 +8,16 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use thiserror::Error;
 
 use crate::dependency::Rules;
-use crate::event::{Dependent, EntityId, Epoch, Event, EventId, Key, KeyHash, SHARDS, Stored, Timestamp, WorkerIndex};
+use crate::event::{
+    Dependent, EntityId, Epoch, Event, EventId, Key, KeyHash, Reference, SHARDS, Stored, Timestamp, WorkerIndex,
+};
 
-use super::Referent;
-use super::Visit;
 use super::arrival::is_forgotten;
+use super::claims;
 use super::codec::{self, StoredError};
 use super::deadline;
-use super::deferred::{Answer, Changes, Drain, Kept, Query};
-use super::engine::SLICE;
+use super::deferred::Changes;
+use super::{Referent, Visit};
 
 /// Where a row in the table of meta values says that events in the state are being woken: followed by the key that came.
 pub(super) const DRAIN_PREFIX: &[u8] = b"drain/";
@@ -26,9 +27,6 @@ const LOG_VERSION: u8 = 1;
 
 /// Bytes of the log's keys: epoch, worker, part.
 const LOG_KEY_BYTES: usize = 12;
-
-/// Waiting events that are fetched from the state at once.
-const PAGE: usize = 2 * SLICE;
 
 /// The state cannot be read.
 #[derive(Debug, Error)]
@@ -245,6 +243,7 @@ fn ends_early() -> StoredError {
 pub fn restore(state: &State, rules: &Rules) -> Result<Restored, RestoreError> {
     let log = Log::read(state)?;
     let mut restored = Restored::default();
+    let (claimed, mut claimed_before) = (claims::claimed(rules), Vec::new());
     log.each(state, rules, |dependent| restored.waiting.push(dependent))?;
     restored.waiting.sort_by_key(|dependent| dependent.event.header.header.id);
     restored.log = log.epochs;
@@ -267,11 +266,15 @@ pub fn restore(state: &State, rules: &Rules) -> Result<Restored, RestoreError> {
         let dependent = codec::get_dependent(rules, value, Stored::No)?;
         let due = deadline::next(&dependent);
         restored.next_due = restored.next_due.into_iter().chain(due).min();
-        let parked_at = dependent.missing().find(|r| codec::is_at(row, r.entity, r.hash, &r.key));
-        restored.waited_for.extend(parked_at.map(|r| r.hash));
         waits(&dependent);
+        let is_there = |r: &Reference| codec::is_at(row, r.entity, r.hash, &r.key);
+        if let Some(at) = dependent.references.iter().position(is_there) {
+            restored.waited_for.extend(dependent.references.get(at).map(|r| r.hash));
+            claimed_before.extend(claims::rest(&claimed, &dependent, at));
+        }
         Ok(())
     })?;
+    restored.reminders.extend(claimed_before.into_iter().map(|claim| Visit::Claim(Box::new(claim))));
     state.scan(Table::Referent, &[], &[], 1, |_, _| {
         restored.has_referents = true;
         ControlFlow::Break(())
@@ -406,120 +409,4 @@ pub fn forget_overflow(state: &State, rules: &Rules) -> Result<(), StateError> {
         return Ok(());
     }
     state.write(&batch, Durability::Buffered)
-}
-
-/// Answers the queries of one worker. Referents are looked up together, in the order of their rows.
-pub fn answer(
-    state: &State,
-    rules: &Rules,
-    worker: WorkerIndex,
-    workers: usize,
-    queries: Vec<Query>,
-) -> Result<Vec<Answer>, RestoreError> {
-    let mut referents = Vec::new();
-    let mut answers = Vec::with_capacity(queries.len());
-    for query in queries {
-        match query {
-            Query::Referent { entity, hash, key } => {
-                let mut row = Vec::new();
-                codec::put_key(entity, hash, &key, &mut row);
-                referents.push((row, entity, hash, key));
-            }
-            Query::Waiters(drain) => answers.push(waiters(state, rules, drain)?),
-            Query::Due { from, until } => answers.push(due(state, rules, worker, workers, from, until)?),
-            Query::All { from } => answers.push(all(state, rules, worker, workers, from)?),
-        }
-    }
-    referents.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-    let rows: Vec<&[u8]> = referents.iter().map(|(row, ..)| row.as_slice()).collect();
-    let found = state.get_many(Table::Referent, &rows)?;
-    for ((_, entity, hash, key), value) in referents.into_iter().zip(found) {
-        let found = value.map(|value| codec::get_event(rules, &value)).transpose()?;
-        answers.push(Answer::Referent { entity, hash, key, found });
-    }
-    Ok(answers)
-}
-
-/// The waiting events under a prefix, from a row on: up to a page of them.
-fn page(state: &State, rules: &Rules, from: &[u8], prefix: &[u8]) -> Result<Vec<Kept>, RestoreError> {
-    let mut page = Vec::new();
-    let mut failed = None;
-    state.scan(Table::Waiting, from, prefix, PAGE, |key, value| {
-        match codec::get_dependent(rules, value, Stored::No) {
-            Ok(dependent) => page.push(Kept { key: key.to_vec(), dependent }),
-            Err(error) => {
-                failed = Some(error);
-                return ControlFlow::Break(());
-            }
-        }
-        ControlFlow::Continue(())
-    })?;
-    failed.map_or(Ok(page), |error| Err(error.into()))
-}
-
-fn waiters(state: &State, rules: &Rules, drain: Drain) -> Result<Answer, RestoreError> {
-    let mut prefix = Vec::new();
-    codec::put_key(drain.entity, drain.hash, &drain.key, &mut prefix);
-    let mut from = prefix.clone();
-    if let Some(after) = drain.after {
-        codec::put_id(after, &mut from);
-        from.push(0);
-    }
-    let page = page(state, rules, &from, &prefix)?;
-    let more = page.len() >= PAGE;
-    Ok(Answer::Waiters { drain, page, more })
-}
-
-fn due(
-    state: &State,
-    rules: &Rules,
-    worker: WorkerIndex,
-    workers: usize,
-    from: Timestamp,
-    until: Timestamp,
-) -> Result<Answer, RestoreError> {
-    let (mut page, mut stale, mut next) = (Vec::new(), Vec::new(), None::<Timestamp>);
-    for shard in codec::shards_of(worker.0, workers) {
-        let shard = [u8::try_from(shard).unwrap_or(u8::MAX)];
-        let (mut rows, mut first) = (Vec::new(), Vec::new());
-        codec::put_deadline_key(from, &shard, &mut first);
-        // One more than a page: what is left must be known to be left.
-        state.scan(Table::Deadline, &first, &shard, PAGE + 1, |row, _| {
-            let Some((at, key)) = codec::split_deadline_key(row) else { return ControlFlow::Continue(()) };
-            if at > until || page.len() + rows.len() >= PAGE {
-                next = Some(next.map_or(at, |next| next.min(at)));
-                return ControlFlow::Break(());
-            }
-            rows.push((row.to_vec(), key));
-            ControlFlow::Continue(())
-        })?;
-        for (row, key) in rows {
-            match state.get(Table::Waiting, &key)? {
-                Some(value) => page.push(Kept { dependent: codec::get_dependent(rules, &value, Stored::No)?, key }),
-                None => stale.push(row),
-            }
-        }
-    }
-    Ok(Answer::Due { until, page, stale, next })
-}
-
-fn all(
-    state: &State,
-    rules: &Rules,
-    worker: WorkerIndex,
-    workers: usize,
-    from: Vec<u8>,
-) -> Result<Answer, RestoreError> {
-    let shards = codec::shards_of(worker.0, workers);
-    let first = from.first().map_or(shards.start, |shard| usize::from(*shard).max(shards.start));
-    for shard in first..shards.end {
-        let prefix = [u8::try_from(shard).unwrap_or(u8::MAX)];
-        let from = if shard == first && !from.is_empty() { from.as_slice() } else { &prefix };
-        let page = page(state, rules, from, &prefix)?;
-        if let Some(last) = page.last() {
-            let next = [last.key.as_slice(), &[0]].concat();
-            return Ok(Answer::All { page, next: Some(next) });
-        }
-    }
-    Ok(Answer::All { page: Vec::new(), next: None })
 }

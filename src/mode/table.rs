@@ -3,11 +3,13 @@
 //! An entry that is in the table knows its key's referent: there is none in the state that it does not know of. Events that wait are kept in a
 //! slab and chained from their entry, first come first, so that waking is in order and leaving from the middle costs nothing.
 
+use std::collections::btree_map::{self, BTreeMap};
+
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry as Slot;
 use slab::Slab;
 
-use crate::event::{Dependent, EntityId, Event, Key, KeyHash, event_bytes};
+use crate::event::{Dependent, EntityId, Event, Key, KeyHash, Timestamp, event_bytes};
 
 /// The end of a chain.
 const NONE: u32 = u32::MAX;
@@ -15,6 +17,18 @@ const NONE: u32 = u32::MAX;
 /// A waiting event's place in the slab. Good until the event leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct WaiterId(u32);
+
+impl WaiterId {
+    /// The event in a slot.
+    pub(super) fn at(slot: u32) -> WaiterId {
+        WaiterId(slot)
+    }
+
+    /// Its slot.
+    pub(super) fn slot(self) -> u32 {
+        self.0
+    }
+}
 
 /// A chain of waiting events, in the order in which they came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,17 +101,55 @@ pub struct Memory {
     pub cached_referents: usize,
     /// Events that wait for a deferred reference.
     pub cached_waiting: usize,
+    /// What waiting events lack besides the referent that they wait at, where they must be told of it.
+    pub claims: usize,
+    /// The queues of `ordered_by`.
+    pub queues: usize,
+    /// The graph of events that may wait for each other.
+    pub graph: usize,
 }
 
 impl Memory {
     /// What counts against `[streaming] memory`.
     pub fn streaming(&self) -> usize {
-        self.referents + self.waiting
+        self.referents + self.waiting + self.claims + self.queues + self.graph
     }
 
     /// What counts against `[state] memory`.
     pub fn deferred(&self) -> usize {
         self.cached_referents + self.cached_waiting
+    }
+}
+
+/// How many events wait, by the second in which they arrived. A queue of arrivals would keep those that have left until their turn to be the first comes: to
+/// clear up after a million of them that leave at once takes longer than an event should wait.
+#[derive(Debug, Default)]
+struct Ages {
+    waiting: BTreeMap<i64, u32>,
+}
+
+impl Ages {
+    const SECOND: i64 = 1_000_000;
+
+    fn add(&mut self, dependent: &Dependent) {
+        *self.waiting.entry(Ages::of(dependent)).or_default() += 1;
+    }
+
+    fn remove(&mut self, dependent: &Dependent) {
+        if let btree_map::Entry::Occupied(mut waiting) = self.waiting.entry(Ages::of(dependent)) {
+            *waiting.get_mut() -= 1;
+            if *waiting.get() == 0 {
+                waiting.remove();
+            }
+        }
+    }
+
+    fn of(dependent: &Dependent) -> i64 {
+        dependent.event.header.header.arrival.0.div_euclid(Ages::SECOND)
+    }
+
+    fn first(&self) -> Option<Timestamp> {
+        self.waiting.first_key_value().map(|(second, _)| Timestamp(second.saturating_mul(Ages::SECOND)))
     }
 }
 
@@ -112,6 +164,7 @@ pub(super) struct Cold {
 pub(super) struct Table {
     entries: HashTable<Entry>,
     waiters: Slab<Waiter>,
+    ages: Ages,
     /// By entity: whether its referents are kept in the state.
     kept: Vec<bool>,
     memory: Memory,
@@ -126,6 +179,7 @@ impl Table {
         Table {
             entries: HashTable::new(),
             waiters: Slab::new(),
+            ages: Ages::default(),
             kept,
             memory: Memory::default(),
             tickets: 0,
@@ -141,6 +195,11 @@ impl Table {
 
     pub(super) fn waiters(&self) -> impl Iterator<Item = (WaiterId, &Waiter)> {
         self.waiters.iter().map(|(at, waiter)| (WaiterId(narrow(at)), waiter))
+    }
+
+    /// The second in which the event arrived that has waited longest.
+    pub(super) fn oldest(&self) -> Option<Timestamp> {
+        self.ages.first()
     }
 
     pub(super) fn waiters_len(&self) -> usize {
@@ -203,6 +262,7 @@ impl Table {
     pub(super) fn park(&mut self, dependent: Box<Dependent>, parked: Parked, deferred: bool) -> (WaiterId, u64) {
         self.tickets += 1;
         *waiting_part(&mut self.memory, deferred) += waiter_bytes(&dependent);
+        self.ages.add(&dependent);
         let waiter = Waiter { dependent, parked, ticket: self.tickets, deferred, prev: NONE, next: NONE, chain: 0 };
         let id = narrow(self.waiters.insert(waiter));
         if let Parked::At(reference) = parked {
@@ -256,6 +316,7 @@ impl Table {
     pub(super) fn take(&mut self, id: WaiterId) -> Option<Box<Dependent>> {
         let waiter = self.waiters.try_remove(id.0 as usize)?;
         *waiting_part(&mut self.memory, waiter.deferred) -= waiter_bytes(&waiter.dependent);
+        self.ages.remove(&waiter.dependent);
         if let Parked::At(reference) = waiter.parked {
             self.unchain(&waiter, reference);
         }
@@ -302,6 +363,7 @@ impl Table {
     pub(super) fn next_of(&mut self, chain: &mut Chain) -> Option<Box<Dependent>> {
         let waiter = self.waiters.try_remove(chain.head as usize)?;
         *waiting_part(&mut self.memory, waiter.deferred) -= waiter_bytes(&waiter.dependent);
+        self.ages.remove(&waiter.dependent);
         chain.head = waiter.next;
         chain.len -= 1;
         Some(waiter.dependent)
@@ -342,15 +404,15 @@ impl Table {
         self.entries.num_buckets()
     }
 
-    /// The events that wait for a key, first come first.
-    pub(super) fn chained(&mut self, entity: EntityId, hash: KeyHash, key: &Key) -> Vec<WaiterId> {
-        let mut found = Vec::new();
-        let mut at = self.entry(entity, hash, key).map_or(NONE, |entry| entry.chain.head);
-        while let Some(waiter) = self.waiters.get(at as usize) {
-            found.push(WaiterId(at));
-            at = waiter.next;
-        }
-        found
+    /// The first of the events that wait for a key.
+    pub(super) fn first_waiter(&self, cold: &Cold) -> Option<WaiterId> {
+        let entry = self.entries.find(cold.hash.0, |e| e.entity == cold.entity && e.key == cold.key)?;
+        Some(WaiterId(entry.chain.head)).filter(|_| !entry.chain.is_empty())
+    }
+
+    /// The event that came after this one to wait for the same key.
+    pub(super) fn waiter_after(&self, waiter: WaiterId) -> Option<WaiterId> {
+        self.waiter(waiter).map(|w| WaiterId(w.next)).filter(|next| next.0 != NONE)
     }
 }
 

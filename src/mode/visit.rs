@@ -1,13 +1,13 @@
 //! A dependent looks for its referents: it asks the shards of this worker, goes on to another's, waits at one that it lacks, or is judged.
 
 use crate::dependency::Rules;
-use crate::event::{Dependent, EntityId, Event, Found, Key, KeyHash, Timestamp, WorkerIndex};
+use crate::event::{Dependent, EntityId, Event, EventHeader, Found, Key, KeyHash, Timestamp, WorkerIndex};
 
 use super::arrival::is_forgotten;
 use super::deadline::{self, Verdict};
 use super::engine::{Engine, GRAPH, Phase};
 use super::table::{Parked, Table, WaiterId};
-use super::{Effects, Message, Visit, cycle};
+use super::{Effects, Message, Visit, codec, cycle};
 
 impl Engine {
     /// Visits the shards here that the event has not asked, goes on to another worker's, or is judged once all have been asked.
@@ -35,8 +35,9 @@ impl Engine {
     fn ask_here(&mut self, dependent: &mut Dependent) -> Option<Asked> {
         let mut asked = Asked { elsewhere: None, missing: None };
         let mut fetching = false;
+        let EventHeader { id, arrival, .. } = dependent.event.header.header;
         for (at, reference) in dependent.references.iter_mut().enumerate() {
-            if !matches!(reference.found, Found::Unknown) {
+            if !matches!(reference.found, Found::Unknown | Found::Kept) {
                 continue;
             }
             let owner = reference.hash.owner(self.workers);
@@ -44,10 +45,11 @@ impl Engine {
                 asked.elsewhere = Some(owner);
                 continue;
             }
-            match look_up(&mut self.table, &self.rules, self.now, reference.entity, reference.hash, &reference.key) {
+            match look_up(&mut self.table, &self.rules, arrival, reference.entity, reference.hash, &reference.key) {
                 Some(Some(event)) => {
                     dependent.completed_at = dependent.completed_at.max(event.header.header.arrival);
                     reference.found = Found::Present(event);
+                    self.claims.withdraw_here(id, at, reference);
                 }
                 Some(None) => {
                     reference.found = Found::Missing;
@@ -107,20 +109,27 @@ impl Engine {
             return;
         };
         self.tell_graph(&dependent, effects);
-        self.park(dependent, Parked::At(u32::try_from(at).unwrap_or(u32::MAX)));
+        if let Some(reference) = dependent.references.get(at) {
+            self.claims.withdraw_here(dependent.event.header.header.id, at, reference);
+        }
+        let claims = self.claims_of(&dependent, at);
+        let (waiter, ticket) = self.park(dependent, Parked::At(u32::try_from(at).unwrap_or(u32::MAX)));
+        self.send_claims(claims, waiter, ticket, effects);
     }
 
     /// A reference that this worker owns and lacks. What has come since the event last asked is taken on the way.
     fn lacking_here(&mut self, dependent: &mut Dependent) -> Option<usize> {
+        let EventHeader { id, arrival, .. } = dependent.event.header.header;
         for (at, reference) in dependent.references.iter_mut().enumerate() {
             if !matches!(reference.found, Found::Missing) || reference.hash.owner(self.workers) != self.me {
                 continue;
             }
             let (entity, hash, key) = (reference.entity, reference.hash, &reference.key);
-            match look_up(&mut self.table, &self.rules, self.now, entity, hash, key) {
+            match look_up(&mut self.table, &self.rules, arrival, entity, hash, key) {
                 Some(Some(event)) => {
                     dependent.completed_at = dependent.completed_at.max(event.header.header.arrival);
                     reference.found = Found::Present(event);
+                    self.claims.withdraw_here(id, at, reference);
                 }
                 Some(None) => return Some(at),
                 None if self.residency.may_hold_referent(&self.rules, entity, hash) => {
@@ -133,20 +142,19 @@ impl Engine {
         None
     }
 
-    pub(super) fn park(&mut self, dependent: Box<Dependent>, parked: Parked) -> WaiterId {
+    pub(super) fn park(&mut self, dependent: Box<Dependent>, parked: Parked) -> (WaiterId, u64) {
         let deferred = deadline::lacks_deferred(&self.rules, &dependent);
         let due = deadline::next(&dependent);
-        let arrival = dependent.event.header.header.arrival;
+        let stored_bytes = codec::dependent_bytes(&self.rules, &dependent);
         let (waiter, ticket) = self.table.park(dependent, parked, deferred);
         if let Some(due) = due {
             self.deadlines.add(due, waiter, ticket);
         }
-        self.ages.add(arrival, waiter, ticket);
-        self.residency.parked(waiter, ticket);
-        waiter
+        self.residency.parked(waiter, ticket, stored_bytes);
+        (waiter, ticket)
     }
 
-    fn tell_graph(&mut self, dependent: &Dependent, effects: &mut Effects) {
+    pub(super) fn tell_graph(&mut self, dependent: &Dependent, effects: &mut Effects) {
         if let Some(link) = cycle::link(&self.rules, dependent) {
             self.send(GRAPH, Visit::Waits(dependent.event.header.header.id, link), effects);
         }
@@ -167,23 +175,17 @@ enum Judged {
     Ends(Verdict),
 }
 
-/// `Some(None)` where it is known that there is no referent; `None` where memory does not know.
-fn look_up(
+/// What memory knows of a referent, for a dependent that arrived at `arrival`: `Some(None)` where there is none, `None` where memory does not know.
+pub(super) fn look_up(
     table: &mut Table,
     rules: &Rules,
-    now: Timestamp,
+    arrival: Timestamp,
     entity: EntityId,
     hash: KeyHash,
     key: &Key,
 ) -> Option<Option<Event>> {
-    let entry = table.entry(entity, hash, key)?;
-    let Some(event) = &entry.referent else { return Some(None) };
-    if is_forgotten(rules, event, now) {
-        table.forget(entity, hash, key);
-        table.know(entity, hash, key);
-        return Some(None);
-    }
-    Some(Some(event.clone()))
+    let referent = &table.entry(entity, hash, key)?.referent;
+    Some(referent.clone().filter(|event| !is_forgotten(rules, event, arrival)))
 }
 
 pub(super) fn ask_missing_again(dependent: &mut Dependent) {

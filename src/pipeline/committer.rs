@@ -1,5 +1,6 @@
 //! The thread that owns the sinks and the state: it takes lines as they come and commits epochs one by one.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
@@ -10,6 +11,7 @@ use crate::event::{DroppedReason, Epoch, ExpiredReason, Partitions, RejectedReas
 use crate::metrics::{MemoryPart, Metrics, Totals};
 use crate::mode::{Backlog, Changes, Memory, Phase};
 use crate::sink::SinkKind;
+use crate::source::Fingerprints;
 
 use super::intake::{Closed, Intake};
 use super::lookup::CommittedEpoch;
@@ -107,6 +109,7 @@ pub(super) struct Committer {
     pub(super) told: Receiver<Told>,
     pub(super) workers: usize,
     pub(super) partitions: Partitions,
+    pub(super) fingerprints: Fingerprints,
     pub(super) until_end: Option<UntilEnd>,
     pub(super) replay: bool,
     pub(super) metrics: Metrics,
@@ -256,13 +259,14 @@ impl Committer {
         let began = Instant::now();
         let mut totals = gathered.totals;
         totals.accepted = totals.read - totals.rejected.min(totals.read);
-        let positions = match phase {
-            Phase::Replay => self.checkpoint.committed().positions.clone(),
+        let (positions, fingerprints) = match phase {
+            Phase::Replay => (self.checkpoint.committed().positions.clone(), BTreeMap::new()),
             Phase::CatchUp | Phase::Live | Phase::Ending => {
                 self.metrics.bytes_read(closed.bytes);
                 // What is expired leaves the state. Not in a replay, which finds what it found the first time.
                 self.state.advance(self.clock.now().0);
-                closed.positions
+                let fingerprints = self.fingerprints.take(&closed.positions)?;
+                (closed.positions, fingerprints)
             }
         };
         let in_memory = self.report(&gathered.ends);
@@ -276,7 +280,8 @@ impl Committer {
             changes.push((end.worker, end.changes));
         }
         let now = self.clock.now();
-        let end = EpochEnd { positions, partitions: self.partitions.clone(), totals, now, changes };
+        let partitions = self.partitions.clone();
+        let end = EpochEnd { positions, fingerprints, partitions, totals, now, changes };
         let wrote = self.checkpoint.commit(epoch, end)?;
         // Not before: who sees a record counted may rely on its commit.
         self.metrics.records_read(totals.read);
@@ -309,6 +314,9 @@ impl Committer {
         self.metrics.memory(MemoryPart::Referents, sum(|m| m.referents));
         self.metrics.memory(MemoryPart::Cache, sum(|m| m.cached_referents));
         self.metrics.memory(MemoryPart::Waiting, sum(|m| m.waiting + m.cached_waiting));
+        self.metrics.memory(MemoryPart::Claims, sum(|m| m.claims));
+        self.metrics.memory(MemoryPart::Queues, sum(|m| m.queues));
+        self.metrics.memory(MemoryPart::Graph, sum(|m| m.graph));
         let state = self.state.memory();
         self.metrics.memory(MemoryPart::StateBlockCache, state.block_cache);
         self.metrics.memory(MemoryPart::StateMemtables, state.memtables);

@@ -62,8 +62,7 @@ pub struct Ended {
 ///
 /// The state is in use, the event does not wait or needs no end, or the outcome cannot be written.
 pub fn expire(job: &Job, id: EventId) -> Result<Ended, ExpireError> {
-    let state = open_state(job)?;
-    let committed = Committed::read(&state)?;
+    let (state, committed) = open_state(job, |state| look(job, state))?;
     let log = Log::read(&state)?;
     let position = committed.partitions.position(id);
     let now = Clock::start().now();
@@ -91,13 +90,21 @@ pub fn expire(job: &Job, id: EventId) -> Result<Ended, ExpireError> {
     let mut checkpoint = Checkpoint::open(state.clone(), committed, log.epochs, &job.sinks)?;
     checkpoint.write(SinkKind::DeadLetter, &line)?;
     let totals = Totals { expired: 1, ..Totals::default() };
-    checkpoint
-        .commit(epoch, EpochEnd { positions, partitions, totals, now, changes: vec![(WorkerIndex(0), changes)] })?;
+    let changes = vec![(WorkerIndex(0), changes)];
+    checkpoint.commit(epoch, EpochEnd { positions, partitions, totals, now, changes, ..EpochEnd::default() })?;
     state.flush()?;
     Ok(Ended { epoch, waited_us, totals: checkpoint.committed().totals })
 }
 
-/// Visits what the event lacks once more, as the job does before it ends a wait: referents that the state has, it takes.
+/// The last commit; refuses output that does not go with it.
+fn look(job: &Job, state: Option<&State>) -> Result<Committed, ExpireError> {
+    let committed = state.map(Committed::read).transpose()?.unwrap_or_default();
+    committed.check_sinks(&job.sinks)?;
+    Ok(committed)
+}
+
+/// Visits what the event lacks once more, as the job does before it ends a wait: referents that the state has, it takes. So it does with those that it
+/// had taken before, which the state has once for all.
 fn take_what_has_come(
     state: &State,
     rules: &Rules,
@@ -106,7 +113,7 @@ fn take_what_has_come(
 ) -> Result<(), RestoreError> {
     for reference in &mut dependent.references {
         let is_kept = rules.entity(reference.entity).deferred;
-        if !is_kept || !matches!(reference.found, Found::Missing | Found::Unknown) {
+        if !is_kept || !matches!(reference.found, Found::Missing | Found::Unknown | Found::Kept) {
             continue;
         }
         if let Some(event) = mode::find_referent(state, rules, reference.entity, &reference.key, now)? {

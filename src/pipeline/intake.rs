@@ -28,6 +28,8 @@ pub(super) struct Limits {
     pub(super) one_reader: bool,
     /// Bytes of lines that may wait for the committer before sources are held back.
     pub(super) sink_bytes: u64,
+    /// Bytes of lines that may wait for the committer before what is done in slices is held back.
+    pub(super) slices_bytes: u64,
 }
 
 /// What the reading thread puts into the queue.
@@ -179,13 +181,14 @@ impl Intake {
         (inner.epoch, inner.phase)
     }
 
-    /// The next block of the open epoch for a worker, which says what its engine has left to do.
-    pub(super) fn take(&self, worker: usize, backlog: Backlog) -> Taken {
+    /// The next block of the open epoch for a worker, which says what its engine has left to do, and whether it has changed so much that the epoch should
+    /// end.
+    pub(super) fn take(&self, worker: usize, backlog: Backlog, is_full: bool) -> Taken {
         let mut inner = self.lock();
         if let Some(slot) = inner.backlog.get_mut(worker) {
             *slot = backlog;
         }
-        if inner.open && inner.is_due(&self.limits) {
+        if inner.open && (is_full || inner.is_due(&self.limits)) {
             inner.close();
         }
         let held = !inner.open || inner.waiting_lines > self.limits.sink_bytes;
@@ -213,14 +216,20 @@ impl Intake {
         Taken::Nothing
     }
 
-    /// Notes lines on their way to the committer. Returns whether slices should wait until it has caught up.
+    /// Notes lines on their way to the committer.
     pub(super) fn lines_sent(&self, bytes: u64) {
         self.lock().waiting_lines += bytes;
     }
 
-    /// Whether the committer is behind.
+    /// Whether slices should wait until the committer has caught up: their lines would be in the way of others'.
     pub(super) fn is_sink_behind(&self) -> bool {
-        self.lock().waiting_lines > self.limits.sink_bytes
+        self.lock().waiting_lines > self.limits.slices_bytes
+    }
+
+    /// Whether there is an epoch in which slices may be worked through now.
+    pub(super) fn takes_slices(&self) -> bool {
+        let inner = self.lock();
+        inner.open && inner.waiting_lines <= self.limits.slices_bytes
     }
 
     /// How long until the open epoch is over; for an epoch that is closed, how long an epoch is.
@@ -372,6 +381,7 @@ mod tests {
             blocks: 2,
             one_reader: false,
             sink_bytes: 10,
+            slices_bytes: 5,
         };
         let intake = Intake::new(limits, 1, Positions::default(), Metrics::new("test"));
         // An item comes or not, the epoch is open or not, bytes of lines wait; then: is the time held, and is a block taken.
@@ -394,7 +404,7 @@ mod tests {
                 inner.open = open;
                 inner.opened = Instant::now();
             }
-            let took = matches!(intake.take(0, Backlog::None), Taken::Block(_));
+            let took = matches!(intake.take(0, Backlog::None, false), Taken::Block(_));
             assert_eq!((intake.lock().held_since.is_some(), took), (held, taken), "case {at}");
         }
         assert_eq!(intake.closed().bytes, 3);
@@ -402,24 +412,30 @@ mod tests {
 
     #[test]
     fn nothing_behind_an_end_is_taken_before_the_next_source_begins() {
-        let limits =
-            Limits { epoch: Duration::MAX, epoch_bytes: 1 << 20, blocks: 8, one_reader: false, sink_bytes: 1 << 20 };
+        let limits = Limits {
+            epoch: Duration::MAX,
+            epoch_bytes: 1 << 20,
+            blocks: 8,
+            one_reader: false,
+            sink_bytes: 1 << 20,
+            slices_bytes: 1 << 20,
+        };
         let intake = Intake::new(limits, 1, Positions::default(), Metrics::new("social"));
         intake.open(Epoch(1), Phase::Replay);
         for item in [Item::End, block(), Item::CaughtUp] {
             assert!(intake.push(item));
         }
-        assert!(matches!(intake.take(0, Backlog::None), Taken::Nothing));
-        assert!(matches!(intake.take(0, Backlog::None), Taken::Closed(Epoch(1))));
+        assert!(matches!(intake.take(0, Backlog::None, false), Taken::Nothing));
+        assert!(matches!(intake.take(0, Backlog::None, false), Taken::Closed(Epoch(1))));
         let closed = intake.closed();
         assert!(closed.ended && !closed.caught_up && closed.positions == Positions::default());
 
         intake.restart();
         intake.open(Epoch(2), Phase::CatchUp);
-        assert!(matches!(intake.take(0, Backlog::None), Taken::Block(_)));
-        assert!(matches!(intake.take(0, Backlog::None), Taken::Nothing));
+        assert!(matches!(intake.take(0, Backlog::None, false), Taken::Block(_)));
+        assert!(matches!(intake.take(0, Backlog::None, false), Taken::Nothing));
         intake.stop();
-        assert!(matches!(intake.take(0, Backlog::None), Taken::Closed(Epoch(2))));
+        assert!(matches!(intake.take(0, Backlog::None, false), Taken::Closed(Epoch(2))));
         assert!(intake.closed().caught_up);
     }
 }

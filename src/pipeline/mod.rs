@@ -12,6 +12,7 @@ mod open;
 mod worker;
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -58,6 +59,17 @@ pub enum UntilEnd {
     /// The job stays until the last deadline; what has none goes on waiting.
     Deadlines,
 }
+
+/// Bytes of lines that may wait for the committer before what is done in slices is held back: some milliseconds of writing, which other events' lines wait
+/// behind them.
+const SLICES_BYTES_MAX: u64 = 2 << 20;
+
+/// An epoch ends early when its changes of the state come to this part of the state's memory, within [`CHANGES_BYTES`]: until they are durable they are held
+/// three or four times over, as batches of the workers, as one write, and in memtables.
+const CHANGES_SHARE: u64 = 16;
+
+/// The least and the most such bytes: fewer would not be worth a commit, and more would be worth no memory.
+const CHANGES_BYTES: RangeInclusive<u64> = 4 << 20..=16 << 20;
 
 /// How a job is to run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -230,6 +242,7 @@ fn run_opened(
         blocks: 2 * workers + 2,
         one_reader: is_ordered(&job.rules),
         sink_bytes: SINK_BYTES_MAX,
+        slices_bytes: SLICES_BYTES_MAX,
     };
     let positions = opened.checkpoint.committed().positions.clone();
     let intake = Arc::new(Intake::new(limits, workers, positions, metrics.clone()));
@@ -270,6 +283,7 @@ fn run_opened(
         told,
         workers,
         partitions: opened.partitions,
+        fingerprints: opened.fingerprints,
         until_end: opened.until_end,
         replay: opened.replay.is_some(),
         metrics: metrics.clone(),
@@ -400,10 +414,12 @@ fn start_workers(workers: usize, setup: worker::Setup, tell: Sender<Told>) -> st
 /// The engine's share of a job's memory, for each of its workers.
 fn engine_settings(job: &Job, state_has_referents: bool) -> mode::Settings {
     let share = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX) / job.workers.max(1);
+    let changes_bytes = (job.state.memory / CHANGES_SHARE).clamp(*CHANGES_BYTES.start(), *CHANGES_BYTES.end());
     mode::Settings {
         streaming_bytes: share(job.streaming_memory),
         // Half of the state's budget is the cache of its hot entries, the other half is RocksDB's.
         deferred_bytes: share(job.state.memory / 2),
+        changes_bytes: share(changes_bytes.min(job.epoch_size)),
         accepted: job.sinks.accepted.is_some(),
         state_has_referents,
     }

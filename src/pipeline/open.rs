@@ -13,7 +13,7 @@ use crate::dependency::{Rules, Stream};
 use crate::event::{Dependent, EntityId, EventId, KeyHash, Partitions, Positions, Timestamp};
 use crate::mode::{self, Referent, Visit};
 use crate::sink::Target;
-use crate::source::{self, Limits, Settings, Source};
+use crate::source::{self, Fingerprints, Limits, Settings, Source};
 
 use super::{RunError, RunOptions, UntilEnd, engine_settings};
 
@@ -25,6 +25,7 @@ pub(super) struct Opened {
     pub(super) state: State,
     pub(super) checkpoint: Checkpoint,
     pub(super) source: Box<dyn Source>,
+    pub(super) fingerprints: Fingerprints,
     /// The committed input, to be read again.
     pub(super) replay: Option<Box<dyn Source>>,
     /// When that was read first, where some of it is only retained for a time.
@@ -40,24 +41,46 @@ pub(super) struct Opened {
     pub(super) until_end: Option<UntilEnd>,
 }
 
+/// What is found before anything is touched: the last commit, and the input behind it.
+struct Found {
+    committed: Committed,
+    partitions: Partitions,
+    source: Box<dyn Source>,
+    fingerprints: Fingerprints,
+    replay: Option<Box<dyn Source>>,
+}
+
+impl Found {
+    /// Refuses input and output that do not go with the state, `None` being a new one.
+    fn look(job: &Job, settings: &Settings, state: Option<&State>, clock: &Clock) -> Result<Found, RunError> {
+        let committed = state.map(Committed::read).transpose()?.unwrap_or_default();
+        committed.check_sinks(&job.sinks)?;
+        let mut partitions = committed.partitions.clone();
+        let limits = Limits { block_bytes: BLOCK_BYTES, record_bytes_max: job.max_record };
+        let source = source::open(settings, limits, &mut partitions, &committed.positions, None, clock)?;
+        let fingerprints = source.fingerprints(&committed.fingerprints)?;
+        let replay = if needs_replay(&job.rules) && !committed.positions.0.is_empty() {
+            let (from, to) = (Positions::default(), Some(&committed.positions));
+            Some(source::open(settings, limits, &mut partitions, &from, to, clock)?)
+        } else {
+            None
+        };
+        Ok(Found { committed, partitions, source, fingerprints, replay })
+    }
+}
+
 pub(super) fn open(job: &Job, options: RunOptions, clock: &Clock) -> Result<Opened, RunError> {
+    let settings = until_end_of(&job.source, options);
     if options.fresh {
+        source::check_readable(&settings)?;
         start_over(job)?;
     }
-    let state = open_state(job)?;
-    let committed = Committed::read(&state)?;
+    let (state, found) = open_state(job, |state| Found::look(job, &settings, state, clock))?;
+    let Found { committed, partitions, source, fingerprints, replay } = found;
     let restored = mode::restore(&state, &job.rules)?;
-    let mut partitions = committed.partitions.clone();
-    let limits = Limits { block_bytes: BLOCK_BYTES, record_bytes_max: job.max_record };
-    let settings = until_end_of(&job.source, options);
-    let source = source::open(&settings, limits, &mut partitions, &committed.positions, None, clock)?;
-    let replay = if needs_replay(&job.rules) && !committed.positions.0.is_empty() {
+    if replay.is_some() {
         mode::forget_overflow(&state, &job.rules)?;
-        let (from, to) = (Positions::default(), Some(&committed.positions));
-        Some(source::open(&settings, limits, &mut partitions, &from, to, clock)?)
-    } else {
-        None
-    };
+    }
     let until_end = options.until_end.or_else(|| source_ends(&settings).then_some(UntilEnd::Keep));
     let timeline = longest_retain(&job.rules).map(|keep| Timeline::read(&state, keep)).transpose()?;
     let mut checkpoint = Checkpoint::open(state.clone(), committed, restored.log, &job.sinks)?;
@@ -68,6 +91,7 @@ pub(super) fn open(job: &Job, options: RunOptions, clock: &Clock) -> Result<Open
         state,
         checkpoint,
         source,
+        fingerprints,
         replay,
         timeline,
         partitions,
@@ -82,10 +106,13 @@ pub(super) fn open(job: &Job, options: RunOptions, clock: &Clock) -> Result<Open
     })
 }
 
-/// Opens the state of a job to write.
-pub(super) fn open_state(job: &Job) -> Result<State, OpenError> {
+/// Opens the state of a job to write, after a look at it while nothing is modified.
+pub(super) fn open_state<T, E: From<OpenError>>(
+    job: &Job,
+    look: impl FnOnce(Option<&State>) -> Result<T, E>,
+) -> Result<(State, T), E> {
     let options = Options { path: job.state.path.clone(), memory: store_memory(job), direct_io: job.state.direct_io };
-    State::open(&options, &identity(job))
+    State::open_checked(&options, &identity(job), look)
 }
 
 /// RocksDB's share of the state's memory: all of it, or half where the other half is a cache of deferred referents and waiting events.

@@ -108,7 +108,9 @@ pub(super) fn run(worker: &mut Worker, setup: &Setup) {
     let mut epoch = setup.intake.current().0;
     while !setup.intake.is_finished() {
         worker.step_or_park(Some(setup.intake.until_due()));
-        if setup.intake.until_due().is_zero() {
+        // An answer of the state may have left pages to ask for, which the source's ticks do.
+        let has_slices = engine.borrow().backlog() == Backlog::Slices && setup.intake.takes_slices();
+        if has_slices || setup.intake.until_due().is_zero() {
             wake.activate();
         }
         let open = setup.intake.current().0;
@@ -244,27 +246,28 @@ struct Reading {
 impl Reading {
     fn step(&mut self, capability: &mut Capability<u64>, output: &mut Out<'_>) -> Again {
         self.bring_in(capability, output);
-        let backlog = self.engine.borrow().backlog();
-        let taken = self.intake.take(self.me.0, backlog);
+        let mut engine = self.engine.borrow_mut();
+        let (backlog, is_full) = (engine.backlog(), engine.is_full());
+        drop(engine);
+        let taken = self.intake.take(self.me.0, backlog, is_full);
         if let Taken::Closed(epoch) = taken {
             if *capability.time() <= epoch.0 {
+                // Perhaps it was closed before this worker came to it. Time passes in every epoch nevertheless: what ends waits depends on it.
+                if self.ticked != epoch {
+                    self.tick(epoch, capability, output);
+                }
                 capability.downgrade(&epoch.next().0);
             }
             return Again::WhenWoken;
         }
         let (epoch, phase) = self.intake.current();
-        if *capability.time() < epoch.0 {
-            capability.downgrade(&epoch.0);
-        }
-        self.engine.borrow_mut().begin(epoch, phase);
-        let mut session = output.session(capability);
         let behind = backlog == Backlog::Slices && self.intake.is_sink_behind();
         if self.ticked != epoch || (backlog == Backlog::Slices && !behind) {
-            self.ticked = epoch;
-            session.give(Message { to: self.me, visit: Visit::Tick(self.clock.now()) });
+            self.tick(epoch, capability, output);
         }
         match taken {
             Taken::Block(block) => {
+                let mut session = output.session(capability);
                 self.decode(&block, phase, |message| session.give(message));
                 if let Content::Lines { bytes, .. } = block.content {
                     self.intake.blocks.give(bytes);
@@ -275,6 +278,16 @@ impl Reading {
             Taken::Nothing if backlog == Backlog::Slices => Again::Now,
             Taken::Nothing | Taken::Closed(_) => Again::WhenWoken,
         }
+    }
+
+    /// Lets time pass in an epoch, before anything else happens in it.
+    fn tick(&mut self, epoch: Epoch, capability: &mut Capability<u64>, output: &mut Out<'_>) {
+        self.ticked = epoch;
+        if *capability.time() < epoch.0 {
+            capability.downgrade(&epoch.0);
+        }
+        self.engine.borrow_mut().begin(epoch, self.intake.current().1);
+        output.session(capability).give(Message { to: self.me, visit: Visit::Tick(self.clock.now()) });
     }
 
     /// Sends the events that waited when an earlier run stopped on their way, once the replay is over. Also in an epoch that takes no more

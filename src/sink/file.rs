@@ -4,6 +4,8 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::Access;
+
 use super::{Mark, Sink, SinkError};
 
 /// Bytes that are gathered before the file is written to.
@@ -28,28 +30,19 @@ impl FileSink {
     pub(super) fn open(path: &Path, mark: Option<Mark>) -> Result<Self, SinkError> {
         let cannot = |error| SinkError::Open { path: path.to_owned(), error };
         let committed = mark.unwrap_or_default().length;
-        if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
-            return Err(SinkError::NotAFile { path: path.to_owned() });
-        }
-        let file = match OpenOptions::new().append(true).open(path) {
-            Err(error) if error.kind() == ErrorKind::NotFound && committed == 0 => create(path).map_err(cannot)?,
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                return Err(SinkError::Changed { path: path.to_owned(), expected: committed, found: 0 });
+        let file = match find(path, mark)? {
+            Some((file, length)) => {
+                if length > committed {
+                    file.set_len(committed).and_then(|()| file.sync_all()).map_err(cannot)?;
+                }
+                file
             }
-            opened => opened.map_err(cannot)?,
+            None => {
+                let file = create(path).map_err(cannot)?;
+                lock(&file, path)?;
+                file
+            }
         };
-        lock(&file, path)?;
-        let length = file.metadata().map_err(cannot)?.len();
-        match mark {
-            None if length > 0 => return Err(SinkError::NotEmpty { path: path.to_owned(), length }),
-            Some(_) if length < committed => {
-                return Err(SinkError::Changed { path: path.to_owned(), expected: committed, found: length });
-            }
-            Some(_) if length > committed => {
-                file.set_len(committed).and_then(|()| file.sync_all()).map_err(cannot)?;
-            }
-            _ => {}
-        }
         Ok(FileSink {
             path: path.to_owned(),
             file,
@@ -118,11 +111,48 @@ impl Sink for FileSink {
     }
 }
 
+/// See [`super::check`].
+pub(super) fn check(path: &Path, mark: Option<Mark>) -> Result<(), SinkError> {
+    if find(path, mark)?.is_none() {
+        let writable = rustix::fs::access(directory_of(path), Access::WRITE_OK | Access::EXEC_OK);
+        writable.map_err(|error| SinkError::Open { path: path.to_owned(), error: error.into() })?;
+    }
+    Ok(())
+}
+
+/// The file that is there, locked, and its length; `None` where it may be created.
+fn find(path: &Path, mark: Option<Mark>) -> Result<Option<(File, u64)>, SinkError> {
+    let cannot = |error| SinkError::Open { path: path.to_owned(), error };
+    let committed = mark.unwrap_or_default().length;
+    if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+        return Err(SinkError::NotAFile { path: path.to_owned() });
+    }
+    let file = match OpenOptions::new().append(true).open(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound && committed == 0 => return Ok(None),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            return Err(SinkError::Changed { path: path.to_owned(), expected: committed, found: 0 });
+        }
+        opened => opened.map_err(cannot)?,
+    };
+    lock(&file, path)?;
+    let length = file.metadata().map_err(cannot)?.len();
+    match mark {
+        None if length > 0 => Err(SinkError::NotEmpty { path: path.to_owned(), length }),
+        Some(_) if length < committed => {
+            Err(SinkError::Changed { path: path.to_owned(), expected: committed, found: length })
+        }
+        _ => Ok(Some((file, length))),
+    }
+}
+
+fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 /// Creates a file, and sees to it that its name outlives a power failure.
 fn create(path: &Path) -> io::Result<File> {
     let file = OpenOptions::new().append(true).create_new(true).open(path)?;
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(directory)?.sync_all()?;
+    File::open(directory_of(path))?.sync_all()?;
     Ok(file)
 }
 

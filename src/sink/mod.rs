@@ -104,6 +104,14 @@ pub trait Sink: Send {
     fn bytes_written(&self) -> u64;
 }
 
+/// Refuses what [`open`] would refuse, and modifies nothing.
+pub fn check(target: &Target, mark: Option<Mark>) -> Result<(), SinkError> {
+    match target {
+        Target::File(path) => file::check(path, mark),
+        Target::Stdout | Target::Null => Ok(()),
+    }
+}
+
 /// Opens a sink. With a mark it is cut back to that; without one a file that holds anything is refused.
 pub fn open(target: &Target, mark: Option<Mark>) -> Result<Box<dyn Sink>, SinkError> {
     Ok(match target {

@@ -230,7 +230,7 @@ fn write_array(dependency: &DependencyParts, references: &[Reference], line: &mu
 #[inline]
 fn write_missing(parts: &StreamParts, dependent: &Dependent, which: Missing, line: &mut Vec<u8>) {
     let lacks = |reference: &&Reference| match reference.found {
-        Found::Present(_) => false,
+        Found::Present(_) | Found::Kept => false,
         Found::GivenUp => true,
         Found::Missing | Found::Unknown => which == Missing::All,
     };

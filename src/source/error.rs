@@ -62,6 +62,17 @@ pub enum SourceError {
         /// Where the file ends.
         length: u64,
     },
+    /// A file is not the one that was read in an earlier run.
+    #[error(
+        "`{path}` is not the file that was read: {what}; \
+         restore the file (a new one needs a path of its own), or start over with --fresh"
+    )]
+    Changed {
+        /// As configured.
+        path: String,
+        /// What differs.
+        what: String,
+    },
     /// A position that was read to is inside a line.
     #[error(
         "`{path}` no longer holds the range that was read: byte {offset}, where reading is to go on, is inside a line; \

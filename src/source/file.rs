@@ -3,20 +3,23 @@
 //! Blocks are read straight into the memory they travel in and cut at the last line break; nothing looks at single
 //! lines. A `\r` before a line break stays in its record, where it is white space of JSON.
 
+mod fingerprint;
 mod input;
 mod lines;
 mod origin;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Select;
 
+pub use self::fingerprint::{Fingerprint, Fingerprints};
 use self::input::{Input, Polled};
 use self::lines::Piece;
-use self::origin::Encoding;
+pub use self::origin::is_pipe;
+use self::origin::{Encoding, Origin};
 use super::{FileSettings, Lag, Limits, Next, SettingsError, Source, SourceError, check_configured};
 use crate::clock::Clock;
 use crate::event::{Block, Content, PartitionId, Partitions, Positions};
@@ -41,6 +44,12 @@ impl FileSettings {
             }
         }
         Ok(())
+    }
+
+    /// See [`super::check_readable`].
+    pub(super) fn check_readable(&self) -> Result<(), SourceError> {
+        let mut files = self.inputs.iter().filter(|input| !origin::is_pipe(&input.path));
+        files.try_for_each(|input| Origin::open(&input.path).map(drop))
     }
 }
 
@@ -157,6 +166,10 @@ impl Source for FileSource {
     fn lag(&self) -> Lag {
         let bytes = self.inputs.iter().map(Input::lag).sum();
         Lag { bytes, records: None }
+    }
+
+    fn fingerprints(&self, known: &BTreeMap<PartitionId, Fingerprint>) -> Result<Fingerprints, SourceError> {
+        Fingerprints::of(self.inputs.iter().filter_map(Input::witness), known)
     }
 
     fn recycle(&mut self, buffer: Vec<u8>) {

@@ -8,9 +8,11 @@ mod file;
 mod synthetic;
 pub mod workload;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 pub use error::{SettingsError, SourceError};
+pub use file::{Fingerprint, Fingerprints, is_pipe};
 pub use workload::{SyntheticSettings, Workload};
 
 use crate::clock::Clock;
@@ -101,6 +103,12 @@ pub trait Source: Send {
     /// What lies between what was handed out and the present end.
     fn lag(&self) -> Lag;
 
+    /// What takes the fingerprints of the files that are read, so that a later start knows them again. Refuses files that
+    /// are not those that were `known` at the last commit.
+    fn fingerprints(&self, _known: &BTreeMap<PartitionId, Fingerprint>) -> Result<Fingerprints, SourceError> {
+        Ok(Fingerprints::default())
+    }
+
     /// Takes back the empty buffer of a block that has been decoded, to fill it again.
     fn recycle(&mut self, _buffer: Vec<u8>) {}
 }
@@ -128,6 +136,18 @@ pub fn open(
             Box::new(synthetic::SyntheticSource::open(settings, limits, partitions, from, to, clock.clone())?)
         }
     })
+}
+
+/// Refuses sources that cannot be opened from their start; reads nothing of them.
+///
+/// # Errors
+/// If the settings cannot be meant, or a file cannot be opened.
+pub fn check_readable(settings: &Settings) -> Result<(), SourceError> {
+    settings.check()?;
+    match settings {
+        Settings::File(settings) => settings.check_readable(),
+        Settings::Synthetic(_) => Ok(()),
+    }
 }
 
 /// Refuses a replay of partitions that are not among the `configured` ones.

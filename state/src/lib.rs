@@ -31,6 +31,10 @@
 //! Damage to the last write cannot be told from a torn write, so it counts as one. No case ends in a panic or in data that
 //! was never written.
 //!
+//! One case is not noticed: a manifest that ends right behind the record of a log's deletion, or within the record that follows it. RocksDB then takes
+//! the table files and the log that later records name for leftovers, and what was flushed with them and not written again is missing. No crash
+//! leads to this: a log is deleted only after all of these records are durable, so that with such a manifest it is still there.
+//!
 //! # Limits
 //!
 //! - [`Options::memory`] holds the block cache with index and filter blocks, and the memtables; at least [`MEMORY_MIN`].

@@ -74,12 +74,18 @@ impl Rocks {
         Ok(rocks)
     }
 
-    /// Opens the database of a directory, which must be this identity's.
-    pub(crate) fn open(options: &Options, now: Arc<AtomicI64>, identity: &Identity) -> Result<Rocks, OpenError> {
-        // An opening that fails half-way leaves new files behind and deletes others, so what is damaged must be found before.
-        // This costs a second reading of the logs, which only a crash leaves behind.
-        Rocks::open_as(Access::Check, options, Arc::clone(&now))?.verify(identity)?;
+    /// Opens the database of a directory, which [`Rocks::open_to_check`] has found whole.
+    pub(crate) fn open(options: &Options, now: Arc<AtomicI64>) -> Result<Rocks, OpenError> {
         Rocks::open_as(Access::Write, options, now)
+    }
+
+    /// Reads all there is of a database, which must be this identity's, and modifies nothing. Nobody else may have it open.
+    pub(crate) fn open_to_check(
+        options: &Options,
+        now: Arc<AtomicI64>,
+        identity: &Identity,
+    ) -> Result<Rocks, OpenError> {
+        Rocks::open_as(Access::Check, options, now)?.verify(identity)
     }
 
     /// Opens the database of a directory to read, without a trace.
@@ -287,6 +293,8 @@ fn database_options(access: Access, settings: &Options, memory: &Memory) -> rock
     // A reader opens all files at once: those that the job deletes meanwhile stay readable to it.
     options.set_max_open_files(if access == Access::Read { -1 } else { OPEN_FILES_MAX });
     options.set_max_background_jobs(4);
+    // Read by each compaction, of each of its files: the default of 2 MiB is for budgets that it does not matter to.
+    options.set_compaction_readahead_size((memory.memtable_bytes / 16).clamp(64 << 10, 2 << 20));
     // Hands table files to the disk as they are written, so that the commit's sync does not wait behind a whole one.
     options.set_bytes_per_sync(1 << 20);
     options.set_use_direct_reads(settings.direct_io);

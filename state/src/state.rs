@@ -90,22 +90,54 @@ impl State {
     /// [`OpenError`]. After a crash the logs are read three times: to look for damage in them, to check that all else is
     /// there, and to recover. They are bounded by half of the memory budget.
     pub fn open(options: &Options, identity: &Identity) -> Result<State, OpenError> {
+        Ok(State::open_checked(options, identity, |_| Ok::<_, OpenError>(()))?.0)
+    }
+
+    /// The same after a look at the state while nothing in the directory is modified: `look` is given the state as it is, to
+    /// be read during the call only, or `None` where one will be made. What it refuses is not opened; what it finds is
+    /// returned.
+    pub fn open_checked<T, E: From<OpenError>>(
+        options: &Options,
+        identity: &Identity,
+        look: impl FnOnce(Option<&State>) -> Result<T, E>,
+    ) -> Result<(State, T), E> {
         let path = &options.path;
-        let claim = Claim::create(path)?;
         let now = clock();
-        let rocks = match directory::look(path)? {
-            Content::State(found) => {
-                directory::compare(path, &found, identity)?;
+        if !path.exists() {
+            let found = look(None)?;
+            let claim = Claim::create(path)?;
+            // One who was as quick has made a state meanwhile, which is not what has been checked.
+            return match directory::look(path)? {
+                Content::State(_) => Err(OpenError::InUse { path: path.clone() }.into()),
+                Content::Empty | Content::Unfinished => Ok((State::make(claim, options, identity, now)?, found)),
+            };
+        }
+        let claim = Claim::take(path)?;
+        match directory::look(path)? {
+            Content::State(owner) => {
+                directory::compare(path, &owner, identity)?;
                 directory::check_logs(path)?;
-                Rocks::open(options, Arc::clone(&now), &found)?
+                // An opening that fails half-way leaves new files behind and deletes others, so what is damaged must be found
+                // before. This costs a second reading of the logs, which only a crash leaves behind.
+                let rocks = Rocks::open_to_check(options, Arc::clone(&now), &owner)?;
+                let state = State::new(Store::Rocks(Box::new(rocks)), None, owner.clone(), Arc::clone(&now));
+                let found = look(Some(&state))?;
+                drop(state);
+                let rocks = Rocks::open(options, Arc::clone(&now))?;
+                Ok((State::new(Store::Rocks(Box::new(rocks)), Some(claim), owner, now), found))
             }
             Content::Empty | Content::Unfinished => {
-                claim.begin(identity)?;
-                let rocks = Rocks::create(options, Arc::clone(&now), identity)?;
-                claim.finish()?;
-                rocks
+                let found = look(None)?;
+                Ok((State::make(claim, options, identity, now)?, found))
             }
-        };
+        }
+    }
+
+    /// Makes a state in a directory that holds none.
+    fn make(claim: Claim, options: &Options, identity: &Identity, now: Arc<AtomicI64>) -> Result<State, OpenError> {
+        claim.begin(identity)?;
+        let rocks = Rocks::create(options, Arc::clone(&now), identity)?;
+        claim.finish()?;
         Ok(State::new(Store::Rocks(Box::new(rocks)), Some(claim), identity.clone(), now))
     }
 

@@ -3,14 +3,17 @@
 mod workload;
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::process::ExitStatusExt;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::support::{
     Outcome, Program, Random, Running, Scrape, Summary, Workspace, assert_unique_positions, each_outcome, eventually,
-    followed_shop, is_longer_than, is_soak, orders, payments,
+    followed_shop, is_longer_than, is_soak, orders, payments, skip,
 };
-use workload::{SHORT_WAIT, VOTES, Workload, job, offset};
+use workload::{EPOCH_BYTES, QUOTES, SHORT_WAIT, VOTES, Workload, job, offset};
 
 const SEED: u64 = 20_261_123;
 const WORKERS: [&str; 4] = ["2", "1", "4", "3"];
@@ -68,6 +71,46 @@ fn sigterm_commits_and_stops_and_the_next_start_goes_on() {
         }
         crash.finish();
     }
+}
+
+#[test]
+fn streaming_survives_kills_at_each_point_of_a_commit() {
+    survives_kills_at_each_point(Program::Sedd);
+}
+
+#[test]
+fn deferred_survives_kills_at_each_point_of_a_commit() {
+    survives_kills_at_each_point(Program::Dedd);
+}
+
+#[test]
+fn independent_survives_kills_at_each_point_of_a_commit() {
+    survives_kills_at_each_point(Program::Independent);
+}
+
+/// The named points of `checkpoint`, in their order: before anything of an epoch is durable, after the first output file, after all of them, after the
+/// state; and at a start, when the output has been cut and nothing is written yet.
+const POINTS: [&str; 5] = ["before_sinks", "between_sinks", "before_state", "after_state", "sinks_opened"];
+
+/// Kills at each point, in an epoch that takes dependents, one in which they are woken, and one that brings the rest.
+fn survives_kills_at_each_point(program: Program) {
+    if !cfg!(debug_assertions) {
+        return skip(
+            "kills at named points of a commit",
+            "only builds with debug assertions, as of make test, have them",
+        );
+    }
+    let mut crash = Crash::new(program);
+    for (turn, point) in POINTS.into_iter().enumerate() {
+        for feed in [Workload::dependents, Workload::hot_referent, Workload::late_referents] {
+            let records = feed(&mut crash.workload);
+            crash.workspace.append("events.jsonl", records);
+            crash.kill_at(turn, point);
+        }
+        // How long a round takes is not known.
+        crash.workload.came_too_late();
+    }
+    crash.finish();
 }
 
 /// Output of an epoch that was never committed, by a job that never committed any.
@@ -129,22 +172,31 @@ impl Crash {
         self.kill_while_starting(attempt);
         let (first, began) = (self.workload.bytes(), Instant::now());
         let (running, length) = self.feed(attempt);
-        let resolved = self.workspace.path("resolved.jsonl");
-        eventually("output grows behind the hot referent", || is_longer_than(&resolved, length).then_some(()));
+        eventually("the hot referent wakes those behind it", || self.wakes(length).then_some(()));
         thread::sleep(Duration::from_micros(self.random.below(2000) as u64));
         running.kill();
+        // On a busy machine deadlines may have passed before the kill: such a round does not count.
         let in_time = began.elapsed() < SHORT_WAIT;
         if !in_time {
             self.workload.came_too_late();
         }
-        let in_flight = self.is_in_flight(first);
+        let in_flight = in_time && self.is_in_flight(first);
 
         let late = self.workload.late_referents();
         self.workspace.append("events.jsonl", late);
         if self.program != Program::Independent {
             thread::sleep(SHORT_WAIT.saturating_sub(began.elapsed()));
         }
-        in_time && in_flight
+        in_flight
+    }
+
+    /// Runs the job until it kills itself at a named point of its first commit, or of its second where there is enough to do.
+    fn kill_at(&self, turn: usize, point: &str) {
+        let has_more = self.workload.last_fed() > 2 * EPOCH_BYTES;
+        let nth = if has_more && point != "sinks_opened" { 1 + turn % 2 } else { 1 };
+        let mut command = self.workspace.command(self.program, &["--workers", WORKERS[turn % WORKERS.len()]]);
+        let ended = Running::start(command.env("RESOLVENT_FAILPOINT", format!("{point}:{nth}"))).wait();
+        assert_eq!(ended.status.signal(), Some(9), "at {point}:{nth}: {}\n{}", ended.status, ended.stderr);
     }
 
     /// A kill at some moment between the start of the process and its being ready.
@@ -154,7 +206,17 @@ impl Crash {
         running.kill();
     }
 
-    /// Whether the output that a kill left lacks something of every case of the round that began at `first`.
+    /// Whether there are outcomes of the round's hot part behind the first `length` bytes of the output. The former rounds may add to it, too.
+    fn wakes(&self, length: u64) -> bool {
+        let mut output = File::open(self.workspace.path("resolved.jsonl")).unwrap();
+        let mut new = String::new();
+        output.seek(SeekFrom::Start(length)).and_then(|_| output.read_to_string(&mut new)).unwrap();
+        new.contains(&self.workload.hot_sign(self.program))
+    }
+
+    /// Whether every case of the round that began at `first` was under way when the job was killed, as the output shows that it left.
+    ///
+    /// All the round's dependents were committed before; of what came then, something must have come out and something not.
     fn is_in_flight(&self, first: u64) -> bool {
         let mut answered: BTreeMap<String, usize> = BTreeMap::new();
         self.each_outcome(|outcome| {
@@ -163,15 +225,19 @@ impl Crash {
             }
         });
         let answered = |stream: &str| answered.get(stream).copied().unwrap_or_default();
-        let all: usize = ["vote", "quote"].into_iter().map(answered).sum();
+        // Behind each of these many quotes comes another version of what they refer to.
+        let replaced = answered("quote") < QUOTES;
         if self.program == Program::Independent {
-            return all < (self.workload.records() as usize);
+            return replaced;
         }
-        for waiting in ["step", "link", "claim", "mixed"] {
+        // Deadlines that pass while the job is down, one of them in a chain (`step`); `defer` (`claim`); mixed modes; a chain.
+        for waiting in ["step", "link", "claim", "mixed", "hurry", "optional"] {
             assert_eq!(answered(waiting), 0, "a {waiting} was answered before its referent came or its wait ended");
         }
-        let deadlines: usize = ["hurry", "optional"].into_iter().map(answered).sum();
-        answered("vote") < VOTES && deadlines == 0
+        let drained = answered("vote");
+        // Shown where too few land.
+        println!("{} of {QUOTES} quotes and {drained} of {VOTES} votes were answered", answered("quote"));
+        replaced && 0 < drained && drained < VOTES
     }
 
     fn each_outcome(&self, mut each: impl FnMut(Outcome)) {

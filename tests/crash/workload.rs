@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{Outcome, Program, Random};
+use crate::support::{FILES, Outcome, Program, Random, followed};
 
 /// The wait of what is to end by its deadline. Long enough for a round to be killed before it, and then waited for.
 pub(super) const SHORT_WAIT: Duration = Duration::from_secs(2);
@@ -17,7 +17,10 @@ pub(super) const SHORT_WAIT: Duration = Duration::from_secs(2);
 pub(super) const VOTES: usize = 12_000;
 
 /// Events that come behind a hot referent.
-const QUOTES: usize = 4_000;
+pub(super) const QUOTES: usize = 4_000;
+
+/// After so many bytes an epoch ends.
+pub(super) const EPOCH_BYTES: u64 = 128 << 10;
 
 /// Events of each of the small cases in a round.
 const FEW: usize = 20;
@@ -84,11 +87,8 @@ pub(super) fn job(program: Program) -> String {
         streams = streams.replace(", mode = \"streaming\"", "").replace(", mode = \"deferred\"", "");
     }
     let accepted = if program == Program::Independent { "" } else { "[sink.accepted]\nfile = \"accepted.jsonl\"\n" };
-    format!(
-        "[job]\nname = \"crash\"\nepoch = \"20ms\"\nepoch_size = \"128KiB\"\n{streams}\n\
-         [source.file]\npath = \"events.jsonl\"\nstream = \"/type\"\nfollow = true\n\
-         [sink.resolved]\nfile = \"resolved.jsonl\"\n[sink.dead_letter]\nfile = \"dead.jsonl\"\n{accepted}"
-    )
+    let epochs = format!("epoch = \"20ms\"\nepoch_size = \"{EPOCH_BYTES}B\"");
+    format!("[job]\nname = \"crash\"\n{epochs}\n{streams}{}{accepted}", followed(FILES))
 }
 
 /// How an event has to end.
@@ -114,13 +114,14 @@ struct Fed {
 pub(super) struct Workload {
     fed: BTreeMap<u64, Fed>,
     bytes: u64,
+    last_fed: u64,
     round: u64,
     random: Random,
 }
 
 impl Workload {
     pub(super) fn new(seed: u64) -> Workload {
-        Workload { fed: BTreeMap::new(), bytes: 0, round: 0, random: Random::new(seed) }
+        Workload { fed: BTreeMap::new(), bytes: 0, last_fed: 0, round: 0, random: Random::new(seed) }
     }
 
     /// Records so far.
@@ -131,6 +132,11 @@ impl Workload {
     /// Bytes so far: the offset of the next record.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// Bytes of what was fed last.
+    pub(super) fn last_fed(&self) -> u64 {
+        self.last_fed
     }
 
     /// Dependents of all kinds, before what they refer to.
@@ -177,10 +183,19 @@ impl Workload {
             if n % (QUOTES / 4) == 1 {
                 records.push((End::Resolved, price(round * 100 + n as u64), json!({})));
             }
-            let event = json!({"type": "quote", "n": n, "price": "gold"});
+            // Long ones, so that they fill several epochs.
+            let event = json!({"type": "quote", "n": n, "price": "gold", "note": "as agreed ".repeat(16)});
             records.push((End::AnyVersion, event, json!({"price": {"type": "price", "id": "gold"}})));
         }
         self.feed(records)
+    }
+
+    /// What only outcomes behind the hot referent of this round hold.
+    pub(super) fn hot_sign(&self, program: Program) -> String {
+        match program {
+            Program::Independent => r#""stream":"quote""#.to_owned(),
+            Program::Sedd | Program::Dedd => format!(r#""stream":"vote","event":{{"account":{},"#, hot(self.round)),
+        }
     }
 
     /// The other referents of the round.
@@ -205,7 +220,8 @@ impl Workload {
             self.fed.insert(self.bytes + lines.len() as u64, Fed { end, stream, dependencies });
             lines += &format!("{event}\n");
         }
-        self.bytes += lines.len() as u64;
+        self.last_fed = lines.len() as u64;
+        self.bytes += self.last_fed;
         lines
     }
 

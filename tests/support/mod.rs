@@ -17,13 +17,20 @@ pub(crate) use judge::{Dependencies, judge};
 pub(crate) use outcome::{Outcome, assert_unique_positions, each_outcome, read_outcomes, result_set};
 pub(crate) use process::{Ended, PATIENCE, Program, Running, is_longer_than};
 pub(crate) use random::Random;
-pub(crate) use shop::{SHOP, followed_shop, orders, payments};
+pub(crate) use shop::{FILES, SHOP, followed, followed_shop, orders, payments};
 pub(crate) use summary::Summary;
 pub(crate) use workspace::Workspace;
 
 /// Whether the long form is asked for.
 pub(crate) fn is_soak() -> bool {
     std::env::var_os("RESOLVENT_SOAK").is_some_and(|value| !value.is_empty() && value != "0")
+}
+
+/// The content of a gzip file.
+pub(crate) fn gzip(content: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(content).unwrap();
+    encoder.finish().unwrap()
 }
 
 /// Looks again and again until there is something, and fails after [`PATIENCE`].

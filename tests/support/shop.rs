@@ -3,8 +3,27 @@
 use std::fmt::Write;
 use std::ops::Range;
 
+macro_rules! files {
+    () => {
+        r#"
+[source.file]
+path = "events.jsonl"
+stream = "/type"
+
+[sink.resolved]
+file = "resolved.jsonl"
+[sink.dead_letter]
+file = "dead.jsonl"
+"#
+    };
+}
+
+/// Where most jobs of the tests read and write.
+pub(crate) const FILES: &str = files!();
+
 /// Its configuration.
-pub(crate) const SHOP: &str = r#"[job]
+pub(crate) const SHOP: &str = concat!(
+    r#"[job]
 name = "shop"
 
 [[stream]]
@@ -14,20 +33,18 @@ key = "/id"
 [[stream]]
 name = "payment"
 depends_on = [ { entity = "order", by = "/order" } ]
-
-[source.file]
-path = "events.jsonl"
-stream = "/type"
-
-[sink.resolved]
-file = "resolved.jsonl"
-[sink.dead_letter]
-file = "dead.jsonl"
-"#;
+"#,
+    files!()
+);
 
 /// The same, its input followed.
 pub(crate) fn followed_shop() -> String {
-    SHOP.replace("stream = \"/type\"", "stream = \"/type\"\nfollow = true")
+    followed(SHOP)
+}
+
+/// A job, or a part of one, whose input is followed.
+pub(crate) fn followed(job: &str) -> String {
+    job.replace("stream = \"/type\"", "stream = \"/type\"\nfollow = true")
 }
 
 /// An order for each id.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::event::{EntityId, Key, KeyHash};
 
 use crate::mode::engine::Engine;
-use crate::mode::table::{Entry, Parked};
+use crate::mode::table::{Cold, Entry, Parked};
 
 /// Forgets some of the referents that are no longer retained: all of them in a minute, whatever the table's size.
 pub(super) fn forget_old(engine: &mut Engine) {
@@ -23,49 +23,65 @@ pub(super) fn forget_old(engine: &mut Engine) {
 
 /// Moves what is cold to the state until memory is within its bounds, or nothing cold is left.
 pub(super) fn evict(engine: &mut Engine) {
-    const STEPS: usize = 4096;
+    const STEPS: usize = 512;
+    // A sweep goes round once at most.
+    let steps = STEPS.min(engine.table.buckets()).max(1);
+    let rules = Arc::clone(&engine.rules);
     // The first round over all buckets finds what was not touched since the last; it takes the touch off the rest, which the second round then finds.
     let mut steps_left = 2 * engine.table.buckets();
-    while steps_left > 0 {
-        let memory = engine.memory();
-        let over = Over {
-            streaming: memory.streaming() > engine.settings.streaming_bytes,
-            deferred: memory.deferred() > engine.settings.deferred_bytes,
-        };
-        if !over.streaming && !over.deferred {
-            return;
-        }
-        let rules = Arc::clone(&engine.rules);
+    while steps_left > 0 && goes_on(engine) {
+        let over = over(engine);
         let is_cold = |entry: &Entry| over.takes(rules.entity(entry.entity).deferred) || entry.waiters() > 0;
-        for cold in engine.table.sweep(STEPS, is_cold) {
-            move_out_waiters(engine, cold.entity, cold.hash, &cold.key, over);
-            if over.takes(rules.entity(cold.entity).deferred) {
+        for cold in engine.table.sweep(steps, is_cold) {
+            move_out_waiters(engine, &cold);
+            if goes_on(engine) && over.takes(rules.entity(cold.entity).deferred) {
                 move_out_referent(engine, cold.entity, cold.hash, &cold.key);
             }
         }
-        steps_left = steps_left.saturating_sub(STEPS);
+        steps_left = steps_left.saturating_sub(steps);
     }
 }
 
-/// Which memory is over its bound.
+/// Whether more is to leave: what is moved out is written with this epoch, so that where it is very much the rest waits for the next ones.
+fn goes_on(engine: &Engine) -> bool {
+    let bytes_max = engine.settings.changes_bytes.saturating_mul(2);
+    over(engine).bytes() > 0 && engine.residency.changes.batch.bytes() <= bytes_max
+}
+
+/// By how many bytes each memory is over its bound.
 #[derive(Clone, Copy)]
-struct Over {
-    streaming: bool,
-    deferred: bool,
+pub(super) struct Over {
+    streaming: usize,
+    deferred: usize,
 }
 
 impl Over {
     fn takes(self, deferred: bool) -> bool {
-        if deferred { self.deferred } else { self.streaming }
+        if deferred { self.deferred > 0 } else { self.streaming > 0 }
+    }
+
+    pub(super) fn bytes(self) -> usize {
+        self.streaming + self.deferred
     }
 }
 
-fn move_out_waiters(engine: &mut Engine, entity: EntityId, hash: KeyHash, key: &Key, over: Over) {
-    for waiter in engine.table.chained(entity, hash, key) {
+pub(super) fn over(engine: &Engine) -> Over {
+    let memory = engine.memory();
+    Over {
+        streaming: memory.streaming().saturating_sub(engine.settings.streaming_bytes),
+        deferred: memory.deferred().saturating_sub(engine.settings.deferred_bytes),
+    }
+}
+
+fn move_out_waiters(engine: &mut Engine, cold: &Cold) {
+    let mut next = engine.table.first_waiter(cold);
+    while let Some(waiter) = next.filter(|_| goes_on(engine)) {
+        next = engine.table.waiter_after(waiter);
+        let over = over(engine);
         let Some(w) = engine.table.waiter(waiter).filter(|w| over.takes(w.deferred)) else { continue };
         let Parked::At(at) = w.parked else { continue };
         if let Some(dependent) = engine.table.take(waiter) {
-            engine.residency.move_out(&dependent, at as usize);
+            engine.residency.move_out(&engine.rules, &dependent, at as usize);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use resolvent_state::{Batch, Table};
 
+use crate::dependency::Rules;
 use crate::event::{Dependent, Epoch, EventId, Stored, WorkerIndex};
 
 use crate::mode::codec;
@@ -18,7 +19,7 @@ pub(super) fn write_to_log(engine: &mut Engine, waiter: WaiterId, ticket: Option
         engine.residency.changes.obsolete.push(epoch);
     }
     w.dependent.stored = Stored::Log(engine.epoch);
-    log.add(&w.dependent, &mut engine.residency.changes.batch);
+    log.add(&engine.rules, &w.dependent, &mut engine.residency.changes.batch);
 }
 
 /// Builds the log's values, `version | count | ids that left | (length | event) …`, one after the other in one buffer.
@@ -36,13 +37,13 @@ impl LogWriter {
         LogWriter { epoch: engine.epoch, worker: engine.me, value, written: LogEpoch::default() }
     }
 
-    fn add(&mut self, dependent: &Dependent, batch: &mut Batch) {
+    fn add(&mut self, rules: &Rules, dependent: &Dependent, batch: &mut Batch) {
         if self.value.is_empty() {
             restore::begin_log_value(&[], &mut self.value);
         }
         let at = self.value.len();
         self.value.extend_from_slice(&[0; 4]);
-        codec::put_dependent(dependent, &mut self.value);
+        codec::put_dependent(rules, dependent, &mut self.value);
         let length = u32::try_from(self.value.len() - at - 4).unwrap_or(u32::MAX);
         if let Some(slot) = self.value.get_mut(at..at + 4) {
             slot.copy_from_slice(&length.to_le_bytes());

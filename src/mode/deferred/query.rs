@@ -1,6 +1,7 @@
 //! What is asked of the state, and what it answers.
 
 use crate::event::{Dependent, EntityId, Event, EventId, Key, KeyHash, Timestamp};
+use crate::mode::Claim;
 
 /// What must be looked up in the state.
 #[derive(Clone, Debug)]
@@ -16,13 +17,15 @@ pub enum Query {
     },
     /// Events that wait for a key.
     Waiters(Drain),
-    /// Events whose deadline has passed, of the shards of one worker.
-    Due {
-        /// No earlier deadline is left: scanning from there passes over nothing that was deleted.
-        from: Timestamp,
-        /// The latest deadline that has passed.
-        until: Timestamp,
+    /// An event that is given what it claimed.
+    Waiter {
+        /// The event, and what it claimed.
+        claim: Box<Claim>,
+        /// The referent that came.
+        referent: Event,
     },
+    /// Events whose deadline has passed, of the shards of one worker.
+    Due(DuePass),
     /// Every waiting event of the shards of one worker, from a key on.
     All {
         /// The key after the last one that was fetched; empty at first.
@@ -45,6 +48,19 @@ pub struct Drain {
     pub after: Option<EventId>,
     /// Whether the state says that it goes on.
     pub noted: bool,
+}
+
+/// A pass over the deadlines of one worker's shards, shard by shard, a page at a time.
+#[derive(Clone, Debug)]
+pub struct DuePass {
+    /// No earlier deadline is left: scanning from there passes over nothing that was deleted.
+    pub since: Timestamp,
+    /// The latest deadline that has passed.
+    pub until: Timestamp,
+    /// The row to go on from; empty at first, and after the last.
+    pub from: Vec<u8>,
+    /// The earliest later deadline that was seen so far.
+    pub next: Option<Timestamp>,
 }
 
 /// What the state has.
@@ -70,16 +86,23 @@ pub enum Answer {
         /// Whether there may be more.
         more: bool,
     },
+    /// To [`Query::Waiter`].
+    Waiter {
+        /// What was asked.
+        claim: Box<Claim>,
+        /// The referent that came.
+        referent: Event,
+        /// The event, if it still waits there.
+        kept: Option<Kept>,
+    },
     /// To [`Query::Due`].
     Due {
-        /// Up to which deadline was asked.
-        until: Timestamp,
+        /// What was asked, and where to go on.
+        pass: DuePass,
         /// Events whose deadline has passed.
         page: Vec<Kept>,
         /// Rows of deadlines whose event is gone.
         stale: Vec<Vec<u8>>,
-        /// The earliest deadline that was left.
-        next: Option<Timestamp>,
     },
     /// To [`Query::All`].
     All {

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use resolvent_state::State;
 
-use super::notation::Record;
+use super::notation::{self, Record};
 use crate::checkpoint::{Checkpoint, Committed, EpochEnd};
 use crate::decode::{Decoded, Decoder};
 use crate::dependency::Rules;
-use crate::event::{Block, Content, Dependent, Epoch, EventId, Outcome, Partitions, Timestamp, WorkerIndex};
+use crate::event::{Dependent, Epoch, EventId, Outcome, Partitions, Timestamp, WorkerIndex};
 use crate::metrics::Totals;
 use crate::mode::{self, Backlog, Effects, Engine, Message, Phase, Query, Settings, Visit};
 use crate::sink::{self, Target};
@@ -53,6 +53,8 @@ pub(super) struct Cluster {
     checkpoint: Checkpoint,
     engines: Vec<Engine>,
     memory: usize,
+    /// Bytes of changes after which an epoch should end. Little in every other case, so that not all that is over its bound leaves memory at once.
+    changes_bytes: usize,
     /// Events that one tick works through.
     budget: usize,
     pub(super) now: Timestamp,
@@ -66,8 +68,8 @@ pub(super) struct Cluster {
     /// Messages by sender and receiver; what a source sends and what an engine sends do not keep an order with each other.
     network: BTreeMap<(usize, bool, usize), VecDeque<Visit>>,
     asked: Vec<VecDeque<Vec<Query>>>,
-    /// All records of committed epochs, in the order in which they were read.
-    pub(super) committed: Vec<Record>,
+    /// All records of committed epochs, in the order in which they were read, and when each arrived.
+    pub(super) committed: Vec<(Timestamp, Record)>,
     /// Of the open epoch.
     read: Vec<Record>,
     outcomes: Vec<Outcome>,
@@ -91,6 +93,7 @@ impl Cluster {
             checkpoint,
             engines: Vec::new(),
             memory,
+            changes_bytes: if seed.is_multiple_of(2) { 1 << 10 } else { PLENTY },
             budget,
             now: Timestamp(1_000_000_000),
             epoch: Epoch(0),
@@ -110,8 +113,13 @@ impl Cluster {
     }
 
     fn start_engines(&mut self, workers: usize, state_has_referents: bool) {
-        let settings =
-            Settings { streaming_bytes: self.memory, deferred_bytes: self.memory, accepted: true, state_has_referents };
+        let settings = Settings {
+            streaming_bytes: self.memory,
+            deferred_bytes: self.memory,
+            changes_bytes: self.changes_bytes,
+            accepted: true,
+            state_has_referents,
+        };
         let engine = |worker| Engine::new(Arc::clone(&self.rules), WorkerIndex(worker), workers, settings);
         self.engines = (0..workers).map(engine).collect();
         self.inputs = (0..workers).map(|_| VecDeque::new()).collect();
@@ -151,8 +159,8 @@ impl Cluster {
 
     fn replay(&mut self, unresolved: &rustc_hash::FxHashSet<EventId>) {
         let workers = self.engines.len();
-        for record in self.committed.clone() {
-            let Decoded::Event(dependent) = self.decode(&record) else { continue };
+        for (arrival, record) in self.committed.clone() {
+            let Decoded::Event(dependent) = self.decode_at(&record, arrival) else { continue };
             let resolved = !unresolved.contains(&dependent.event.header.header.id);
             let reader = self.reader();
             let rules = Arc::clone(&self.rules);
@@ -172,16 +180,11 @@ impl Cluster {
     }
 
     pub(super) fn decode(&mut self, record: &Record) -> Decoded {
-        let block = Block {
-            partition: record.id.partition,
-            stream: Some(record.stream),
-            arrival: self.now,
-            content: Content::Lines { base: record.id.offset, bytes: record.json.clone().into_bytes() },
-            next_offset: record.id.offset + 1,
-        };
-        let mut decoded = None;
-        self.decoder.decode(&block, &mut |one| decoded = Some(one));
-        decoded.expect("a record")
+        self.decode_at(record, self.now)
+    }
+
+    fn decode_at(&mut self, record: &Record, arrival: Timestamp) -> Decoded {
+        notation::decode(&mut self.decoder, record, arrival)
     }
 
     /// Opens an epoch, reads these records in it, and lets everything go its way. It is not committed yet.
@@ -206,6 +209,14 @@ impl Cluster {
         }
         let mut ticks = self.chance.below(4);
         while self.step() || self.tick_again(&mut ticks) {}
+    }
+
+    /// An epoch that lasts until no engine has a slice left to work through. Returns whether it became so full that it ought to have ended before.
+    pub(super) fn run_long_epoch(&mut self, records: Vec<Record>) -> bool {
+        self.run_epoch(records);
+        let mut ticks = usize::MAX;
+        while self.step() || self.tick_again(&mut ticks) {}
+        self.engines.iter_mut().any(Engine::is_full)
     }
 
     /// Does one thing that could happen next.
@@ -318,7 +329,10 @@ impl Cluster {
         let outcomes = std::mem::take(&mut self.outcomes);
         let totals = self.count(&outcomes);
         self.checkpoint
-            .commit(self.epoch, EpochEnd { positions, partitions, totals, now: self.now, changes })
+            .commit(
+                self.epoch,
+                EpochEnd { positions, partitions, totals, now: self.now, changes, ..EpochEnd::default() },
+            )
             .expect("a commit");
         if self.phase != Phase::Replay {
             let committed = self.checkpoint.committed();
@@ -327,7 +341,7 @@ impl Cluster {
             }
         }
         self.told.extend(outcomes);
-        self.committed.extend(self.read.iter().cloned());
+        self.committed.extend(self.read.iter().map(|record| (self.now, record.clone())));
         std::mem::take(&mut self.read)
     }
 
@@ -351,9 +365,18 @@ impl Cluster {
         self.engines.iter().any(|engine| engine.backlog() != Backlog::None)
     }
 
+    /// Memory that the engines hold.
+    pub(super) fn memory(&self) -> Vec<mode::Memory> {
+        self.engines.iter().map(Engine::memory).collect()
+    }
+
+    /// Events that wait in memory.
+    pub(super) fn waiting_in_memory(&self) -> usize {
+        self.engines.iter().map(Engine::waiting).sum()
+    }
+
     /// Events that wait, in memory and in the state.
     pub(super) fn waiting(&self) -> usize {
-        let memory: usize = self.engines.iter().map(Engine::waiting).sum();
-        memory + self.checkpoint.committed().waiting_in_state as usize
+        self.waiting_in_memory() + self.checkpoint.committed().waiting_in_state as usize
     }
 }

@@ -6,10 +6,12 @@
 //!
 //! A record: `post id=1 person=7`; values are JSON without spaces. `@1` reads it from partition 1 instead of 0.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::decode::{Decoded, Decoder};
 use crate::dependency::{DependencyDraft, Mode, Need, OnExpiry, Pointer, Rules, SecondExpiry, StreamDraft};
-use crate::event::{EventId, PartitionId, StreamId};
+use crate::event::{Block, Content, Dependent, EventId, PartitionId, StreamId, Timestamp};
 
 /// A record to be read.
 #[derive(Clone, Debug)]
@@ -18,6 +20,11 @@ pub(super) struct Record {
     pub(super) stream: StreamId,
     pub(super) json: String,
     pub(super) text: String,
+}
+
+/// The rules of these streams.
+pub(super) fn rules(lines: &[&str]) -> Arc<Rules> {
+    Arc::new(Rules::build(lines.iter().map(|line| stream(line)).collect()).expect("rules"))
 }
 
 pub(super) fn stream(line: &str) -> StreamDraft {
@@ -87,6 +94,29 @@ fn dependency(text: &str) -> DependencyDraft {
     }
     let by = pointer(&name);
     DependencyDraft { name: Some(name), entity, by, mode, required, need, wait, on_expiry, include: None }
+}
+
+/// What a record is decoded to.
+pub(super) fn decode(decoder: &mut Decoder, record: &Record, arrival: Timestamp) -> Decoded {
+    let block = Block {
+        partition: record.id.partition,
+        stream: Some(record.stream),
+        arrival,
+        content: Content::Lines { base: record.id.offset, bytes: record.json.clone().into_bytes() },
+        next_offset: record.id.offset + 1,
+    };
+    let mut decoded = None;
+    decoder.decode(&block, &mut |one| decoded = Some(one));
+    decoded.expect("a record")
+}
+
+/// The event of a line, which arrives at a time.
+pub(super) fn dependent(rules: &Arc<Rules>, line: &str, offset: u64, arrival: Timestamp) -> Box<Dependent> {
+    let mut decoder = Decoder::new(Arc::clone(rules), None);
+    match decode(&mut decoder, &record(rules, line, offset), arrival) {
+        Decoded::Event(dependent) => dependent,
+        Decoded::Rejected(rejection) => panic!("{line}: {rejection:?}"),
+    }
 }
 
 /// The record of a line, which is the `offset`-th of its partition.

@@ -1,15 +1,11 @@
 //! Lengths that recursion or rescanning would not survive.
 
-use std::sync::Arc;
+use std::time::Duration;
 
 use super::cluster::{BUDGET, Cluster, PLENTY};
-use super::notation;
-use crate::dependency::Rules;
+use super::notation::{self, rules};
 use crate::event::Outcome;
-
-fn rules(lines: &[&str]) -> Arc<Rules> {
-    Arc::new(Rules::build(lines.iter().map(|line| notation::stream(line)).collect()).expect("rules"))
-}
+use crate::mode::Phase;
 
 #[test]
 fn a_chain_of_resolutions_may_be_of_any_length() {
@@ -53,4 +49,73 @@ fn a_referent_with_many_dependents_does_not_stall_the_rest() {
         }
         assert_eq!((resolved as u64, cluster.waiting()), (DEPENDENTS + 3, 0));
     }
+}
+
+#[test]
+fn what_waits_in_the_state_flows_page_after_page_within_an_epoch() {
+    const DEPENDENTS: u64 = 2_000;
+    let rules = rules(&["post key", "like -> post:deferred:wait=10"]);
+    for (workers, comes) in [(1, true), (1, false), (3, false)] {
+        let mut cluster = Cluster::new(&rules, workers, 0, BUDGET, 1);
+        cluster.phase = Phase::Live;
+        let like = |at| notation::record(&rules, &format!("like post={}", if comes { 1 } else { at }), at);
+        cluster.run_epoch((0..DEPENDENTS).map(like).collect());
+        cluster.commit();
+        assert_eq!((cluster.waiting() as u64, cluster.waiting_in_memory()), (DEPENDENTS, 0));
+        cluster.told.clear();
+        let mut records = Vec::new();
+        if comes {
+            records.push(notation::record(&rules, "post id=1", DEPENDENTS));
+        } else {
+            cluster.now = cluster.now.after(Duration::from_secs(11));
+        }
+        cluster.run_long_epoch(records);
+        cluster.commit();
+        assert_eq!(cluster.waiting(), 0, "{workers} workers, the referent comes: {comes}");
+        let ended = |outcome: &&Outcome| match outcome {
+            Outcome::Resolved(dependent) => comes && dependent.references.len() == 1,
+            Outcome::Expired(..) => !comes,
+            _ => false,
+        };
+        assert_eq!(cluster.told.iter().filter(ended).count() as u64, DEPENDENTS);
+    }
+}
+
+#[test]
+fn an_epoch_is_full_when_much_waits_at_its_end_and_not_for_what_has_left() {
+    let rules = rules(&["post key", "like -> post"]);
+    // With this seed an epoch is to change a KiB.
+    let mut cluster = Cluster::new(&rules, 1, PLENTY, BUDGET, 2);
+    let like = |at| notation::record(&rules, "like post=1", at);
+    let post = |at| notation::record(&rules, "post id=1", at);
+    assert!(!cluster.run_long_epoch((0..4).map(like).collect()));
+    cluster.commit();
+    assert!(cluster.run_long_epoch((4..104).map(like).collect()));
+    cluster.commit();
+    assert!(!cluster.run_long_epoch(Vec::new()), "an epoch begins empty");
+    cluster.commit();
+    assert!(!cluster.run_long_epoch((104..204).map(like).chain([post(204)]).collect()), "none of them waits");
+    cluster.commit();
+    assert_eq!(cluster.waiting(), 0);
+}
+
+#[test]
+fn memory_over_its_bound_is_moved_out_over_several_epochs() {
+    const DEPENDENTS: u64 = 1_000;
+    let rules = rules(&["post key", "like -> post:deferred"]);
+    // With this seed an epoch is to change a KiB.
+    let mut cluster = Cluster::new(&rules, 1, 0, BUDGET, 2);
+    let like = |at| notation::record(&rules, "like post=1", at);
+    cluster.run_epoch((0..DEPENDENTS).map(like).collect());
+    cluster.commit();
+    let mut left = cluster.waiting_in_memory();
+    assert!(left > 0, "all has left at once");
+    while left > 0 {
+        cluster.run_epoch(Vec::new());
+        cluster.commit();
+        let now = cluster.waiting_in_memory();
+        assert!(now < left && left - now < 100, "{} events were moved out in one epoch", left - now);
+        left = now;
+    }
+    assert_eq!(cluster.waiting() as u64, DEPENDENTS);
 }

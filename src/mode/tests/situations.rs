@@ -37,7 +37,7 @@ fn run(rules: &str, script: &str, workers: usize, memory: usize, seed: u64) -> V
     trial.lines()
 }
 
-fn check(rules: &str, script: &str, expected: &str) {
+pub(super) fn check(rules: &str, script: &str, expected: &str) {
     let expected: Vec<&str> = expected.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     let deferred = if rules.contains(":defer") { rules.to_owned() } else { defer(rules) };
     for rules in [rules, &deferred] {
@@ -230,74 +230,40 @@ fn a_cycle_is_one_when_a_wait_ends_and_not_before() {
 }
 
 #[test]
+fn what_had_ended_before_the_end_of_the_input_is_on_no_cycle_then() {
+    check(
+        "m key -> m:name=to:resolved:optional:wait=1
+         k key provides=m -> m:name=to:resolved:optional",
+        "m id=1 to=2
+         k id=2 to=1
+         +1
+         end",
+        "m id=1 to=2: expired cycle to=-
+         k id=2 to=1: expired end_of_input to=-",
+    );
+}
+
+#[test]
 fn an_event_may_refer_to_itself_where_it_need_only_have_arrived() {
     check("m key -> m:name=to", "m id=1 to=1", "m id=1 to=1: resolved to=(m id=1 to=1)");
     check("m key -> m:name=to:resolved:optional", "m id=1 to=1", "m id=1 to=1: rejected self_reference");
 }
 
 #[test]
-fn the_current_version_is_taken_and_a_lower_position_never_replaces_a_higher_one() {
+fn a_way_back_that_is_no_longer_whole_is_no_cycle() {
     check(
-        "a key
-         e -> a",
-        "a id=1 v=1
+        "p key
+         m key -> m:name=to:resolved:optional:wait=9 p:name=by:optional",
+        "m id=1 to=2
+         m id=2 to=1 by=9
 
-         e a=1
-         e a=2
-
-         a id=1 v=2
-
-         e a=1
-         a id=2",
-        "a id=1 v=1: resolved
-         e a=1: resolved a=(a id=1 v=1)
-         e a=2: resolved a=(a id=2)
-         a id=1 v=2: resolved
-         e a=1: resolved a=(a id=1 v=2)
-         a id=2: resolved",
-    );
-}
-
-#[test]
-fn the_greater_time_is_current_across_partitions() {
-    check(
-        "a key time
-         e -> a",
-        "a @0 id=1 time=5
-
-         a @1 id=1 time=4
-
-         e a=1
-
-         a @1 id=1 time=6
-
-         restart
-         e a=1",
-        "a @0 id=1 time=5: resolved
-         a @1 id=1 time=4: resolved
-         e a=1: resolved a=(a @0 id=1 time=5)
-         a @1 id=1 time=6: resolved
-         e a=1: resolved a=(a @1 id=1 time=6)",
-    );
-}
-
-#[test]
-fn a_forgotten_referent_has_never_come() {
-    check(
-        "a key retain=5
-         e -> a",
-        "a id=1 v=1
-         e a=1
-         +5
-         e a=1
-         +1
-         a id=1 v=2
-         e a=1",
-        "a id=1 v=1: resolved
-         e a=1: resolved a=(a id=1 v=1)
-         e a=1: resolved a=(a id=1 v=2)
-         a id=1 v=2: resolved
-         e a=1: resolved a=(a id=1 v=2)",
+         m id=1 v=2
+         +9
+         p id=9",
+        "m id=1 to=2: expired deadline to=-
+         m id=2 to=1 by=9: resolved to=(m id=1 v=2) by=(p id=9)
+         m id=1 v=2: resolved
+         p id=9: resolved",
     );
 }
 

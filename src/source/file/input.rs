@@ -3,9 +3,12 @@
 use std::cell::Cell;
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::super::{FileInput, Limits, SourceError};
+use super::fingerprint::Witness;
 use super::lines::{LineCutter, Piece};
 use super::origin::{self, Encoding, Filled, Origin};
 use crate::event::{PartitionId, StreamId};
@@ -35,7 +38,7 @@ pub(super) struct Input {
     read_bytes: usize,
     /// Where reading starts.
     from: u64,
-    /// Bytes before `from` that have to be passed over. The last one tells whether a line starts at `from`.
+    /// Bytes of a compressed file before `from` that have to be passed over.
     skip: u64,
     /// `from` is preceded by something else than a line break, so a line break has to follow.
     in_line: bool,
@@ -82,14 +85,18 @@ impl Input {
                 if reach > length {
                     return Err(SourceError::NoLongerHeld { path: opened.path, offset: reach, length });
                 }
-                opened.skip = from.min(1);
-                origin::seek(file, from - opened.skip).map_err(|source| opened.read_error(source))?;
+                origin::seek(file, from).map_err(|source| opened.read_error(source))?;
+                opened.in_line = match line_start(file, from).map_err(|source| opened.read_error(source))? {
+                    LineStart::Inside => return Err(SourceError::InsideALine { path: opened.path, offset: from }),
+                    LineStart::Unended => true,
+                    LineStart::Here => false,
+                };
                 opened.length_at_open = Some(length);
                 if !follow && to.is_none() {
                     opened.to = Some(length);
                 }
             }
-            Origin::Compressed(_) => opened.skip = from,
+            Origin::Compressed(..) => opened.skip = from,
             Origin::Pipe(_) => {}
         }
         Ok(opened)
@@ -101,6 +108,16 @@ impl Input {
             Origin::Pipe(reads) if !self.ended => Some(reads),
             _ => None,
         }
+    }
+
+    /// What its fingerprint can be taken of; a pipe has none.
+    pub(super) fn witness(&self) -> Option<Witness> {
+        let (file, used) = match &self.origin {
+            Origin::Plain(file) => (file, None),
+            Origin::Compressed(_, stored) => (&stored.file, Some(Arc::clone(&stored.used))),
+            Origin::Pipe(_) => return None,
+        };
+        Some(Witness { path: self.path.clone(), partition: self.partition, file: Arc::clone(file), used })
     }
 
     /// Whether everything up to the end that it had at the time of opening was handed out (a partial last line of a
@@ -118,7 +135,7 @@ impl Input {
     pub(super) fn lag(&self) -> Option<u64> {
         match &self.origin {
             Origin::Plain(file) => Some(self.present_length(file)?.saturating_sub(self.cutter.handed_out())),
-            Origin::Compressed(_) | Origin::Pipe(_) => self.ended.then_some(0),
+            Origin::Compressed(..) | Origin::Pipe(_) => self.ended.then_some(0),
         }
     }
 
@@ -234,4 +251,27 @@ impl Input {
             (_, Encoding::Gzip | Encoding::Zstd) => SourceError::Damaged { path, offset, source },
         }
     }
+}
+
+/// What a place in a plain file is to the lines around it.
+enum LineStart {
+    /// A line starts here.
+    Here,
+    /// The line before has no line break, and may still get it.
+    Unended,
+    /// It is inside a line.
+    Inside,
+}
+
+fn line_start(file: &File, at: u64) -> io::Result<LineStart> {
+    if at == 0 {
+        return Ok(LineStart::Here);
+    }
+    let mut around = [0; 2];
+    let read = file.read_at(&mut around, at - 1)?;
+    Ok(match around.get(..read) {
+        Some([b'\n', ..]) => LineStart::Here,
+        Some([_, b'\n' | b'\r'] | [_]) => LineStart::Unended,
+        _ => LineStart::Inside,
+    })
 }

@@ -3,6 +3,8 @@
 use std::fs::{self, File, Metadata};
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
@@ -48,7 +50,9 @@ impl Encoding {
                 let reader = BufReader::with_capacity(COMPRESSED_READ_BYTES, reader);
                 Box::new(flate2::bufread::MultiGzDecoder::new(reader))
             }
-            Encoding::Zstd => Box::new(zstd::Decoder::new(reader)?),
+            Encoding::Zstd => {
+                Box::new(zstd::Decoder::with_buffer(BufReader::with_capacity(COMPRESSED_READ_BYTES, reader))?)
+            }
         })
     }
 }
@@ -56,15 +60,33 @@ impl Encoding {
 /// Where bytes come from.
 pub(super) enum Origin {
     /// Has a length and can be read from anywhere.
-    Plain(File),
+    Plain(Arc<File>),
     /// Can be read from its start.
-    Compressed(Box<dyn Read + Send>),
+    Compressed(Box<dyn Read + Send>, Stored),
     /// Can be read once. A thread reads it, for a read may block for ever.
     Pipe(Receiver<io::Result<Vec<u8>>>),
 }
 
+/// A compressed file as it is stored, and how many of its bytes have surely been decompressed.
+#[derive(Clone)]
+pub(super) struct Stored {
+    pub(super) file: Arc<File>,
+    pub(super) used: Arc<AtomicU64>,
+}
+
+impl Read for Stored {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = (&*self.file).read(buffer)?;
+        let at = (&*self.file).stream_position()?;
+        // A decompressor may hold back as much as it reads at once, until it has seen the end.
+        let held = if read == 0 { 0 } else { COMPRESSED_READ_BYTES as u64 };
+        self.used.store(at.saturating_sub(held), Ordering::Relaxed);
+        Ok(read)
+    }
+}
+
 /// Whether `path` names something that cannot be read twice: standard input, a named pipe, a terminal.
-pub(super) fn is_pipe(path: &str) -> bool {
+pub fn is_pipe(path: &str) -> bool {
     path == STDIN || fs::metadata(path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir())
 }
 
@@ -98,8 +120,12 @@ impl Origin {
         }
         let file = File::open(path).map_err(failed)?;
         match encoding {
-            Encoding::Plain => Ok(Origin::Plain(file)),
-            Encoding::Gzip | Encoding::Zstd => Ok(Origin::Compressed(encoding.decode(file).map_err(failed)?)),
+            Encoding::Plain => Ok(Origin::Plain(Arc::new(file))),
+            Encoding::Gzip | Encoding::Zstd => {
+                let stored = Stored { file: Arc::new(file), used: Arc::default() };
+                let content = encoding.decode(stored.clone()).map_err(failed)?;
+                Ok(Origin::Compressed(content, stored))
+            }
         }
     }
 
@@ -107,10 +133,10 @@ impl Origin {
     pub(super) fn fill(&mut self, buffer: &mut Vec<u8>, max: usize) -> io::Result<Filled> {
         match self {
             Origin::Plain(file) => {
-                let read = file.take(max as u64).read_to_end(buffer)?;
+                let read = (&**file).take(max as u64).read_to_end(buffer)?;
                 Ok(if read == 0 { Filled::Nothing } else { Filled::Some })
             }
-            Origin::Compressed(reader) => {
+            Origin::Compressed(reader, _) => {
                 let read = reader.take(max as u64).read_to_end(buffer)?;
                 Ok(if read == 0 { Filled::End } else { Filled::Some })
             }

@@ -1,5 +1,7 @@
 //! What goes into files comes out as blocks: every byte once, at its offset, however it is cut, compressed and resumed.
 
+mod rewritten;
+
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::PathBuf;

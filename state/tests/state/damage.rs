@@ -206,15 +206,21 @@ fn a_flipped_byte_in_the_manifest_is_refused() {
     }
 }
 
+/// But for the gap that the crate's documentation names: within the one record that follows the deletion of a log. It is as long as half a step, and
+/// where it lies differs from run to run.
 #[test]
 fn a_manifest_that_is_cut_off_is_refused() {
     let victim = Victim::new();
     let manifest = victim.file("MANIFEST-");
     let length = fs::metadata(victim.path.path().join(&manifest)).unwrap().len() as usize;
+    let mut opened = Vec::new();
     for at in places(length, 40) {
-        let held = victim.with(&manifest, |bytes| bytes.truncate(at));
-        assert!(held.is_err(), "{held:?} after {at} bytes of {length}");
+        if let Ok(held) = victim.with(&manifest, |bytes| bytes.truncate(at)) {
+            opened.push((at, held));
+        }
     }
+    assert!(opened.len() <= 1, "{opened:?} of {length} bytes");
+    assert!(opened.iter().all(|&(_, held)| held == BATCHES as usize), "{opened:?} of {length} bytes");
 }
 
 #[test]

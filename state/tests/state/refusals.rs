@@ -56,6 +56,29 @@ fn a_newer_format() {
 }
 
 #[test]
+fn what_the_caller_refuses_after_a_look() {
+    let refuse = |path: &Path, wanted: Option<&[u8]>| {
+        let opened = State::open_checked(&options(path), &identity(), |state| {
+            let found = state.map(|state| state.get(Table::Meta, b"key").unwrap());
+            assert_eq!(found.as_ref().map(Option::as_deref), wanted.map(Some));
+            Err::<(), _>(OpenError::Io { path: path.to_owned(), what: "refused".to_owned() })
+        });
+        assert!(opened.unwrap_err().to_string().contains("refused"));
+    };
+    let path = made();
+    let before = files(path.path());
+    refuse(path.path(), Some(b"value"));
+    assert_eq!(files(path.path()), before);
+    assert_eq!(open(path.path()).get(Table::Meta, b"key"), Ok(Some(b"value".to_vec())));
+
+    let empty = tempfile::tempdir().unwrap();
+    for path in [empty.path(), &empty.path().join("absent")] {
+        refuse(path, None);
+    }
+    assert_eq!(fs::read_dir(empty.path()).unwrap().count(), 0);
+}
+
+#[test]
 fn a_foreign_directory() {
     let path = tempfile::tempdir().unwrap();
     fs::write(path.path().join("thesis.tex"), "precious").unwrap();

@@ -1,0 +1,93 @@
+//! Which version of a referent may be current, and when.
+
+use crate::dependency::Rules;
+use crate::event::{Event, EventHeader, Timestamp};
+
+/// Arrivals of one key in one step, up to which every order is tried out.
+const ORDERS_MAX: usize = 6;
+
+/// The versions of a referent.
+#[derive(Default)]
+pub(super) struct Versions {
+    /// All that ever came: after a restart any order of them is possible.
+    pub(super) all: Vec<Event>,
+    /// The one that is current if everything happened in the order in which it was told.
+    pub(super) current: Option<Event>,
+    /// Came in this step.
+    pub(super) arrived: Vec<Event>,
+    /// By step: what was current at some moment of it, and what may be at its end.
+    pub(super) eras: Vec<Era>,
+}
+
+pub(super) struct Era {
+    pub(super) step: u64,
+    pub(super) during: Vec<Event>,
+    pub(super) after: Vec<Event>,
+}
+
+/// When a referent is forgotten. It is never there for an event that arrives then or later, and always for one that arrived before.
+pub(super) fn until(rules: &Rules, event: &Event) -> Timestamp {
+    let header = &event.header.header;
+    rules.stream(header.stream).retain.map_or(Timestamp::MAX, |retain| header.arrival.after(retain))
+}
+
+/// Whether a version stays when another comes: one that is forgotten already when it is resolved is for those who waited before, and replaces nothing
+/// that is kept longer.
+pub(super) fn stays(rules: &Rules, old: &Event, new: &Event, now: Timestamp) -> bool {
+    if until(rules, new) <= now {
+        return until(rules, new) <= until(rules, old);
+    }
+    until(rules, old) > now && !replaces(&new.header.header, &old.header.header)
+}
+
+/// Within a partition a lower position never replaces a higher one; across them the later arrival decides, or the greater time where both have one.
+fn replaces(new: &EventHeader, old: &EventHeader) -> bool {
+    if new.id.partition == old.id.partition {
+        return new.id.offset > old.id.offset;
+    }
+    match (new.time, old.time) {
+        (Some(new_time), Some(old_time)) if new_time != old_time => new_time > old_time,
+        _ => new.arrival >= old.arrival,
+    }
+}
+
+pub(super) fn include(all: &mut Vec<Event>, event: &Event) {
+    if !all.iter().any(|one| one.header.header.id == event.header.header.id) {
+        all.push(event.clone());
+    }
+}
+
+/// Which versions may be current at some moment while these arrive, in any order, and which may be when they all have.
+pub(super) fn moments(before: &[Event], arrived: &[Event]) -> (Vec<Event>, Vec<Event>) {
+    let mut during = before.to_vec();
+    if arrived.len() > ORDERS_MAX {
+        arrived.iter().for_each(|event| include(&mut during, event));
+        return (during.clone(), during);
+    }
+    // By the set of those that have arrived, as bits: what may be current then.
+    let mut current: Vec<Vec<Option<Event>>> = vec![Vec::new(); 1 << arrived.len()];
+    if let Some(first) = current.first_mut() {
+        first.extend(before.iter().cloned().map(Some));
+        if first.is_empty() {
+            first.push(None);
+        }
+    }
+    for set in 0..current.len() {
+        for old in current.get(set).cloned().unwrap_or_default() {
+            for (at, new) in arrived.iter().enumerate().filter(|(at, _)| set & (1 << at) == 0) {
+                let header = &new.header.header;
+                let next = match &old {
+                    Some(old) if !replaces(header, &old.header.header) => old.clone(),
+                    _ => new.clone(),
+                };
+                include(&mut during, &next);
+                if let Some(after) = current.get_mut(set | (1 << at)) {
+                    let is_new = !after.iter().flatten().any(|one| one.header.header.id == next.header.header.id);
+                    after.extend(is_new.then_some(Some(next)));
+                }
+            }
+        }
+    }
+    let after = current.pop().into_iter().flatten().flatten().collect();
+    (during, after)
+}

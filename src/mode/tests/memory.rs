@@ -1,0 +1,82 @@
+//! Memory that is over its bounds.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::cluster::{BUDGET, Cluster, PLENTY};
+use super::notation::{self, Record, rules};
+use crate::dependency::Rules;
+use crate::mode::Phase;
+
+fn records(rules: &Arc<Rules>, lines: &[&str]) -> Vec<Record> {
+    lines.iter().enumerate().map(|(at, line)| notation::record(rules, line, at as u64)).collect()
+}
+
+#[test]
+fn what_came_in_an_epoch_moves_out_at_its_end_however_small_the_table() {
+    let rules = rules(&["a key", "e -> a"]);
+    let mut cluster = Cluster::new(&rules, 1, 0, BUDGET, 1);
+    cluster.run_epoch(records(&rules, &["a id=1", "a id=2", "e a=3", "e a=3"]));
+    cluster.commit();
+    assert_eq!(cluster.memory()[0].referents, 0);
+    assert_eq!(cluster.waiting(), 2);
+    assert_eq!(cluster.waiting_in_memory(), 0);
+}
+
+#[test]
+fn queues_and_the_graph_count_and_are_free_when_nobody_waits() {
+    let rules = rules(&["a key", "m key -> m:name=to:resolved:optional", "e ordered -> a"]);
+    let mut cluster = Cluster::new(&rules, 1, PLENTY, BUDGET, 1);
+    cluster.run_epoch(records(&rules, &["e a=1 order=1", "e a=1 order=1", "m id=1 to=2"]));
+    cluster.commit();
+    let memory = cluster.memory()[0];
+    assert!(memory.queues > 0 && memory.graph > 0, "{memory:?}");
+    assert_eq!(memory.streaming(), memory.referents + memory.waiting + memory.claims + memory.queues + memory.graph);
+    cluster.run_epoch(records(&rules, &["a id=1", "m id=2"]));
+    cluster.commit();
+    // What ended counts for two more epochs.
+    for _ in 0..4 {
+        cluster.run_epoch(Vec::new());
+        cluster.commit();
+    }
+    let after = cluster.memory()[0];
+    assert_eq!(after.queues, 0);
+    assert!(after.graph < memory.graph, "{after:?}");
+}
+
+#[test]
+fn claims_count_and_are_free_however_the_event_ends() {
+    let rules = rules(&["a key retain=9", "b key retain=9", "e -> a:wait=5 b:optional"]);
+    for last in [&["a id=1", "b id=1"][..], &["b id=1", "a id=1"], &["b id=1"], &["a id=1"], &[]] {
+        let mut cluster = Cluster::new(&rules, 3, PLENTY, BUDGET, 1);
+        cluster.phase = Phase::Live;
+        cluster.run_epoch(records(&rules, &["e a=1 b=1", "e a=1 b=1", "e a=1"]));
+        cluster.commit();
+        let claims = |cluster: &Cluster| -> usize { cluster.memory().iter().map(|memory| memory.claims).sum() };
+        assert!(claims(&cluster) > 0);
+        cluster.run_epoch(last.iter().zip(10..).map(|(line, at)| notation::record(&rules, line, at)).collect());
+        cluster.commit();
+        // Where `b` never comes, its reference is still waited for.
+        cluster.now = cluster.now.after(Duration::from_secs(5));
+        cluster.run_epoch(Vec::new());
+        cluster.commit();
+        assert_eq!((cluster.waiting(), claims(&cluster)), (if last == ["a id=1"] { 2 } else { 0 }, 0), "{last:?}");
+    }
+}
+
+#[test]
+fn a_queue_that_fills_memory_moves_the_rest_to_the_state() {
+    let rules = rules(&["a key", "e ordered -> a"]);
+    let lines: Vec<String> = (0..200).map(|n| format!("e a=1 order={n}")).collect();
+    let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+    let mut measured = Cluster::new(&rules, 1, PLENTY, BUDGET, 1);
+    measured.run_epoch(records(&rules, &lines));
+    measured.commit();
+    let memory = measured.memory()[0];
+    // With room for the events, but not for their queues too.
+    let mut cluster = Cluster::new(&rules, 1, memory.streaming() - memory.queues / 2, BUDGET, 1);
+    cluster.run_epoch(records(&rules, &lines));
+    cluster.commit();
+    assert!(cluster.waiting_in_memory() < 200);
+    assert_eq!(cluster.waiting(), 200);
+}

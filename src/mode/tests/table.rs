@@ -1,0 +1,166 @@
+//! The table of one worker's keys: chains, what is known, what is cold, and how much memory it says it holds.
+
+use std::sync::Arc;
+
+use super::notation;
+use crate::dependency::Rules;
+use crate::event::{EntityId, Event, Key, KeyHash, Timestamp, event_bytes};
+use crate::mode::Memory;
+use crate::mode::table::{Chain, Cold, Parked, Table, WaiterId};
+
+struct Desk {
+    rules: Arc<Rules>,
+    table: Table,
+    a: EntityId,
+    offset: u64,
+}
+
+impl Desk {
+    fn new() -> Desk {
+        let rules = notation::rules(&["a key", "e -> a:name=x a:name=y:optional"]);
+        let a = rules.streams()[0].provides.expect("a provides an entity");
+        Desk { table: Table::new(vec![false; rules.entities().len()]), rules, a, offset: 0 }
+    }
+
+    fn park(&mut self, line: &str) -> WaiterId {
+        self.offset += 1;
+        let dependent = notation::dependent(&self.rules, line, self.offset, Timestamp(0));
+        self.table.park(dependent, Parked::At(0), false).0
+    }
+
+    fn referent(&self, line: &str) -> Event {
+        notation::dependent(&self.rules, line, 0, Timestamp(0)).event.clone()
+    }
+
+    fn hash(&self, key: i64) -> (EntityId, KeyHash, Key) {
+        let key = Key::Int(key);
+        (self.a, key.hash(self.a), key)
+    }
+
+    fn put(&mut self, key: i64, line: &str) {
+        let (entity, hash, key) = self.hash(key);
+        let referent = self.referent(line);
+        self.table.put(entity, hash, &key, referent, false);
+    }
+
+    fn waiting(&self, key: i64) -> Vec<WaiterId> {
+        let (entity, hash, key) = self.hash(key);
+        let first = self.table.first_waiter(&Cold { hash, entity, key });
+        std::iter::successors(first, |waiter| self.table.waiter_after(*waiter)).collect()
+    }
+
+    fn detach(&mut self, key: i64) -> Chain {
+        let (entity, hash, key) = self.hash(key);
+        self.table.detach(entity, hash, &key)
+    }
+
+    fn woken(&mut self, mut chain: Chain) -> Vec<u64> {
+        let mut offsets = Vec::new();
+        while let Some(dependent) = self.table.next_of(&mut chain) {
+            offsets.push(dependent.event.header.header.id.offset);
+        }
+        offsets
+    }
+}
+
+#[test]
+fn events_are_woken_in_the_order_in_which_they_came_whoever_left_meanwhile() {
+    for (left, woken) in [(&[][..], &[1, 2, 3, 4][..]), (&[0], &[2, 3, 4]), (&[1, 2], &[1, 4]), (&[3], &[1, 2, 3])] {
+        let mut desk = Desk::new();
+        let waiters: Vec<WaiterId> = (0..4).map(|_| desk.park("e x=1")).collect();
+        desk.park("e x=2");
+        for at in left {
+            assert!(desk.table.take(waiters[*at]).is_some() && desk.table.take(waiters[*at]).is_none());
+        }
+        let chain = desk.detach(1);
+        assert_eq!(chain.len(), woken.len());
+        assert_eq!(desk.woken(chain), woken, "without {left:?}");
+        assert_eq!(desk.waiting(2).len(), 1, "the chain of another key");
+    }
+}
+
+#[test]
+fn an_event_whose_chain_was_detached_lacks_nothing_and_is_in_no_later_chain() {
+    let mut desk = Desk::new();
+    let [first, second] = [desk.park("e x=1"), desk.park("e x=1")];
+    assert!(desk.table.lacks_referent(first) && desk.table.lacks_referent(second));
+    let chain = desk.detach(1);
+    assert!(!desk.table.lacks_referent(first), "it is being woken");
+    let third = desk.park("e x=1");
+    assert!(desk.table.lacks_referent(third) && !desk.table.lacks_referent(second));
+    assert_eq!(desk.waiting(1), [third]);
+    assert_eq!(desk.woken(chain), [1, 2]);
+    let behind = notation::dependent(&desk.rules, "e x=1", 9, Timestamp(0));
+    let (behind, _) = desk.table.park(behind, Parked::Behind, false);
+    assert!(!desk.table.lacks_referent(behind), "it waits for its turn");
+}
+
+#[test]
+fn keys_of_one_hash_are_told_apart() {
+    let mut desk = Desk::new();
+    let hash = KeyHash(7);
+    let (one, two) = (Key::Int(1), Key::text("1"));
+    let referent = desk.referent("a id=1");
+    desk.table.put(desk.a, hash, &one, referent, false);
+    assert!(desk.table.entry(desk.a, hash, &two).is_none(), "nothing is known of the other");
+    desk.table.know(desk.a, hash, &two);
+    assert!(desk.table.entry(desk.a, hash, &two).is_some_and(|entry| entry.referent.is_none()));
+    desk.table.forget(desk.a, hash, &two);
+    assert!(desk.table.entry(desk.a, hash, &one).is_some_and(|entry| entry.referent.is_some()));
+    assert!(desk.table.entry(EntityId(desk.a.0 + 1), hash, &one).is_none(), "nor are entities mixed");
+}
+
+#[test]
+fn memory_is_counted_when_it_is_taken_and_when_it_is_given_back() {
+    let mut desk = Desk::new();
+    desk.put(1, "a id=1");
+    let one = desk.table.memory().referents;
+    assert!(one > event_bytes(&desk.referent("a id=1")));
+    desk.put(1, "a id=1 more=1234567890");
+    let longer = event_bytes(&desk.referent("a id=1 more=1234567890")) - event_bytes(&desk.referent("a id=1"));
+    assert_eq!(desk.table.memory().referents, one + longer, "a version takes the place of another");
+    let waiters = [desk.park("e x=2 y=1"), desk.park("e x=2"), desk.park("e x=1")];
+    assert!(desk.table.memory().waiting > 3 * 100);
+    desk.table.take(waiters[1]);
+    let chain = desk.detach(2);
+    assert_eq!(desk.woken(chain).len(), 1);
+    let (entity, hash, key) = desk.hash(1);
+    desk.table.forget(entity, hash, &key);
+    assert_eq!(desk.waiting(1).len(), 1, "who waits keeps the key known");
+    desk.table.take(waiters[2]);
+    let (entity, hash, key) = desk.hash(2);
+    desk.table.forget(entity, hash, &key);
+    assert_eq!(desk.table.memory(), Memory::default());
+}
+
+#[test]
+fn what_was_not_touched_since_the_hand_last_passed_is_cold() {
+    let mut desk = Desk::new();
+    (0..100).for_each(|key| desk.put(key, "a id=1"));
+    let round = desk.table.buckets();
+    assert_eq!(desk.table.sweep(round, |_| true).len(), 0, "all were touched when they came");
+    for key in 0..40 {
+        let (entity, hash, key) = desk.hash(key);
+        desk.table.entry(entity, hash, &key);
+    }
+    let half = round / 2;
+    let cold = desk.table.sweep(half, |_| true).len() + desk.table.sweep(round - half, |_| true).len();
+    assert_eq!(cold, 60, "the hand goes on where it stopped");
+    assert_eq!(desk.table.sweep(round, |_| false).len(), 0);
+    assert_eq!(desk.table.sweep(round, |_| true).len(), 100, "what is cold and stays is found again");
+}
+
+#[test]
+fn what_is_no_longer_retained_is_forgotten_in_one_round() {
+    let mut desk = Desk::new();
+    (0..100).for_each(|key| desk.put(key, if key % 4 == 0 { "a id=1 old=1" } else { "a id=1" }));
+    let waiter = desk.park("e x=0");
+    let is_old = |event: &Event| event.slice.ends_with(b"\"old\":1}");
+    desk.table.forget_old(desk.table.buckets(), is_old);
+    let left = (0..100).filter(|key| {
+        let (entity, hash, key) = desk.hash(*key);
+        desk.table.entry(entity, hash, &key).is_some_and(|entry| entry.referent.is_some())
+    });
+    assert_eq!(left.count(), 75);
+    assert!(desk.table.lacks_referent(waiter));
+}
