@@ -59,9 +59,11 @@ impl Engine {
             self.drains.push_back(Drain { entity, hash, key: key.clone(), chain, referent: referent.clone() });
             return;
         }
+        let first = self.work.len();
         while let Some(dependent) = self.table.next_of(&mut chain) {
             self.wake_one(dependent, entity, hash, key, referent);
         }
+        self.preload_work(first);
     }
 
     /// Gives an event the referent that it waited for, unless that was forgotten before the event came, and lets it go on: it takes what else is here,
@@ -74,7 +76,8 @@ impl Engine {
         key: &Key,
         referent: &Event,
     ) {
-        if !is_forgotten(&self.rules, referent, dependent.event.header.header.arrival) {
+        let until = until(&self.rules, referent);
+        if until == Timestamp::MAX || until > dependent.event.header.header.arrival {
             dependent.take(entity, hash, key, referent);
         }
         self.work.push_back(Visit::Dependent(dependent));
@@ -106,6 +109,7 @@ impl Engine {
                 self.wake_one(dependent, drain.entity, drain.hash, &drain.key, &drain.referent);
                 budget -= 1;
             }
+            self.preload_work(0);
             if !drain.chain.is_empty() {
                 self.drains.push_back(drain);
             }
@@ -114,7 +118,7 @@ impl Engine {
     }
 }
 
-/// When a referent is forgotten.
+/// When a referent is forgotten; [`Timestamp::MAX`] for never.
 fn until(rules: &Rules, event: &Event) -> Timestamp {
     let header = &event.header.header;
     rules.stream(header.stream).retain.map_or(Timestamp::MAX, |retain| header.arrival.after(retain))

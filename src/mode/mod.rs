@@ -7,6 +7,7 @@
 //! * `engine`: a dependent visits (`visit`), waits, is woken when a referent comes (`arrival`) and leaves; with the `table` of what is here, the
 //!   `deadline`s of what waits, what it lacks besides the referent that it waits at (`claims`), the queues of `ordered_by` (`order`), and the graph of
 //!   events that may wait for each other (`cycle`).
+//! * `preload`: looks at memory before it is needed.
 //! * `streaming`: what is particular to references that are joined in memory: rebuilding them after a restart.
 //! * `deferred`: what is particular to references that are kept in the state: what moves there, and what is fetched back; `answer` looks it up, and
 //!   `restore` reads what an earlier run left.
@@ -23,6 +24,7 @@ mod engine;
 mod independent;
 mod operator;
 mod order;
+mod preload;
 pub mod reference;
 mod restore;
 mod streaming;

@@ -77,6 +77,7 @@ pub fn resolve<'scope>(
                     shell.answered(ask, answers, &mut lookup, &mut again, &mut out);
                 }
                 input.for_each(|capability, messages| {
+                    shell.engine.borrow().preload(messages);
                     for message in messages.drain(..) {
                         shell.handle(message.visit);
                     }

@@ -84,6 +84,9 @@ pub(super) struct Waiter {
     pub(super) ticket: u64,
     /// Whether it waits for a deferred reference.
     pub(super) deferred: bool,
+    /// What is counted of it, kept here so that the event itself is not touched before its turn comes: it waited, and is in no cache.
+    bytes: usize,
+    arrival: Timestamp,
     prev: u32,
     next: u32,
     /// The number of its chain.
@@ -131,12 +134,12 @@ struct Ages {
 impl Ages {
     const SECOND: i64 = 1_000_000;
 
-    fn add(&mut self, dependent: &Dependent) {
-        *self.waiting.entry(Ages::of(dependent)).or_default() += 1;
+    fn add(&mut self, arrival: Timestamp) {
+        *self.waiting.entry(Ages::of(arrival)).or_default() += 1;
     }
 
-    fn remove(&mut self, dependent: &Dependent) {
-        if let btree_map::Entry::Occupied(mut waiting) = self.waiting.entry(Ages::of(dependent)) {
+    fn remove(&mut self, arrival: Timestamp) {
+        if let btree_map::Entry::Occupied(mut waiting) = self.waiting.entry(Ages::of(arrival)) {
             *waiting.get_mut() -= 1;
             if *waiting.get() == 0 {
                 waiting.remove();
@@ -144,8 +147,8 @@ impl Ages {
         }
     }
 
-    fn of(dependent: &Dependent) -> i64 {
-        dependent.event.header.header.arrival.0.div_euclid(Ages::SECOND)
+    fn of(arrival: Timestamp) -> i64 {
+        arrival.0.div_euclid(Ages::SECOND)
     }
 
     fn first(&self) -> Option<Timestamp> {
@@ -213,6 +216,12 @@ impl Table {
         Some(entry)
     }
 
+    /// Looks at what will be needed of a key: something that depends on its entry and its referent, and means nothing.
+    pub(super) fn preload(&self, entity: EntityId, hash: KeyHash, key: &Key) -> usize {
+        let entry = self.entries.find(hash.0, |e| e.entity == entity && e.key == *key);
+        entry.and_then(|entry| entry.referent.as_ref()).map_or(0, |referent| usize::from(referent.header.header.stream.0))
+    }
+
     /// Makes the key known, with no referent, if it was not.
     pub(super) fn know(&mut self, entity: EntityId, hash: KeyHash, key: &Key) {
         self.slot(entity, hash, key);
@@ -261,9 +270,11 @@ impl Table {
     /// Parks an event at one of its references, whose key it makes known. Returns its place and its ticket.
     pub(super) fn park(&mut self, dependent: Box<Dependent>, parked: Parked, deferred: bool) -> (WaiterId, u64) {
         self.tickets += 1;
-        *waiting_part(&mut self.memory, deferred) += waiter_bytes(&dependent);
-        self.ages.add(&dependent);
-        let waiter = Waiter { dependent, parked, ticket: self.tickets, deferred, prev: NONE, next: NONE, chain: 0 };
+        let (bytes, arrival) = (waiter_bytes(&dependent), dependent.event.header.header.arrival);
+        *waiting_part(&mut self.memory, deferred) += bytes;
+        self.ages.add(arrival);
+        let ticket = self.tickets;
+        let waiter = Waiter { dependent, parked, ticket, deferred, bytes, arrival, prev: NONE, next: NONE, chain: 0 };
         let id = narrow(self.waiters.insert(waiter));
         if let Parked::At(reference) = parked {
             self.chain(id, reference);
@@ -315,8 +326,8 @@ impl Table {
     /// Takes an event out of the slab, and out of its entry's chain if it is in one.
     pub(super) fn take(&mut self, id: WaiterId) -> Option<Box<Dependent>> {
         let waiter = self.waiters.try_remove(id.0 as usize)?;
-        *waiting_part(&mut self.memory, waiter.deferred) -= waiter_bytes(&waiter.dependent);
-        self.ages.remove(&waiter.dependent);
+        *waiting_part(&mut self.memory, waiter.deferred) -= waiter.bytes;
+        self.ages.remove(waiter.arrival);
         if let Parked::At(reference) = waiter.parked {
             self.unchain(&waiter, reference);
         }
@@ -362,8 +373,8 @@ impl Table {
     /// Takes the first event out of a detached chain.
     pub(super) fn next_of(&mut self, chain: &mut Chain) -> Option<Box<Dependent>> {
         let waiter = self.waiters.try_remove(chain.head as usize)?;
-        *waiting_part(&mut self.memory, waiter.deferred) -= waiter_bytes(&waiter.dependent);
-        self.ages.remove(&waiter.dependent);
+        *waiting_part(&mut self.memory, waiter.deferred) -= waiter.bytes;
+        self.ages.remove(waiter.arrival);
         chain.head = waiter.next;
         chain.len -= 1;
         Some(waiter.dependent)

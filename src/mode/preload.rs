@@ -1,0 +1,47 @@
+//! Memory is looked at before it is needed, for many messages at once.
+//!
+//! The tables are far larger than the caches, so that a message is handled mostly by waiting for memory: for its event, for the entry of the key, for
+//! the referent, one after the other. The same loads in a loop that does nothing else do not wait for those of another message.
+
+use std::hint::black_box;
+
+use crate::event::{Dependent, Found};
+
+use super::engine::Engine;
+use super::{Message, Visit};
+
+impl Engine {
+    /// Looks at what handling these messages is about to need.
+    pub fn preload(&self, messages: &[Message]) {
+        let events = messages.iter().map(|message| match &message.visit {
+            Visit::Dependent(dependent) => dependent.references.len(),
+            _ => 0,
+        });
+        black_box(events.fold(0, usize::wrapping_add));
+        self.preload_all(messages.iter().map(|message| &message.visit));
+    }
+
+    /// Looks at what handling what was put to work from a place in the queue on is about to need.
+    pub(super) fn preload_work(&self, first: usize) {
+        if self.work.len() > first + 1 {
+            self.preload_all(self.work.range(first..));
+        }
+    }
+
+    fn preload_all<'a>(&self, visits: impl Iterator<Item = &'a Visit>) {
+        let found = visits.map(|visit| match visit {
+            Visit::Dependent(dependent) => self.preload_referents(dependent),
+            Visit::Referent(referent) => {
+                let key = referent.event.header.header.key.as_ref();
+                key.map_or(0, |key| self.table.preload(referent.entity, referent.hash, key))
+            }
+            _ => 0,
+        });
+        black_box(found.fold(0, usize::wrapping_add));
+    }
+
+    fn preload_referents(&self, dependent: &Dependent) -> usize {
+        let asked = dependent.references.iter().filter(|r| matches!(r.found, Found::Unknown | Found::Missing));
+        asked.map(|r| self.table.preload(r.entity, r.hash, &r.key)).fold(0, usize::wrapping_add)
+    }
+}
