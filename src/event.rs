@@ -3,6 +3,7 @@
 //! Nothing here knows how an event is read, resolved or written; every stage imports this module and no other stage.
 
 mod key;
+mod spare;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use smallvec::SmallVec;
 use triomphe::ThinArc;
 
 pub use key::{Key, KeyHash};
+pub use spare::Spare;
 
 /// The number of fixed slices that the key space is cut into. A shard is owned by one worker at a time.
 pub const SHARDS: usize = 256;

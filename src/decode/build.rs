@@ -76,7 +76,7 @@ impl Plan {
         id: EventId,
         record: &[u8],
         values: &Values<'_>,
-    ) -> Result<Box<Dependent>, Fault> {
+    ) -> Result<Dependent, Fault> {
         let (stream, plan) = self.stream_of(block, values)?;
         let key = plan.key.as_ref().map(|place| key(place, values)).transpose()?;
         let time = plan.time.as_ref().map(|place| time(place, values)).transpose()?;
@@ -84,7 +84,7 @@ impl Plan {
         let References { list, present, arrays } = plan.references(block.arrival, key.as_ref(), values)?;
         let header =
             EventHeader { id, stream, arrival: block.arrival, time, key, line_breaks: values.has_line_breaks(record) };
-        Ok(Box::new(Dependent {
+        Ok(Dependent {
             event: event(header, record),
             references: list,
             present,
@@ -94,7 +94,7 @@ impl Plan {
             accepted: false,
             judging: false,
             stored: Stored::No,
-        }))
+        })
     }
 
     fn stream_of(&self, block: &Block, values: &Values<'_>) -> Result<(StreamId, &StreamPlan), Fault> {

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use memchr::memchr;
 
 use crate::dependency::{Pointer, Rules};
-use crate::event::{Block, Content, Dependent, EventId, RejectedReason, Rejection};
+use crate::event::{Block, Content, Dependent, EventId, RejectedReason, Rejection, Spare};
 use build::Plan;
 use collect::{Value, Values};
 use fields::FieldId;
@@ -40,6 +40,7 @@ pub enum Decoded {
 #[derive(Debug)]
 pub struct Decoder {
     plan: Plan,
+    spare: Spare,
 }
 
 /// Why a record is no event, before its bytes are copied.
@@ -58,7 +59,12 @@ impl Fault {
 impl Decoder {
     /// A decoder by `rules`. `stream_field` is the field that names a record's stream; where a block says that itself, the field is not looked at.
     pub fn new(rules: Arc<Rules>, stream_field: Option<Pointer>) -> Self {
-        Decoder { plan: Plan::new(&rules, stream_field) }
+        Decoder { plan: Plan::new(&rules, stream_field), spare: Spare::default() }
+    }
+
+    /// Where it takes boxes for events from, to be given those that have ended.
+    pub fn spare(&self) -> Spare {
+        self.spare.clone()
     }
 
     /// Decodes every record of a block, in order.
@@ -105,7 +111,7 @@ impl Decoder {
         };
         let read = record.and_then(|record| self.read(record, end, values));
         match read.and_then(|()| self.plan.dependent(block, id, bytes, values)) {
-            Ok(dependent) => Decoded::Event(dependent),
+            Ok(dependent) => Decoded::Event(self.spare.boxed(dependent)),
             Err(Fault { reason, detail }) => Decoded::Rejected(Box::new(Rejection {
                 id,
                 arrival: block.arrival,

@@ -88,8 +88,8 @@ pub(super) struct Residency {
     due_pass: Option<DuePass>,
     all_from: Option<Vec<u8>>,
     asked: usize,
-    /// Events that were parked in this epoch, some of which have left again.
-    parked: Vec<(WaiterId, u64)>,
+    /// Events that were parked in this epoch, some of which have left again: their places, tickets, and about how many bytes the log will have of each.
+    parked: Vec<(WaiterId, u64, u32)>,
     /// About how many bytes the log will have of them: too many, where some have left again.
     parked_bytes: usize,
     /// By how much memory was over its bounds when the epoch began.
@@ -263,7 +263,7 @@ impl Residency {
     }
 
     pub(super) fn parked(&mut self, waiter: WaiterId, ticket: u64, stored_bytes: usize) {
-        self.parked.push((waiter, ticket));
+        self.parked.push((waiter, ticket, u32::try_from(stored_bytes).unwrap_or(u32::MAX)));
         self.parked_bytes += stored_bytes;
     }
 
@@ -418,7 +418,7 @@ fn drain_row(drain: &Drain) -> Vec<u8> {
 pub(super) fn end_epoch(engine: &mut Engine, effects: &mut Effects) -> Changes {
     let parked = std::mem::take(&mut engine.residency.parked);
     engine.residency.parked_bytes = 0;
-    for (waiter, ticket) in &parked {
+    for (waiter, ticket, _) in &parked {
         give_notice(engine, *waiter, *ticket, effects);
     }
     // At the end of the input everything leaves: what moved behind the cursor that goes through the state would be left.
@@ -427,7 +427,7 @@ pub(super) fn end_epoch(engine: &mut Engine, effects: &mut Effects) -> Changes {
     }
     engine.residency.over_at_first = evict::over(engine).bytes();
     let mut log = LogWriter::new(engine);
-    for (waiter, ticket) in parked {
+    for (waiter, ticket, _) in parked {
         log::write_to_log(engine, waiter, Some(ticket), &mut log);
     }
     let before = std::mem::take(&mut engine.residency.rewrite_before);
@@ -464,12 +464,12 @@ pub(super) fn is_full(engine: &mut Engine) -> bool {
 
 /// Takes events that were parked in this epoch, and have left again, off the list of those.
 fn forget_left(engine: &mut Engine) {
-    let Engine { residency, table, rules, .. } = engine;
+    let Engine { residency, table, .. } = engine;
     residency.parked_bytes = 0;
-    residency.parked.retain(|(waiter, ticket)| {
-        let Some(w) = table.waiter(*waiter).filter(|w| w.ticket == *ticket) else { return false };
-        residency.parked_bytes += codec::dependent_bytes(rules, &w.dependent);
-        true
+    residency.parked.retain(|(waiter, ticket, bytes)| {
+        let waits = table.waiter(*waiter).is_some_and(|w| w.ticket == *ticket);
+        residency.parked_bytes += if waits { *bytes as usize } else { 0 };
+        waits
     });
 }
 

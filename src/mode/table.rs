@@ -219,7 +219,9 @@ impl Table {
     /// Looks at what will be needed of a key: something that depends on its entry and its referent, and means nothing.
     pub(super) fn preload(&self, entity: EntityId, hash: KeyHash, key: &Key) -> usize {
         let entry = self.entries.find(hash.0, |e| e.entity == entity && e.key == *key);
-        entry.and_then(|entry| entry.referent.as_ref()).map_or(0, |referent| usize::from(referent.header.header.stream.0))
+        entry
+            .and_then(|entry| entry.referent.as_ref())
+            .map_or(0, |referent| usize::from(referent.header.header.stream.0))
     }
 
     /// Makes the key known, with no referent, if it was not.

@@ -23,7 +23,8 @@ use crate::clock::Clock;
 use crate::decode::{Decoded, Decoder};
 use crate::dependency::{Mode, Pointer, Rules};
 use crate::event::{
-    Block, Content, Dependent, Epoch, Event, EventId, KeyHash, Outcome, Partitions, StreamId, Timestamp, WorkerIndex,
+    Block, Content, Dependent, Epoch, Event, EventId, KeyHash, Outcome, Partitions, Spare, StreamId, Timestamp,
+    WorkerIndex,
 };
 use crate::mode::{self, Backlog, Engine, Message, Phase, Referent, Visit};
 use crate::sink::{Renderer, SinkKind};
@@ -97,9 +98,10 @@ pub(super) fn run(worker: &mut Worker, setup: &Setup) {
     }
     engine.borrow_mut().remember(&setup.reminders);
     let shared = Rc::new(Shared::default());
-    let lines = Rc::new(RefCell::new(Lines::new(setup)));
+    let decoder = Decoder::new(Arc::clone(&setup.rules), setup.stream_field.clone());
+    let lines = Rc::new(RefCell::new(Lines::new(setup, decoder.spare())));
     let (probe, wake) = worker.dataflow::<u64, _, _>(|scope| {
-        let (events, wake) = read(scope, setup, Rc::clone(&engine), Rc::clone(&shared), Rc::clone(&lines));
+        let (events, wake) = read(scope, setup, decoder, Rc::clone(&engine), Rc::clone(&shared), Rc::clone(&lines));
         let intake = Arc::clone(&setup.intake);
         let reader = Reader { worker: me, ..setup.reader.clone() };
         let clock = setup.clock.clone();
@@ -109,6 +111,8 @@ pub(super) fn run(worker: &mut Worker, setup: &Setup) {
     let mut epoch = setup.intake.current().0;
     while !setup.intake.is_finished() {
         worker.step_or_park(Some(setup.intake.until_due()));
+        // Once a step, before the worker may park: each time the committer's thread is woken.
+        lines.borrow_mut().flush();
         // An answer of the state may have left pages to ask for, which the source's ticks do.
         let has_slices = engine.borrow().backlog() == Backlog::Slices && setup.intake.takes_slices();
         if has_slices || setup.intake.until_due().is_zero() {
@@ -145,7 +149,7 @@ fn end_epoch(
     if let Some(batch) = setup.intake.take_batch() {
         engine.recycle(batch);
     }
-    lines.add(&effects.outcomes);
+    lines.add(&mut effects.outcomes);
     lines.flush();
     WorkerEnd {
         worker,
@@ -169,6 +173,7 @@ type Out<'a> = OutputBuilderSession<'a, u64, CapacityContainerBuilder<Vec<Messag
 fn read<'scope>(
     scope: Scope<'scope, u64>,
     setup: &Setup,
+    decoder: Decoder,
     engine: Rc<RefCell<Engine>>,
     shared: Rc<Shared>,
     lines: Rc<RefCell<Lines>>,
@@ -179,7 +184,7 @@ fn read<'scope>(
         workers: scope.peers(),
         rules: Arc::clone(&setup.rules),
         deferred: setup.rules.streams().iter().map(|s| s.depends_on.iter().any(|d| d.mode == Mode::Deferred)).collect(),
-        decoder: Decoder::new(Arc::clone(&setup.rules), setup.stream_field.clone()),
+        decoder,
         intake: Arc::clone(&setup.intake),
         clock: setup.clock.clone(),
         engine,
@@ -331,14 +336,13 @@ impl Reading {
                         accepted_at.add(header.arrival);
                     }
                     if let Some(outcome) = mode::accept(rules, dependent, workers, &mut send) {
-                        lines.add_one(&outcome);
+                        lines.add_one(outcome);
                     }
                 }
-                Decoded::Rejected(rejection) => lines.add_one(&Outcome::Rejected(rejection)),
+                Decoded::Rejected(rejection) => lines.add_one(Outcome::Rejected(rejection)),
             }
         });
         self.shared.read.set(self.shared.read.get() + read);
-        lines.flush();
     }
 }
 
@@ -350,9 +354,7 @@ fn write<'scope>(outcomes: Stream<'scope, u64, Vec<Outcome>>, lines: Rc<RefCell<
             lines.now = lines.clock.now();
             input.for_each(|_capability, outcomes| {
                 lines.add(outcomes);
-                outcomes.clear();
             });
-            lines.flush();
         }
     });
     done.probe().0
@@ -373,6 +375,8 @@ fn preload(outcomes: &[Outcome]) {
 /// Outcomes of one worker on their way to the committer.
 struct Lines {
     renderer: Renderer,
+    /// Where the boxes of events that have ended go.
+    spare: Spare,
     chunk: Chunk,
     discards: [bool; 3],
     now: Timestamp,
@@ -382,8 +386,9 @@ struct Lines {
 }
 
 impl Lines {
-    fn new(setup: &Setup) -> Self {
+    fn new(setup: &Setup, spare: Spare) -> Self {
         Lines {
+            spare,
             renderer: Renderer::new(Arc::clone(&setup.rules), &setup.partitions),
             chunk: Chunk::default(),
             discards: setup.discards,
@@ -394,15 +399,23 @@ impl Lines {
         }
     }
 
-    fn add(&mut self, outcomes: &[Outcome]) {
+    /// Takes the outcomes out of a buffer.
+    fn add(&mut self, outcomes: &mut Vec<Outcome>) {
         preload(outcomes);
-        for outcome in outcomes {
+        for outcome in outcomes.drain(..) {
             self.add_one(outcome);
         }
     }
 
-    fn add_one(&mut self, outcome: &Outcome) {
-        self.count(outcome);
+    fn add_one(&mut self, outcome: Outcome) {
+        self.count(&outcome);
+        self.write(&outcome);
+        if let Outcome::Resolved(dependent) = outcome {
+            self.spare.give(dependent);
+        }
+    }
+
+    fn write(&mut self, outcome: &Outcome) {
         let Some(kind) = SinkKind::of(outcome) else { return };
         let [resolved, dead_letter, accepted] = &mut self.chunk.lines;
         let lines = match kind {
