@@ -21,7 +21,7 @@ const VERSION: u32 = 1;
 /// Memory of the state where it is to be outgrown: the least that a job accepts.
 pub(crate) const SMALL_MEMORY: u64 = 16 << 20;
 
-/// Referents of the large input, in bytes: with what differs from event to event this is well over ten times the memory.
+/// Referents of the large input, in bytes: with what differs from event to event this is somewhat over ten times the memory.
 const LARGE_REFERENTS: u64 = 11 * SMALL_MEMORY;
 
 /// Nexmark repeats its pattern every 50 events: one person, three auctions.
@@ -45,7 +45,8 @@ pub(crate) fn plain(directory: &Path, events: u64) -> Result<Input> {
 /// The same events, with people and auctions so large that together they are over ten times [`SMALL_MEMORY`].
 pub(crate) fn large(directory: &Path, events: u64) -> Result<Input> {
     let referents = (events * REFERENTS_OF_50 / 50).max(1);
-    cached(directory, events, usize::try_from(LARGE_REFERENTS / referents)?)
+    let padding = LARGE_REFERENTS.saturating_sub(plain(directory, events)?.referent_bytes) / referents;
+    cached(directory, events, usize::try_from(padding)?)
 }
 
 fn cached(directory: &Path, events: u64, padding: usize) -> Result<Input> {

@@ -1,4 +1,4 @@
-//! A worker's thread for looking things up in the state, so that the worker never waits for a disk.
+//! A worker's threads for looking things up in the state, so that the worker never waits for a disk.
 
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -37,10 +37,14 @@ impl CommittedEpoch {
     }
 }
 
+/// Threads, shared among the workers: a disk serves several reads at once in little more time than one, and RocksDB makes those of one call one after the
+/// other. More than a few cost memory without being faster.
+const THREADS: usize = 4;
+
 type Answered = (usize, Vec<Answer>);
 type Asked = (usize, Epoch, Vec<Query>);
 
-/// What a lookup thread works with.
+/// What lookup threads work with.
 #[derive(Clone)]
 pub(super) struct Reader {
     pub(super) state: State,
@@ -52,7 +56,7 @@ pub(super) struct Reader {
     pub(super) tell: Sender<Told>,
 }
 
-/// The thread, which starts with the first question: a job whose memory suffices never asks one.
+/// The threads, which start with the first question: a job whose memory suffices never asks one.
 pub(super) struct Lookups {
     reader: Reader,
     activator: Option<SyncActivator>,
@@ -66,11 +70,16 @@ impl Lookups {
         Lookups { reader, activator: None, calls: 0, asked: None, answers: mpsc::channel() }
     }
 
-    fn thread(&mut self) -> &Sender<Asked> {
-        let (reader, answers, activator) = (self.reader.clone(), self.answers.0.clone(), self.activator.clone());
+    fn threads(&mut self) -> &Sender<Asked> {
         self.asked.get_or_insert_with(|| {
             let (asked, questions) = mpsc::channel();
-            thread::spawn(move || reader.run(&questions, &answers, activator.as_ref()));
+            let questions = Arc::new(Mutex::new(questions));
+            for _ in 0..(THREADS / self.reader.workers).max(1) {
+                let (reader, questions, answers) =
+                    (self.reader.clone(), Arc::clone(&questions), self.answers.0.clone());
+                let activator = self.activator.clone();
+                thread::spawn(move || reader.run(&questions, &answers, activator.as_ref()));
+            }
             asked
         })
     }
@@ -80,8 +89,8 @@ impl Lookup for Lookups {
     fn ask(&mut self, epoch: Epoch, queries: Vec<Query>) {
         let call = self.calls;
         self.calls += 1;
-        // The thread goes only when this end of the channel does.
-        let _ = self.thread().send((call, epoch, queries));
+        // The threads go only when this end of the channel does.
+        let _ = self.threads().send((call, epoch, queries));
     }
 
     fn answers(&mut self) -> Vec<Answered> {
@@ -94,9 +103,11 @@ impl Lookup for Lookups {
 }
 
 impl Reader {
-    fn run(&self, questions: &Receiver<Asked>, answers: &Sender<Answered>, activator: Option<&SyncActivator>) {
+    /// Answers questions, which threads take in turn; answers may come in another order.
+    fn run(&self, questions: &Mutex<Receiver<Asked>>, answers: &Sender<Answered>, activator: Option<&SyncActivator>) {
         let _guard = TellOnPanic(self.tell.clone());
-        while let Ok((call, epoch, queries)) = questions.recv() {
+        let next = || questions.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        while let Ok((call, epoch, queries)) = next() {
             self.committed.wait_before(epoch);
             self.metrics.state_lookups(queries.len() as u64);
             let found = match self.answer(queries) {
