@@ -184,7 +184,7 @@ pub enum RunError {
     },
 }
 
-/// Runs a job until its input ends or it is asked to stop.
+/// Runs a job until its input ends or it is asked to stop. One job a process: the memory of its tables is left to the system when the process ends.
 ///
 /// # Errors
 ///

@@ -129,6 +129,8 @@ pub(super) fn run(worker: &mut Worker, setup: &Setup) {
             epoch = epoch.next();
         }
     }
+    // The process is about to end: giving its tables back piece by piece takes seconds where they are large, and a stop should not wait for that.
+    std::mem::forget(engine);
     // After a failure some operator may still hold the right to send: it is not waited for.
     for dataflow in worker.installed_dataflows() {
         worker.drop_dataflow(dataflow);
