@@ -22,7 +22,7 @@ use super::{Answer, Effects, Message, Query, Visit};
 /// Slices that one tick works through: a few milliseconds, then others get their turn.
 const TICK_BUDGET: usize = 4096;
 
-/// Who looks things up in the state, on a thread of its own: an operator must not wait for a disk.
+/// Who looks things up in the state, on threads of its own: an operator must not wait for a disk.
 pub trait Lookup {
     /// Begins to look up; `epoch` is the one that asks.
     fn ask(&mut self, epoch: Epoch, queries: Vec<Query>);
