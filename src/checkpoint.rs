@@ -30,6 +30,9 @@ const COMMIT: &[u8] = b"commit";
 /// The row of the input's fingerprints.
 const INPUTS: &[u8] = b"inputs";
 
+/// The row of where the partitions begin.
+const ORIGINS: &[u8] = b"origins";
+
 /// The version of these rows.
 const VERSION: u8 = 1;
 
@@ -62,6 +65,8 @@ pub struct Committed {
     pub epoch: Epoch,
     /// How far the sources had been read.
     pub positions: Positions,
+    /// Where partitions were read first, where that is not their start: nothing before it belongs to the job.
+    pub origins: Positions,
     /// What the files of the input were up to there.
     pub fingerprints: BTreeMap<PartitionId, Fingerprint>,
     /// The names of their partitions.
@@ -92,9 +97,11 @@ impl Committed {
     pub fn read(state: &State) -> Result<Committed, CheckpointError> {
         let Some(row) = read_row::<Row>(state, COMMIT)? else { return Ok(Committed::default()) };
         let fingerprints: Vec<(u32, Fingerprint)> = read_row(state, INPUTS)?.unwrap_or_default();
+        let origins: Vec<(u32, u64)> = read_row(state, ORIGINS)?.unwrap_or_default();
         Ok(Committed {
             epoch: Epoch(row.epoch),
-            positions: Positions(row.positions.into_iter().map(|(p, offset)| (PartitionId(p), offset)).collect()),
+            positions: positions(row.positions),
+            origins: positions(origins),
             fingerprints: fingerprints.into_iter().map(|(p, fingerprint)| (PartitionId(p), fingerprint)).collect(),
             partitions: Partitions::new(row.partitions.into_iter().map(Into::into)),
             totals: row.totals,
@@ -106,7 +113,7 @@ impl Committed {
     fn put(&self, batch: &mut Batch) -> Result<(), CheckpointError> {
         let row = Row {
             epoch: self.epoch.0,
-            positions: self.positions.0.iter().map(|(p, offset)| (p.0, *offset)).collect(),
+            positions: pairs(&self.positions),
             partitions: self.partitions.names().iter().map(|name| name.to_string()).collect(),
             totals: self.totals,
             waiting_in_state: self.waiting_in_state,
@@ -114,7 +121,8 @@ impl Committed {
         };
         put_row(batch, COMMIT, &row)?;
         let fingerprints: Vec<_> = self.fingerprints.iter().map(|(p, fingerprint)| (p.0, *fingerprint)).collect();
-        put_row(batch, INPUTS, &fingerprints)
+        put_row(batch, INPUTS, &fingerprints)?;
+        put_row(batch, ORIGINS, &pairs(&self.origins))
     }
 
     /// Refuses sinks that are not as this commit left them: what [`Checkpoint::open`] would refuse, before anything is touched.
@@ -132,6 +140,14 @@ impl Committed {
         let Target::File(path) = target else { return None };
         self.files.get(path).map(|length| Mark { length: *length })
     }
+}
+
+fn positions(pairs: Vec<(u32, u64)>) -> Positions {
+    Positions(pairs.into_iter().map(|(partition, offset)| (PartitionId(partition), offset)).collect())
+}
+
+fn pairs(positions: &Positions) -> Vec<(u32, u64)> {
+    positions.0.iter().map(|(partition, offset)| (partition.0, *offset)).collect()
 }
 
 fn read_row<T: DeserializeOwned>(state: &State, row: &[u8]) -> Result<Option<T>, CheckpointError> {
@@ -167,6 +183,8 @@ struct Outlet {
 pub struct EpochEnd {
     /// How far the sources were read.
     pub positions: Positions,
+    /// Where partitions that were announced since the job started begin.
+    pub origins: Positions,
     /// What files that were read in it were up to there.
     pub fingerprints: BTreeMap<PartitionId, Fingerprint>,
     /// The names of their partitions.
@@ -284,6 +302,9 @@ impl Checkpoint {
         }
         self.committed.epoch = epoch;
         self.committed.positions = end.positions;
+        for (partition, start) in end.origins.0 {
+            self.committed.origins.0.entry(partition).or_insert(start);
+        }
         self.committed.fingerprints.extend(end.fingerprints);
         self.committed.partitions = end.partitions;
         self.committed.totals.add(&end.totals);

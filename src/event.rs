@@ -2,10 +2,13 @@
 //!
 //! Nothing here knows how an event is read, resolved or written; every stage imports this module and no other stage.
 
+mod carried;
 mod key;
 mod spare;
 
-use std::sync::Arc;
+use std::fmt;
+use std::ops::Range;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use memchr::memchr2;
@@ -13,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 use triomphe::ThinArc;
 
+pub use carried::{Carried, Headers, headers, push_header};
 pub use key::{Key, KeyHash};
 pub use spare::Spare;
 
@@ -76,37 +80,51 @@ pub struct EventId {
 }
 
 /// The names of the partitions a job has ever read, by [`PartitionId`]. Kept in the state, so that ids outlive a restart.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+///
+/// Names are only ever added, and all copies are the same registry: a partition that turns up while a job runs is known to all who have one.
+#[derive(Clone, Default)]
 pub struct Partitions {
-    names: Vec<Arc<str>>,
+    names: Arc<RwLock<Vec<Arc<str>>>>,
 }
 
 impl Partitions {
     /// The registry with these names, the first being partition 0.
     pub fn new(names: impl IntoIterator<Item = Arc<str>>) -> Self {
-        Partitions { names: names.into_iter().collect() }
+        Partitions { names: Arc::new(RwLock::new(names.into_iter().collect())) }
     }
 
     /// The id of `name`, entered now if it is new.
-    pub fn id(&mut self, name: &str) -> PartitionId {
-        let at = match self.names.iter().position(|n| &**n == name) {
+    pub fn id(&self, name: &str) -> PartitionId {
+        let mut names = self.names.write().unwrap_or_else(PoisonError::into_inner);
+        let at = match names.iter().position(|n| &**n == name) {
             Some(at) => at,
             None => {
-                self.names.push(name.into());
-                self.names.len() - 1
+                names.push(name.into());
+                names.len() - 1
             }
         };
         PartitionId(u32::try_from(at).unwrap_or(u32::MAX))
     }
 
     /// The name of a partition; `?` for one that was never entered.
-    pub fn name(&self, id: PartitionId) -> &str {
-        self.names.get(id.0 as usize).map_or("?", |n| n)
+    pub fn name(&self, id: PartitionId) -> Arc<str> {
+        let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
+        names.get(id.0 as usize).cloned().unwrap_or_else(|| "?".into())
     }
 
     /// All names, in the order of their ids.
-    pub fn names(&self) -> &[Arc<str>] {
-        &self.names
+    pub fn names(&self) -> Vec<Arc<str>> {
+        self.names.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.names.read().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// `partition:offset`, as users see a position.
@@ -114,6 +132,20 @@ impl Partitions {
         format!("{}:{}", self.name(id.partition), id.offset)
     }
 }
+
+impl fmt::Debug for Partitions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.names()).finish()
+    }
+}
+
+impl PartialEq for Partitions {
+    fn eq(&self, other: &Self) -> bool {
+        self.names() == other.names()
+    }
+}
+
+impl Eq for Partitions {}
 
 /// How far each partition has been read: the offset of the first record that was not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -144,6 +176,13 @@ pub enum Content {
         /// Whole lines.
         bytes: Vec<u8>,
     },
+    /// Records of a topic partition, in the order of their offsets.
+    Records {
+        /// Where each lies in `bytes`.
+        records: Vec<TopicRecord>,
+        /// What they are made of.
+        bytes: Vec<u8>,
+    },
     /// One record that is longer than the job's `max_record`: only its head was kept.
     Oversized {
         /// Offset of the record.
@@ -153,6 +192,21 @@ pub enum Content {
         /// Its whole length in bytes.
         size: u64,
     },
+}
+
+/// A record of a topic partition: ranges of the bytes of its block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicRecord {
+    /// Its offset.
+    pub offset: u64,
+    /// Milliseconds since the Unix epoch, where it has a timestamp.
+    pub timestamp: Option<i64>,
+    /// Its key; `None` for none, which is not the same as an empty one.
+    pub key: Option<Range<usize>>,
+    /// Its value; `None` for null, a tombstone.
+    pub value: Option<Range<usize>>,
+    /// Its [`Headers`].
+    pub headers: Range<usize>,
 }
 
 /// What is known of an event besides its bytes.
@@ -170,6 +224,8 @@ pub struct EventHeader {
     pub key: Option<Key>,
     /// Whether its bytes [have line breaks](has_line_breaks), which a line of a file must not have.
     pub line_breaks: bool,
+    /// What its record carried besides its value; `None` where that is nothing, or nobody asks for it.
+    pub carried: Option<Box<Carried>>,
 }
 
 /// Whether a record has line breaks. In JSON they are between tokens: a string has none.
@@ -201,9 +257,16 @@ pub fn event(header: EventHeader, bytes: &[u8]) -> Event {
     ThinArc::from_header_and_slice(header, bytes)
 }
 
+/// Whether an event deletes the referent of its key: it came as a record without a value, and has no bytes.
+pub fn is_tombstone(event: &Event) -> bool {
+    event.slice.is_empty()
+}
+
 /// Memory held by an event: header, counter and bytes.
 pub fn event_bytes(event: &Event) -> usize {
-    event.slice.len() + size_of::<EventHeader>() + 16 + event.header.header.key.as_ref().map_or(0, Key::heap_bytes)
+    let header = &event.header.header;
+    let carried = header.carried.as_ref().map_or(0, |carried| carried.heap_bytes());
+    event.slice.len() + size_of::<EventHeader>() + 16 + header.key.as_ref().map_or(0, Key::heap_bytes) + carried
 }
 
 /// One reference of an event, and what is known of its referent.
@@ -410,6 +473,8 @@ pub struct Rejection {
     pub record: Vec<u8>,
     /// Its length in bytes where `record` is only its head.
     pub size: Option<u64>,
+    /// What its record carried besides its value.
+    pub carried: Option<Box<Carried>>,
 }
 
 /// What became of a record.

@@ -9,7 +9,7 @@ use resolvent_state::{Batch, State, Table};
 
 use crate::event::{PartitionId, Positions, Timestamp};
 
-use super::{CheckpointError, options};
+use super::{CheckpointError, options, pairs};
 
 /// What the rows begin with; the time in microseconds follows, so that they are in order.
 const PREFIX: &[u8] = b"time/";
@@ -63,8 +63,8 @@ impl Timeline {
         if self.points.last_key_value().is_some_and(|(last, _)| last.after(self.every) > now) {
             return Ok(());
         }
-        let pairs: Vec<(u32, u64)> = positions.0.iter().map(|(p, offset)| (p.0, *offset)).collect();
-        let value = options().serialize(&pairs).map_err(|error| CheckpointError::Damaged(error.to_string()))?;
+        let value =
+            options().serialize(&pairs(positions)).map_err(|error| CheckpointError::Damaged(error.to_string()))?;
         batch.put(Table::Meta, &row(now), &value);
         self.points.insert(now, positions.clone());
         // A point may go when the next one is already older than anything that is retained.

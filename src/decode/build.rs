@@ -82,8 +82,15 @@ impl Plan {
         let time = plan.time.as_ref().map(|place| time(place, values)).transpose()?;
         let order = plan.order.as_ref().map(|(place, entity)| order(place, *entity, values)).transpose()?;
         let References { list, present, arrays } = plan.references(block.arrival, key.as_ref(), values)?;
-        let header =
-            EventHeader { id, stream, arrival: block.arrival, time, key, line_breaks: values.has_line_breaks(record) };
+        let header = EventHeader {
+            id,
+            stream,
+            arrival: block.arrival,
+            time,
+            key,
+            line_breaks: values.has_line_breaks(record),
+            carried: None,
+        };
         Ok(Dependent {
             event: event(header, record),
             references: list,

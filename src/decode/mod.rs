@@ -21,7 +21,7 @@ use std::sync::Arc;
 use memchr::memchr;
 
 use crate::dependency::{Pointer, Rules};
-use crate::event::{Block, Content, Dependent, EventId, RejectedReason, Rejection, Spare};
+use crate::event::{Block, Content, Dependent, EventId, RejectedReason, Rejection, Spare, TopicRecord};
 use build::Plan;
 use collect::{Value, Values};
 use fields::FieldId;
@@ -71,7 +71,19 @@ impl Decoder {
     pub fn decode(&mut self, block: &Block, out: &mut impl FnMut(Decoded)) {
         match &block.content {
             Content::Lines { base, bytes } => self.decode_lines(block, *base, bytes, out),
+            Content::Records { records, bytes } => self.decode_records(block, records, bytes, out),
             Content::Oversized { offset, head, size } => out(oversized(block, *offset, head, *size)),
+        }
+    }
+
+    fn decode_records(&self, block: &Block, records: &[TopicRecord], bytes: &[u8], out: &mut impl FnMut(Decoded)) {
+        let mut values = Values::new(self.plan.fields(), bytes);
+        for record in records {
+            let id = EventId { partition: block.partition, offset: record.offset };
+            let value = record.value.clone().unwrap_or_default();
+            let inner = without_white_space(bytes.get(value.clone()).unwrap_or_default());
+            let range = value.start + inner.start..value.start + inner.end;
+            out(self.decode_record(block, id, bytes, None, range, &mut values));
         }
     }
 
@@ -119,6 +131,7 @@ impl Decoder {
                 detail,
                 record: bytes.to_vec(),
                 size: None,
+                carried: None,
             })),
         }
     }
@@ -184,5 +197,13 @@ fn oversized(block: &Block, offset: u64, head: &[u8], size: u64) -> Decoded {
     };
     let record = head.get(..whole).unwrap_or(head).to_vec();
     let reason = RejectedReason::TooLarge;
-    Decoded::Rejected(Box::new(Rejection { id, arrival: block.arrival, reason, detail, record, size: Some(size) }))
+    Decoded::Rejected(Box::new(Rejection {
+        id,
+        arrival: block.arrival,
+        reason,
+        detail,
+        record,
+        size: Some(size),
+        carried: None,
+    }))
 }

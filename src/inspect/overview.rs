@@ -99,7 +99,7 @@ impl Inspector {
 
     fn read_to(&self) -> Vec<ReadTo> {
         let positions = self.committed.positions.0.iter();
-        let name = |partition| self.committed.partitions.name(partition).to_owned();
+        let name = |partition| self.committed.partitions.name(partition).to_string();
         positions.map(|(partition, offset)| ReadTo { partition: name(*partition), read_to: *offset }).collect()
     }
 }

@@ -10,8 +10,8 @@ use thiserror::Error;
 
 use crate::dependency::Rules;
 use crate::event::{
-    Dependent, EntityId, Event, EventHeader, EventId, Found, Key, KeyHash, Order, PartitionId, Reference, Stored,
-    StreamId, Timestamp, event, has_line_breaks,
+    Carried, Dependent, EntityId, Event, EventHeader, EventId, Found, Key, KeyHash, Order, PartitionId, Reference,
+    Stored, StreamId, Timestamp, event, has_line_breaks,
 };
 
 /// The version of every value that this program writes.
@@ -52,6 +52,7 @@ struct StoredEvent<'a> {
     key: Option<StoredKey<'a>>,
     #[serde(borrow, with = "serde_bytes")]
     bytes: &'a [u8],
+    carried: Option<Box<Carried>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -117,6 +118,7 @@ impl<'a> StoredEvent<'a> {
             time: header.time,
             key: header.key.as_ref().map(StoredKey::of),
             bytes: &event.slice,
+            carried: header.carried.clone(),
         }
     }
 
@@ -131,6 +133,7 @@ impl<'a> StoredEvent<'a> {
             time: self.time,
             key: self.key.as_ref().map(StoredKey::restore),
             line_breaks: has_line_breaks(self.bytes),
+            carried: self.carried.clone(),
         };
         Ok(event(header, self.bytes))
     }
@@ -377,6 +380,7 @@ mod tests {
             time: None,
             key,
             line_breaks: false,
+            carried: None,
         };
         let entity = rules.stream(rules.stream_named("like").unwrap()).depends_on[0].entity;
         let key = Key::Int(1);

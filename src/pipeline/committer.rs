@@ -281,7 +281,7 @@ impl Committer {
         }
         let now = self.clock.now();
         let partitions = self.partitions.clone();
-        let end = EpochEnd { positions, fingerprints, partitions, totals, now, changes };
+        let end = EpochEnd { positions, origins: closed.origins, fingerprints, partitions, totals, now, changes };
         let wrote = self.checkpoint.commit(epoch, end)?;
         // Not before: who sees a record counted may rely on its commit.
         self.metrics.records_read(totals.read);

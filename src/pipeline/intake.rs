@@ -36,6 +36,8 @@ pub(super) struct Limits {
 #[derive(Debug)]
 pub(super) enum Item {
     Block(Block),
+    /// A partition is read from this offset on.
+    Partition(PartitionId, u64),
     /// Every partition has been read to the end that it had at the start.
     CaughtUp,
     /// There will never be more.
@@ -57,6 +59,8 @@ pub(super) enum Taken {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Closed {
     pub(super) positions: Positions,
+    /// Where partitions that were announced in this run begin.
+    pub(super) origins: Positions,
     /// Bytes of its records.
     pub(super) bytes: u64,
     pub(super) caught_up: bool,
@@ -72,6 +76,8 @@ struct Inner {
     opened: Instant,
     bytes: u64,
     positions: Positions,
+    /// Where partitions that were announced in this run begin.
+    origins: Positions,
     caught_up: bool,
     ended: bool,
     end_closed: bool,
@@ -110,6 +116,7 @@ impl Intake {
             opened: Instant::now(),
             bytes: 0,
             positions,
+            origins: Positions::default(),
             caught_up: false,
             ended: false,
             end_closed: false,
@@ -140,19 +147,26 @@ impl Intake {
 
     // --- the reading thread ---
 
-    /// Puts an item into the queue, waiting for room. Returns whether the job goes on.
+    /// Waits for room in the queue, at most so long. Returns whether there is room, or the job is over.
+    pub(super) fn wait_for_room(&self, wait: Duration) -> bool {
+        let mut inner = self.lock();
+        if inner.queue.len() < self.limits.blocks {
+            return true;
+        }
+        let (began, held_before) = (Instant::now(), inner.held);
+        let is_full = |inner: &mut Inner| inner.queue.len() >= self.limits.blocks && !inner.is_over();
+        let (after, waited) =
+            self.room.wait_timeout_while(inner, wait, is_full).unwrap_or_else(PoisonError::into_inner);
+        inner = after;
+        let held = inner.held - held_before;
+        self.metrics.backpressure(Backpressure::Commit, held);
+        self.metrics.backpressure(Backpressure::Workers, began.elapsed().saturating_sub(held));
+        !waited.timed_out()
+    }
+
+    /// Puts an item into the queue, which [has room](Intake::wait_for_room). Returns whether the job goes on.
     pub(super) fn push(&self, item: Item) -> bool {
         let mut inner = self.lock();
-        let (began, held_before) = (Instant::now(), inner.held);
-        let is_full = inner.queue.len() >= self.limits.blocks;
-        while inner.queue.len() >= self.limits.blocks && !inner.is_over() {
-            inner = self.room.wait(inner).unwrap_or_else(PoisonError::into_inner);
-        }
-        if is_full {
-            let held = inner.held - held_before;
-            self.metrics.backpressure(Backpressure::Commit, held);
-            self.metrics.backpressure(Backpressure::Workers, began.elapsed().saturating_sub(held));
-        }
         inner.queue.push_back(item);
         inner.wake();
         !inner.is_over()
@@ -207,6 +221,10 @@ impl Intake {
                     inner.bytes += block.bytes();
                     inner.advance(block.partition, block.next_offset);
                     return Taken::Block(block);
+                }
+                Some(Item::Partition(partition, start)) => {
+                    inner.positions.0.entry(partition).or_insert(start);
+                    inner.origins.0.entry(partition).or_insert(start);
                 }
                 Some(Item::CaughtUp) => inner.caught_up = true,
                 Some(Item::End) => inner.ended = true,
@@ -266,6 +284,7 @@ impl Intake {
         let inner = self.lock();
         Closed {
             positions: inner.positions.clone(),
+            origins: inner.origins.clone(),
             bytes: inner.bytes,
             caught_up: inner.caught_up,
             ended: inner.ended,
@@ -356,7 +375,7 @@ impl Inner {
 impl Block {
     fn bytes(&self) -> u64 {
         match &self.content {
-            Content::Lines { bytes, .. } => bytes.len() as u64,
+            Content::Lines { bytes, .. } | Content::Records { bytes, .. } => bytes.len() as u64,
             Content::Oversized { size, .. } => *size,
         }
     }

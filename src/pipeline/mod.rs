@@ -347,6 +347,10 @@ fn start_reading(
 /// Reads committed input once more. Its records keep their old arrival, as far as `retain` asks for that.
 fn read_again(mut source: Box<dyn Source>, timeline: Option<&Timeline>, intake: &Intake) -> Result<(), SourceError> {
     while intake.goes_on() {
+        if !intake.wait_for_room(READ_WAIT) {
+            source.held()?;
+            continue;
+        }
         recycle(source.as_mut(), intake);
         match source.next(READ_WAIT)? {
             Next::Block(mut block) => {
@@ -354,7 +358,7 @@ fn read_again(mut source: Box<dyn Source>, timeline: Option<&Timeline>, intake: 
                 block.arrival = arrival.unwrap_or(block.arrival);
                 intake.push(Item::Block(block));
             }
-            Next::CaughtUp | Next::Idle => {}
+            Next::Partition(..) | Next::CaughtUp | Next::Idle => {}
             Next::End => {
                 intake.push(Item::End);
                 break;
@@ -374,9 +378,14 @@ fn recycle(source: &mut dyn Source, intake: &Intake) {
 fn read_to_end(mut source: Box<dyn Source>, intake: &Intake, metrics: &Metrics) -> Result<(), SourceError> {
     let mut measured = Instant::now();
     while intake.goes_on() {
+        if !intake.wait_for_room(READ_WAIT) {
+            source.held()?;
+            continue;
+        }
         recycle(source.as_mut(), intake);
         let going = match source.next(READ_WAIT)? {
             Next::Block(block) => intake.push(Item::Block(block)),
+            Next::Partition(partition, start) => intake.push(Item::Partition(partition, start)),
             Next::CaughtUp => intake.push(Item::CaughtUp),
             Next::Idle => true,
             Next::End => {

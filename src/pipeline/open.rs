@@ -10,7 +10,7 @@ use crate::checkpoint::{Checkpoint, Committed, Timeline};
 use crate::clock::Clock;
 use crate::config::Job;
 use crate::dependency::{Rules, Stream};
-use crate::event::{Dependent, EntityId, EventId, KeyHash, Partitions, Positions, Timestamp};
+use crate::event::{Dependent, EntityId, EventId, KeyHash, Partitions, Timestamp};
 use crate::mode::{self, Referent, Visit};
 use crate::sink::Target;
 use crate::source::{self, Fingerprints, Limits, Settings, Source};
@@ -55,13 +55,13 @@ impl Found {
     fn look(job: &Job, settings: &Settings, state: Option<&State>, clock: &Clock) -> Result<Found, RunError> {
         let committed = state.map(Committed::read).transpose()?.unwrap_or_default();
         committed.check_sinks(&job.sinks)?;
-        let mut partitions = committed.partitions.clone();
+        let partitions = committed.partitions.clone();
         let limits = Limits { block_bytes: BLOCK_BYTES, record_bytes_max: job.max_record };
-        let source = source::open(settings, limits, &mut partitions, &committed.positions, None, clock)?;
+        let source = source::open(settings, limits, &partitions, &committed.positions, None, clock)?;
         let fingerprints = source.fingerprints(&committed.fingerprints)?;
         let replay = if needs_replay(&job.rules) && !committed.positions.0.is_empty() {
-            let (from, to) = (Positions::default(), Some(&committed.positions));
-            Some(source::open(settings, limits, &mut partitions, &from, to, clock)?)
+            let (from, to) = (&committed.origins, Some(&committed.positions));
+            Some(source::open(settings, limits, &partitions, from, to, clock)?)
         } else {
             None
         };

@@ -10,12 +10,13 @@ use base64::engine::general_purpose::STANDARD;
 use super::SinkKind;
 use super::include::Include;
 use crate::dependency::{Dependency, Rules, Stream};
-use crate::event::{Dependent, EventId, Found, Key, Outcome, Partitions, Reference, Rejection, Timestamp};
+use crate::event::{Dependent, EventId, Found, Key, Outcome, PartitionId, Partitions, Reference, Rejection, Timestamp};
 
 /// Renders outcomes as lines. One for each worker.
 #[derive(Debug)]
 pub struct Renderer {
     streams: Vec<StreamParts>,
+    partitions: Partitions,
     /// `,"position":"name:` of each partition.
     positions: Vec<Vec<u8>>,
 }
@@ -51,19 +52,21 @@ impl Renderer {
     /// A renderer by `rules` for records of `partitions`.
     pub fn new(rules: Arc<Rules>, partitions: &Partitions) -> Self {
         let streams = rules.streams().iter().map(|stream| StreamParts::new(stream, &rules)).collect();
-        let mut renderer = Renderer { streams, positions: Vec::new() };
-        renderer.set_partitions(partitions);
-        renderer
+        Renderer { streams, partitions: partitions.clone(), positions: Vec::new() }
     }
 
-    /// Takes the names of partitions that have come since.
-    pub fn set_partitions(&mut self, partitions: &Partitions) {
-        self.positions = partitions.names().iter().map(|name| position_part(name)).collect();
+    /// Sees to it that the name of a partition is known, which may have come since the last outcome.
+    #[inline]
+    fn know(&mut self, partition: PartitionId) {
+        if self.positions.len() <= partition.0 as usize {
+            self.positions = self.partitions.names().iter().map(|name| position_part(name)).collect();
+        }
     }
 
     /// Appends the line of an outcome that is written at `now`, with its line break. Returns where it goes; `None`, and no line, for `dropped`.
     pub fn render(&mut self, outcome: &Outcome, now: Timestamp, line: &mut Vec<u8>) -> Option<SinkKind> {
         let start = line.len();
+        self.know(partition_of(outcome));
         match outcome {
             Outcome::Resolved(dependent) => {
                 let parts = self.begin(dependent, |parts| &parts.resolved, line)?;
@@ -151,6 +154,16 @@ impl Renderer {
             write_integer(size, line);
         }
         line.push(b'}');
+    }
+}
+
+fn partition_of(outcome: &Outcome) -> PartitionId {
+    match outcome {
+        Outcome::Resolved(dependent)
+        | Outcome::Accepted(dependent)
+        | Outcome::Expired(dependent, _)
+        | Outcome::Dropped(dependent, _) => dependent.event.header.header.id.partition,
+        Outcome::Rejected(rejection) => rejection.id.partition,
     }
 }
 

@@ -212,8 +212,9 @@ fn line_breaks_between_tokens_become_spaces() {
 }
 
 #[test]
-fn partitions_that_come_later_have_names_once_they_are_set() {
-    let mut renderer = Renderer::new(rules(), &Partitions::default());
+fn a_partition_that_comes_later_has_its_name() {
+    let partitions = Partitions::default();
+    let mut renderer = Renderer::new(rules(), &partitions);
     let position = |renderer: &mut Renderer| {
         let mut line = Vec::new();
         renderer.render(&Outcome::Resolved(event(r#"{"type":"like"}"#)), Timestamp(1000), &mut line);
@@ -221,8 +222,8 @@ fn partitions_that_come_later_have_names_once_they_are_set() {
         line["position"].as_str().expect("a string").to_owned()
     };
     assert_eq!(position(&mut renderer), "?:0");
-    renderer.set_partitions(&partitions());
-    assert_eq!(position(&mut renderer), "in \"put\".jsonl:0");
+    partitions.id("late.jsonl");
+    assert_eq!(position(&mut renderer), "late.jsonl:0");
 }
 
 #[test]

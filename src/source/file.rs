@@ -69,7 +69,7 @@ impl FileSource {
     pub(super) fn open(
         settings: &FileSettings,
         limits: Limits,
-        partitions: &mut Partitions,
+        partitions: &Partitions,
         from: &Positions,
         to: Option<&Positions>,
         clock: Clock,

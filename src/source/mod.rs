@@ -76,6 +76,9 @@ pub struct Limits {
 pub enum Next {
     /// Records.
     Block(Block),
+    /// A partition is read from here on, before its first block: where that is the first time ever, this is its origin, and nothing before it belongs to
+    /// the job. Sources whose partitions begin at 0 do not say it.
+    Partition(PartitionId, u64),
     /// Given once, before [`Next::End`]: every partition has been read to the end that it had when the source was
     /// opened (with `to`: to its bound).
     CaughtUp,
@@ -109,6 +112,11 @@ pub trait Source: Send {
         Ok(Fingerprints::default())
     }
 
+    /// Called now and then while nothing is taken of what was handed out, so that connections stay alive.
+    fn held(&mut self) -> Result<(), SourceError> {
+        Ok(())
+    }
+
     /// Takes back the empty buffer of a block that has been decoded, to fill it again.
     fn recycle(&mut self, _buffer: Vec<u8>) {}
 }
@@ -122,7 +130,7 @@ pub trait Source: Send {
 pub fn open(
     settings: &Settings,
     limits: Limits,
-    partitions: &mut Partitions,
+    partitions: &Partitions,
     from: &Positions,
     to: Option<&Positions>,
     clock: &Clock,
@@ -153,7 +161,7 @@ pub fn check_readable(settings: &Settings) -> Result<(), SourceError> {
 /// Refuses a replay of partitions that are not among the `configured` ones.
 fn check_configured(to: &Positions, configured: &[PartitionId], partitions: &Partitions) -> Result<(), SourceError> {
     match to.0.keys().find(|id| !configured.contains(id)) {
-        Some(id) => Err(SourceError::NotConfigured { partition: partitions.name(*id).to_owned() }),
+        Some(id) => Err(SourceError::NotConfigured { partition: partitions.name(*id).to_string() }),
         None => Ok(()),
     }
 }

@@ -68,7 +68,7 @@ impl SyntheticSource {
     pub(super) fn open(
         settings: &SyntheticSettings,
         limits: Limits,
-        partitions: &mut Partitions,
+        partitions: &Partitions,
         from: &Positions,
         to: Option<&Positions>,
         clock: Clock,

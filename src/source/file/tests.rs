@@ -53,7 +53,7 @@ impl Files {
         let to = to.map(|to| Positions([(ONLY, to)].into()));
         let clock = Clock::manual(Timestamp(7));
         let settings = Settings::File(self.settings.clone());
-        open(&settings, limits, &mut Partitions::default(), &from, to.as_ref(), &clock)
+        open(&settings, limits, &Partitions::default(), &from, to.as_ref(), &clock)
     }
 
     /// All blocks of an input that ends.
@@ -67,6 +67,7 @@ fn read_all(source: &mut dyn Source) -> Result<Vec<Block>, SourceError> {
     loop {
         match source.next(Duration::from_secs(60))? {
             Next::Block(block) => blocks.push(block),
+            Next::Partition(..) => panic!("a file begins at its start"),
             Next::CaughtUp => caught_up += 1,
             Next::Idle => panic!("a file that is not followed has nothing to wait for"),
             Next::End => break,
@@ -82,6 +83,7 @@ fn read_present(source: &mut dyn Source) -> (Vec<Block>, bool) {
     loop {
         match source.next(Duration::ZERO).unwrap() {
             Next::Block(block) => blocks.push(block),
+            Next::Partition(..) => panic!("a file begins at its start"),
             Next::CaughtUp => caught_up = true,
             Next::Idle => return (blocks, caught_up),
             Next::End => panic!("a followed file has no end"),
@@ -97,6 +99,7 @@ fn records(blocks: &[Block]) -> Vec<Record> {
     for block in blocks {
         match &block.content {
             Content::Oversized { offset, head, size } => records.push((*offset, head.clone(), Some(*size))),
+            Content::Records { .. } => panic!("a file has lines"),
             Content::Lines { base, bytes } => {
                 let mut offset = *base;
                 for line in bytes.split_inclusive(|byte| *byte == b'\n') {
@@ -406,11 +409,11 @@ fn what_cannot_be_opened_is_an_error() {
 #[test]
 fn a_partition_that_is_not_configured_any_more_cannot_be_replayed() {
     let files = Files::new(&[("input.jsonl", b"1\n")]);
-    let mut partitions = Partitions::new(["gone.jsonl".into()]);
+    let partitions = Partitions::new(["gone.jsonl".into()]);
     let to = Positions([(PartitionId(0), 10)].into());
     let clock = Clock::manual(Timestamp(0));
     let settings = Settings::File(files.settings.clone());
-    match open(&settings, LIMITS, &mut partitions, &Positions::default(), Some(&to), &clock) {
+    match open(&settings, LIMITS, &partitions, &Positions::default(), Some(&to), &clock) {
         Err(SourceError::NotConfigured { partition }) => assert_eq!(partition, "gone.jsonl"),
         other => panic!("{:?}", other.map(|_| ())),
     }

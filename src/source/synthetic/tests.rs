@@ -20,7 +20,7 @@ fn source(
 ) -> Result<Box<dyn Source>, SourceError> {
     let from = Positions([(ONLY, from)].into());
     let to = to.map(|to| Positions([(ONLY, to)].into()));
-    open(&Settings::Synthetic(settings.clone()), limits, &mut Partitions::default(), &from, to.as_ref(), clock)
+    open(&Settings::Synthetic(settings.clone()), limits, &Partitions::default(), &from, to.as_ref(), clock)
 }
 
 /// Every record with its position, and every position between blocks.
@@ -41,6 +41,7 @@ fn read(settings: &SyntheticSettings, limits: Limits, from: u64, to: Option<u64>
                 assert_eq!(block.next_offset, offset);
                 positions.push(offset);
             }
+            Next::Partition(..) => panic!("a workload begins at its start"),
             Next::CaughtUp => caught_up += 1,
             Next::Idle => panic!("there is no schedule to wait for"),
             Next::End => break,
