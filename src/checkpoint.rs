@@ -22,13 +22,16 @@ use crate::event::{Epoch, PartitionId, Partitions, Positions, Timestamp, WorkerI
 use crate::metrics::Totals;
 use crate::mode::{Changes, LogEpoch};
 use crate::sink::{self, Mark, Sink, SinkError, SinkKind, Target};
-use crate::source::Fingerprint;
+use crate::source::{FileFingerprint, Fingerprint, RecordFingerprint};
 
 /// The row that every commit writes.
 const COMMIT: &[u8] = b"commit";
 
 /// The row of the input's fingerprints.
 const INPUTS: &[u8] = b"inputs";
+
+/// The row of the last records of topics.
+const RECORDS: &[u8] = b"records";
 
 /// The row of where the partitions begin.
 const ORIGINS: &[u8] = b"origins";
@@ -67,7 +70,7 @@ pub struct Committed {
     pub positions: Positions,
     /// Where partitions were read first, where that is not their start: nothing before it belongs to the job.
     pub origins: Positions,
-    /// What the files of the input were up to there.
+    /// What files and topics of the input were up to there.
     pub fingerprints: BTreeMap<PartitionId, Fingerprint>,
     /// The names of their partitions.
     pub partitions: Partitions,
@@ -96,13 +99,16 @@ impl Committed {
     /// The row is damaged or of a later version.
     pub fn read(state: &State) -> Result<Committed, CheckpointError> {
         let Some(row) = read_row::<Row>(state, COMMIT)? else { return Ok(Committed::default()) };
-        let fingerprints: Vec<(u32, Fingerprint)> = read_row(state, INPUTS)?.unwrap_or_default();
+        let files: Vec<(u32, FileFingerprint)> = read_row(state, INPUTS)?.unwrap_or_default();
+        let records: Vec<(u32, RecordFingerprint)> = read_row(state, RECORDS)?.unwrap_or_default();
+        let files = files.into_iter().map(|(p, file)| (PartitionId(p), Fingerprint::File(file)));
+        let records = records.into_iter().map(|(p, record)| (PartitionId(p), Fingerprint::Record(record)));
         let origins: Vec<(u32, u64)> = read_row(state, ORIGINS)?.unwrap_or_default();
         Ok(Committed {
             epoch: Epoch(row.epoch),
             positions: positions(row.positions),
             origins: positions(origins),
-            fingerprints: fingerprints.into_iter().map(|(p, fingerprint)| (PartitionId(p), fingerprint)).collect(),
+            fingerprints: files.chain(records).collect(),
             partitions: Partitions::new(row.partitions.into_iter().map(Into::into)),
             totals: row.totals,
             waiting_in_state: row.waiting_in_state,
@@ -120,8 +126,15 @@ impl Committed {
             files: self.files.iter().map(|(path, length)| (path.clone(), *length)).collect(),
         };
         put_row(batch, COMMIT, &row)?;
-        let fingerprints: Vec<_> = self.fingerprints.iter().map(|(p, fingerprint)| (p.0, *fingerprint)).collect();
-        put_row(batch, INPUTS, &fingerprints)?;
+        let (mut files, mut records) = (Vec::new(), Vec::new());
+        for (partition, fingerprint) in &self.fingerprints {
+            match fingerprint {
+                Fingerprint::File(file) => files.push((partition.0, *file)),
+                Fingerprint::Record(record) => records.push((partition.0, *record)),
+            }
+        }
+        put_row(batch, INPUTS, &files)?;
+        put_row(batch, RECORDS, &records)?;
         put_row(batch, ORIGINS, &pairs(&self.origins))
     }
 
@@ -185,7 +198,7 @@ pub struct EpochEnd {
     pub positions: Positions,
     /// Where partitions that were announced since the job started begin.
     pub origins: Positions,
-    /// What files that were read in it were up to there.
+    /// What files and topics that were read in it were up to there.
     pub fingerprints: BTreeMap<PartitionId, Fingerprint>,
     /// The names of their partitions.
     pub partitions: Partitions,

@@ -11,6 +11,7 @@ use tracing::{info, warn};
 use super::context::{Context, Observer, Trouble};
 use super::error::{About, explain};
 use super::{ClientError, ClientSettings};
+use crate::metrics::Health;
 
 /// How long one question may take.
 const ASK: Duration = Duration::from_secs(2);
@@ -29,8 +30,8 @@ const MISSING_FOR: Duration = Duration::from_secs(3);
 pub(crate) struct Waiting<'a> {
     /// Whether to give up.
     pub(crate) give_up: &'a dyn Fn() -> bool,
-    /// Is told what is waited for, whenever that changes.
-    pub(crate) say: &'a dyn Fn(&str),
+    /// Is not ready meanwhile.
+    pub(crate) health: &'a Health,
 }
 
 /// The brokers, as a client sees them that neither reads nor writes, and is in no group.
@@ -191,7 +192,7 @@ impl Cluster {
         let text = format!("waiting for the brokers at {brokers}");
         if *told != why {
             warn!("{text}: {why}");
-            (waiting.say)(&text);
+            waiting.health.not_ready(text);
             *told = why;
         }
         Ok(())

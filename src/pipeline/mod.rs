@@ -30,7 +30,7 @@ use crate::event::WorkerIndex;
 use crate::metrics::{ConservationError, Metrics, Totals};
 use crate::mode::{self, RestoreError};
 use crate::sink::{self, SinkError, SinkKind, Target};
-use crate::source::{Next, Source, SourceError};
+use crate::source::{Host, Next, Source, SourceError};
 
 pub use expire::{Ended, ExpireError, expire};
 pub use open::identity;
@@ -106,9 +106,13 @@ impl StopFlag {
         }
     }
 
+    fn is_raised(&self) -> bool {
+        self.inner.asked.load(Ordering::SeqCst)
+    }
+
     fn watch(&self, intake: &Arc<Intake>) {
         *self.inner.intake.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(intake));
-        if self.inner.asked.load(Ordering::SeqCst) {
+        if self.is_raised() {
             intake.stop();
         }
     }
@@ -194,7 +198,9 @@ pub fn run(job: Job, options: RunOptions, metrics: Metrics, stop: StopFlag) -> R
     let health = metrics.health().clone();
     health.not_ready("reading the state");
     let clock = Clock::start();
-    let opened = open::open(&job, options, &clock)?;
+    let asked = stop.clone();
+    let host = Host { metrics: metrics.clone(), give_up: Arc::new(move || asked.is_raised()) };
+    let opened = open::open(&job, options, &clock, &host)?;
     let before = opened.checkpoint.committed().totals;
     metrics.restore_totals(&before);
     let finished = match run_opened(&job, opened, &metrics, clock, &stop) {
@@ -284,6 +290,7 @@ fn run_opened(
         workers,
         partitions: opened.partitions,
         fingerprints: opened.fingerprints,
+        group_offsets: opened.group_offsets,
         until_end: opened.until_end,
         replay: opened.replay.is_some(),
         metrics: metrics.clone(),

@@ -13,7 +13,7 @@ use crate::dependency::{Rules, Stream};
 use crate::event::{Dependent, EntityId, EventId, KeyHash, Partitions, Timestamp};
 use crate::mode::{self, Referent, Visit};
 use crate::sink::Target;
-use crate::source::{self, Fingerprints, Limits, Settings, Source};
+use crate::source::{self, Fingerprints, GroupOffsets, Host, Limits, Settings, Source};
 
 use super::{RunError, RunOptions, UntilEnd, engine_settings};
 
@@ -26,6 +26,7 @@ pub(super) struct Opened {
     pub(super) checkpoint: Checkpoint,
     pub(super) source: Box<dyn Source>,
     pub(super) fingerprints: Fingerprints,
+    pub(super) group_offsets: Option<GroupOffsets>,
     /// The committed input, to be read again.
     pub(super) replay: Option<Box<dyn Source>>,
     /// When that was read first, where some of it is only retained for a time.
@@ -52,16 +53,22 @@ struct Found {
 
 impl Found {
     /// Refuses input and output that do not go with the state, `None` being a new one.
-    fn look(job: &Job, settings: &Settings, state: Option<&State>, clock: &Clock) -> Result<Found, RunError> {
+    fn look(
+        job: &Job,
+        settings: &Settings,
+        state: Option<&State>,
+        clock: &Clock,
+        host: &Host,
+    ) -> Result<Found, RunError> {
         let committed = state.map(Committed::read).transpose()?.unwrap_or_default();
         committed.check_sinks(&job.sinks)?;
         let partitions = committed.partitions.clone();
         let limits = Limits { block_bytes: BLOCK_BYTES, record_bytes_max: job.max_record };
-        let source = source::open(settings, limits, &partitions, &committed.positions, None, clock)?;
+        let mut source = source::open(settings, limits, &partitions, &committed.positions, None, clock, host)?;
         let fingerprints = source.fingerprints(&committed.fingerprints)?;
         let replay = if needs_replay(&job.rules) && !committed.positions.0.is_empty() {
             let (from, to) = (&committed.origins, Some(&committed.positions));
-            Some(source::open(settings, limits, &partitions, from, to, clock)?)
+            Some(source::open(settings, limits, &partitions, from, to, clock, host)?)
         } else {
             None
         };
@@ -69,13 +76,13 @@ impl Found {
     }
 }
 
-pub(super) fn open(job: &Job, options: RunOptions, clock: &Clock) -> Result<Opened, RunError> {
+pub(super) fn open(job: &Job, options: RunOptions, clock: &Clock, host: &Host) -> Result<Opened, RunError> {
     let settings = until_end_of(&job.source, options);
     if options.fresh {
         source::check_readable(&settings)?;
         start_over(job)?;
     }
-    let (state, found) = open_state(job, |state| Found::look(job, &settings, state, clock))?;
+    let (state, found) = open_state(job, |state| Found::look(job, &settings, state, clock, host))?;
     let Found { committed, partitions, source, fingerprints, replay } = found;
     let restored = mode::restore(&state, &job.rules)?;
     if replay.is_some() {
@@ -87,11 +94,13 @@ pub(super) fn open(job: &Job, options: RunOptions, clock: &Clock) -> Result<Open
     if let Some(timeline) = &timeline {
         checkpoint.keep_timeline(timeline.clone());
     }
+    let group_offsets = source.group_offsets();
     Ok(Opened {
         state,
         checkpoint,
         source,
         fingerprints,
+        group_offsets,
         replay,
         timeline,
         partitions,
@@ -147,8 +156,12 @@ fn start_over(job: &Job) -> Result<(), RunError> {
 /// The source as it is to be read: one that is to stop at its end is not followed.
 fn until_end_of(settings: &Settings, options: RunOptions) -> Settings {
     let mut settings = settings.clone();
-    if let (Settings::File(files), Some(_)) = (&mut settings, options.until_end) {
-        files.follow = false;
+    if options.until_end.is_some() {
+        match &mut settings {
+            Settings::File(files) => files.follow = false,
+            Settings::Kafka(kafka) => kafka.until_end = true,
+            Settings::Synthetic(_) => {}
+        }
     }
     settings
 }
@@ -156,6 +169,7 @@ fn until_end_of(settings: &Settings, options: RunOptions) -> Settings {
 fn source_ends(settings: &Settings) -> bool {
     match settings {
         Settings::File(files) => !files.follow,
+        Settings::Kafka(kafka) => kafka.until_end,
         Settings::Synthetic(synthetic) => synthetic.events > 0,
     }
 }
