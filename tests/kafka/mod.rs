@@ -1,0 +1,3 @@
+//! Topics in and topics out, on a real broker.
+
+mod broker;
