@@ -24,7 +24,7 @@ use std::path::PathBuf;
 use resolvent_state::{Batch, Durability, State, StateError, Table};
 use thiserror::Error;
 
-pub use recovery::{LostEpoch, Recovery};
+pub use recovery::Recovery;
 pub use rows::Committed;
 pub use timeline::Timeline;
 pub use topics::{Instance, Topics};

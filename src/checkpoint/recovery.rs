@@ -5,16 +5,7 @@ use resolvent_state::{Batch, Durability, State};
 use super::rows::{Committed, Pending};
 use super::{CheckpointError, Topics};
 use crate::event::Epoch;
-use crate::sink::SinkError;
-
-/// What to take for true where the broker no longer knows the job's last epoch: `lost_epoch`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LostEpoch {
-    /// It was committed.
-    Committed,
-    /// It was aborted.
-    Aborted,
-}
+use crate::sink::{LostEpoch, Place, SinkError};
 
 /// What is known when a job starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,13 +159,13 @@ impl Situation {
 impl Topics {
     /// Fences every other process of the job, and reads the epoch that the broker holds then. Where this process has put its marker there before, another's
     /// says that it has been taken over, and it must not fence that one.
-    fn fence(&mut self, places: &[crate::sink::Place]) -> Result<Option<Epoch>, CheckpointError> {
+    fn fence(&mut self, places: &[Place]) -> Result<Option<Epoch>, CheckpointError> {
         self.read_marker(places)?;
         self.broker.fence()?;
         self.read_marker(places)
     }
 
-    fn read_marker(&mut self, places: &[crate::sink::Place]) -> Result<Option<Epoch>, CheckpointError> {
+    fn read_marker(&mut self, places: &[Place]) -> Result<Option<Epoch>, CheckpointError> {
         let marker = self.broker.marker(places)?;
         let is_anothers = marker.as_ref().is_some_and(|marker| marker.instance != self.instance.id());
         if self.instance.has_committed() && is_anothers {

@@ -4,11 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::recovery::LostEpoch;
 use super::rows::Committed;
 use super::CheckpointError;
 use crate::event::{PartitionId, Positions};
-use crate::sink::{Broker, Marker, Place};
+use crate::sink::{Broker, LostEpoch, Marker, Place};
 
 /// How old the marker of a job gets that has nothing to commit: brokers drop offsets that are not committed again for long (a week, unless told otherwise).
 const REFRESH: Duration = Duration::from_secs(3600);

@@ -8,7 +8,7 @@ use super::units::{show_duration, show_size};
 use super::{Delivery, Job};
 use crate::dependency::{Dependency, Mode, Need, OnExpiry, SecondExpiry, Stream};
 use crate::event::StreamId;
-use crate::sink::Target;
+use crate::sink::{Acks, KafkaSettings, KeyRule, Target};
 use crate::source::{self, FileInput, FileSettings, Settings, SyntheticSettings, Workload};
 
 /// The job in words: what it depends on, how it waits, where it reads and writes, its limits, and what has no effect.
@@ -145,11 +145,42 @@ impl Description<'_> {
         ] {
             let target = match target {
                 Some(Target::File(path)) => format!("file {}", self.path(path)),
+                Some(Target::Topic(topic)) => {
+                    let key = match &topic.key {
+                        KeyRule::Event => "the event's own key".to_owned(),
+                        KeyRule::Field(pointer) => self.job.shown(pointer.as_str()).to_owned(),
+                        KeyRule::Dependency(name) => format!("the key of its {}", self.job.shown(name)),
+                    };
+                    format!("topic {}, keyed by {key}", self.job.shown(&topic.topic))
+                }
                 Some(Target::Stdout) => "standard output".to_owned(),
                 Some(Target::Null) => "counted and discarded".to_owned(),
                 None => "none".to_owned(),
             };
             writeln!(self.out, "  {name}: {target}")?;
+        }
+        self.job.producer.as_ref().map_or(Ok(()), |producer| self.producer(producer))
+    }
+
+    /// How topics are written to. Of properties only the names are shown: values may be secrets.
+    fn producer(&mut self, producer: &KafkaSettings) -> fmt::Result {
+        let job = self.job;
+        let brokers: Vec<&str> = producer.client.brokers.split(',').map(|broker| job.shown(broker)).collect();
+        let (compression, linger) = (producer.compression, show_duration(producer.linger));
+        write!(self.out, "  brokers {}: compression {compression}, linger {linger}, ", brokers.join(", "))?;
+        match job.delivery {
+            Delivery::ExactlyOnce => {
+                writeln!(self.out, "transactions of at most {}", show_duration(producer.transaction_timeout))?;
+            }
+            Delivery::AtLeastOnce => {
+                let acks = if producer.acks == Acks::All { "all replicas" } else { "the leader" };
+                let idempotent = if producer.idempotence { ", idempotent" } else { "" };
+                writeln!(self.out, "acknowledged by {acks}{idempotent}")?;
+            }
+        }
+        let names: Vec<&str> = producer.client.properties.keys().map(String::as_str).collect();
+        if !names.is_empty() {
+            writeln!(self.out, "  with {}", names.join(", "))?;
         }
         Ok(())
     }
@@ -223,7 +254,7 @@ impl Job {
         if sinks.into_iter().flatten().any(|target| *target == Target::Stdout) {
             notes.push("at least once: standard output cannot be cut after a crash".to_owned());
         }
-        if self.delivery == Delivery::AtLeastOnce {
+        if self.delivery == Delivery::AtLeastOnce && self.producer.is_none() {
             notes.push("delivery makes no difference: into files exactly once costs nothing more".to_owned());
         }
         notes

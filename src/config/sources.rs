@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use super::section::{Found, Section, meant, quoted};
 use crate::dependency::{Pointer, Rules};
 use crate::event::StreamId;
+use crate::kafka::ClientSettings;
 use crate::source::workload::{DISORDER_MAX, EVENTS_MAX};
 use crate::source::{FileInput, FileSettings, Settings, SyntheticSettings, Workload};
 
@@ -12,6 +13,8 @@ use crate::source::{FileInput, FileSettings, Settings, SyntheticSettings, Worklo
 pub(super) struct Source {
     pub(super) settings: Settings,
     pub(super) stream_field: Option<Pointer>,
+    /// How to reach the brokers that it reads from.
+    pub(super) client: Option<ClientSettings>,
 }
 
 /// Reads the one source of a job; `None` where there is none to be had. `rules` is `None` where they are wrong.
@@ -84,7 +87,7 @@ fn read_file(file: &Section<'_>, rules: Option<&Rules>) -> Option<Source> {
     inputs.extend(paths.into_iter().flatten().map(|path| (path, None)));
     check_inputs(file, &inputs, follow);
     let inputs = inputs.into_iter().map(|(path, stream)| FileInput { path: path.value, stream }).collect();
-    Some(Source { settings: Settings::File(FileSettings { inputs, interleave, follow }), stream_field })
+    Some(Source { settings: Settings::File(FileSettings { inputs, interleave, follow }), stream_field, client: None })
 }
 
 fn check_inputs(file: &Section<'_>, inputs: &[(Found<String>, Option<StreamId>)], follow: bool) {
@@ -134,5 +137,5 @@ fn read_synthetic(section: &Section<'_>) -> Source {
         );
     }
     section.finish();
-    Source { settings: Settings::Synthetic(settings), stream_field: Pointer::parse("/type").ok() }
+    Source { settings: Settings::Synthetic(settings), stream_field: Pointer::parse("/type").ok(), client: None }
 }

@@ -139,7 +139,6 @@ impl Committer {
     pub(super) fn run(mut self) -> Result<(u64, Checkpoint), RunError> {
         let mut epoch = self.checkpoint.committed().epoch.next();
         let mut phase = if self.replay { Phase::Replay } else { Phase::CatchUp };
-        self.committed.set(self.checkpoint.committed().epoch);
         self.intake.open(epoch, phase);
         loop {
             let gathered = self.gather(epoch)?;
@@ -289,7 +288,7 @@ impl Committer {
         while let Some(batch) = self.checkpoint.spare_batch() {
             self.intake.give_batch(batch);
         }
-        self.committed.set(epoch);
+        self.committed.set(Some(epoch));
         self.metrics.waiting(in_memory, self.checkpoint.committed().waiting_in_state);
         if let Some(before) = self.checkpoint.rewrite_before() {
             self.rewrite.store(before.0, std::sync::atomic::Ordering::Relaxed);

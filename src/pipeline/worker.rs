@@ -27,7 +27,7 @@ use crate::event::{
     WorkerIndex,
 };
 use crate::mode::{self, Backlog, Engine, Message, Phase, Referent, Visit};
-use crate::sink::{Renderer, SinkKind};
+use crate::sink::{Format, Renderer, SinkKind};
 
 use super::RunError;
 use super::committer::{Chunk, Happening, Times, Told, WorkerEnd};
@@ -47,6 +47,8 @@ pub(super) struct Setup {
     pub(super) settings: mode::Settings,
     /// By kind of sink: whether its lines are only counted.
     pub(super) discards: [bool; 3],
+    /// By kind of sink: how its outcomes are written.
+    pub(super) formats: [Format; 3],
     pub(super) partitions: Partitions,
     pub(super) intake: Arc<Intake>,
     pub(super) reader: Reader,
@@ -129,8 +131,10 @@ pub(super) fn run(worker: &mut Worker, setup: &Setup) {
             epoch = epoch.next();
         }
     }
-    // The process is about to end: giving its tables back piece by piece takes seconds where they are large, and a stop should not wait for that.
-    std::mem::forget(engine);
+    if !setup.intake.begins_again() {
+        // The process is about to end: giving its tables back piece by piece takes seconds where they are large, and a stop should not wait for that.
+        std::mem::forget(engine);
+    }
     // After a failure some operator may still hold the right to send: it is not waited for.
     for dataflow in worker.installed_dataflows() {
         worker.drop_dataflow(dataflow);
@@ -391,7 +395,7 @@ impl Lines {
     fn new(setup: &Setup, spare: Spare) -> Self {
         Lines {
             spare,
-            renderer: Renderer::new(Arc::clone(&setup.rules), &setup.partitions),
+            renderer: Renderer::new(Arc::clone(&setup.rules), &setup.partitions, setup.formats.clone()),
             chunk: Chunk::default(),
             discards: setup.discards,
             now: setup.clock.now(),

@@ -46,6 +46,15 @@ impl fmt::Display for Marker {
     }
 }
 
+/// What to take for true where the broker no longer knows the job's last epoch: `lost_epoch`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LostEpoch {
+    /// It was committed.
+    Committed,
+    /// It was aborted.
+    Aborted,
+}
+
 /// A broker with the one producer of this process.
 ///
 /// An error that [is undecided](SinkError::is_undecided) leaves open what became of the last call; after any error the broker is dropped and made anew.

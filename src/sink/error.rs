@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use crate::kafka::ClientError;
+
 /// A sink that cannot be opened, or that failed. Nothing that was committed is lost: a restart goes on from there.
 #[derive(Debug, Error)]
 pub enum SinkError {
@@ -66,6 +68,9 @@ pub enum SinkError {
         /// The file.
         path: PathBuf,
     },
+    /// The brokers of topics cannot be used.
+    #[error(transparent)]
+    Client(#[from] ClientError),
     /// The broker does not take what it is given, and would not take it a second time.
     #[error("{0}; nothing committed is lost, and a restart goes on from there")]
     Refused(String),

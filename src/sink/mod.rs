@@ -7,6 +7,7 @@ mod broker;
 mod error;
 mod file;
 mod include;
+mod kafka;
 mod record;
 mod render;
 mod stdout;
@@ -15,8 +16,9 @@ mod tests;
 
 use std::path::PathBuf;
 
-pub use broker::{Broker, Marker, Place};
+pub use broker::{Broker, LostEpoch, Marker, Place};
 pub use error::SinkError;
+pub use kafka::{Acks, GiveUp, KafkaSettings, connect};
 pub use record::{Record, records};
 pub use render::{Format, Renderer};
 

@@ -28,6 +28,13 @@ pub enum Settings {
 }
 
 impl Settings {
+    /// The topics that are read.
+    pub fn topics(&self) -> Vec<String> {
+        match self {
+            Settings::File(_) | Settings::Synthetic(_) => Vec::new(),
+        }
+    }
+
     /// Whether these settings can be meant; [`open`] refuses those that cannot.
     pub fn check(&self) -> Result<(), SettingsError> {
         match self {
