@@ -11,7 +11,6 @@ use tracing::{info, warn};
 use super::context::{Context, Observer, Trouble};
 use super::error::{About, explain};
 use super::{ClientError, ClientSettings};
-use crate::metrics::Health;
 
 /// How long one question may take.
 const ASK: Duration = Duration::from_secs(2);
@@ -30,8 +29,8 @@ const MISSING_FOR: Duration = Duration::from_secs(3);
 pub(crate) struct Waiting<'a> {
     /// Whether to give up.
     pub(crate) give_up: &'a dyn Fn() -> bool,
-    /// Is not ready meanwhile.
-    pub(crate) health: &'a Health,
+    /// Is told what is waited for, whenever that changes.
+    pub(crate) say: &'a dyn Fn(&str),
 }
 
 /// The brokers, as a client sees them that neither reads nor writes, and is in no group.
@@ -192,7 +191,7 @@ impl Cluster {
         let text = format!("waiting for the brokers at {brokers}");
         if *told != why {
             warn!("{text}: {why}");
-            waiting.health.not_ready(text);
+            (waiting.say)(&text);
             *told = why;
         }
         Ok(())
@@ -239,7 +238,7 @@ impl Cluster {
 }
 
 /// Whether an error may pass by itself.
-pub(crate) fn is_transient(error: &KafkaError) -> bool {
+fn is_transient(error: &KafkaError) -> bool {
     let Some(code) = error.rdkafka_error_code() else { return false };
     matches!(
         code,

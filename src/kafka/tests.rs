@@ -5,7 +5,7 @@ use rdkafka::mocking::MockCluster;
 use rdkafka::types::RDKafkaRespErr;
 
 use super::*;
-use crate::metrics::{Health, Metrics, Phase};
+use crate::metrics::Metrics;
 
 fn settings(brokers: &str, properties: &[(&str, &str)]) -> ClientSettings {
     let properties = properties.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
@@ -49,8 +49,7 @@ fn topics_are_found_with_their_partitions() {
     mock.create_topic("posts", 3, 1).unwrap();
     mock.create_topic("likes", 1, 1).unwrap();
     let cluster = cluster(&mock.bootstrap_servers());
-    let health = Health::default();
-    let waiting = Waiting { give_up: &|| false, health: &health };
+    let waiting = Waiting { give_up: &|| false, say: &|_| {} };
     let found = cluster.topics(["posts", "likes"], false, waiting).unwrap();
     let expected = BTreeMap::from([("likes".to_owned(), vec![0]), ("posts".to_owned(), vec![0, 1, 2])]);
     assert_eq!(found, expected);
@@ -62,8 +61,7 @@ fn a_topic_that_may_not_be_read_is_an_error_at_once() {
     let mock = MockCluster::new(1).unwrap();
     mock.create_topic("posts", 1, 1).unwrap();
     mock.topic_error("posts", RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED).unwrap();
-    let health = Health::default();
-    let waiting = Waiting { give_up: &|| panic!("nothing to wait for"), health: &health };
+    let waiting = Waiting { give_up: &|| panic!("nothing to wait for"), say: &|_| {} };
     let error = cluster(&mock.bootstrap_servers()).topics(["posts"], false, waiting).unwrap_err();
     assert_eq!(error, ClientError::TopicDenied { topic: "posts".to_owned(), operations: "Describe" });
 }
@@ -73,23 +71,23 @@ fn a_topic_that_is_not_there_is_an_error_that_names_it() {
     let mock = MockCluster::new(1).unwrap();
     mock.create_topic("posts", 1, 1).unwrap();
     mock.topic_error("posts", RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART).unwrap();
-    let health = Health::default();
-    let waiting = Waiting { give_up: &|| false, health: &health };
+    let waiting = Waiting { give_up: &|| false, say: &|_| {} };
     let error = cluster(&mock.bootstrap_servers()).topics(["posts"], false, waiting).unwrap_err();
     assert!(matches!(&error, ClientError::TopicMissing { topic, .. } if topic == "posts"), "{error}");
 }
 
 #[test]
 fn brokers_that_are_not_there_are_waited_for_until_it_is_given_up() {
-    let (asked, health) = (std::cell::Cell::new(0), Health::default());
+    let (asked, said) = (std::cell::Cell::new(0), std::cell::RefCell::new(Vec::new()));
     let give_up = || {
         asked.set(asked.get() + 1);
         asked.get() == 2
     };
+    let say = |text: &str| said.borrow_mut().push(text.to_owned());
     // The discard port: nobody listens there.
-    let error = cluster("127.0.0.1:9").topics(["posts"], false, Waiting { give_up: &give_up, health: &health }).unwrap_err();
+    let error = cluster("127.0.0.1:9").topics(["posts"], false, Waiting { give_up: &give_up, say: &say }).unwrap_err();
     assert_eq!(error, ClientError::Stopped { brokers: "127.0.0.1:9".to_owned() });
-    assert_eq!(health.phase(), Phase::NotReady("waiting for the brokers at 127.0.0.1:9".into()));
+    assert_eq!(said.borrow().first().map(String::as_str), Some("waiting for the brokers at 127.0.0.1:9"));
 }
 
 #[test]

@@ -140,7 +140,6 @@ impl Committer {
     pub(super) fn run(mut self) -> Result<(u64, Checkpoint), RunError> {
         let mut epoch = self.checkpoint.committed().epoch.next();
         let mut phase = if self.replay { Phase::Replay } else { Phase::CatchUp };
-        self.committed.set(self.checkpoint.committed().epoch);
         self.intake.open(epoch, phase);
         loop {
             let gathered = self.gather(epoch)?;
@@ -295,7 +294,7 @@ impl Committer {
         while let Some(batch) = self.checkpoint.spare_batch() {
             self.intake.give_batch(batch);
         }
-        self.committed.set(epoch);
+        self.committed.set(Some(epoch));
         if let Some(offsets) = &mut self.group_offsets {
             offsets.committed(&self.checkpoint.committed().positions, &self.partitions);
         }

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::SourceError;
 use super::file::{FileFingerprint, FileFingerprints};
 use super::kafka::{Marks, RecordFingerprint};
 use crate::event::{PartitionId, Positions};
 
 /// What the part of a partition that was read looked like, as far as a later start must know it again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Fingerprint {
     /// Of a file: what it began and ended with.
     File(FileFingerprint),

@@ -21,15 +21,16 @@ use rdkafka::topic_partition_list::Offset;
 use tracing::{info, warn};
 
 pub use self::consumer::GroupOffsets;
-pub use self::fingerprint::{Marks, RecordFingerprint};
 use self::consumer::Consumer;
+pub(super) use self::fingerprint::Marks;
+pub use self::fingerprint::RecordFingerprint;
 use self::lanes::{Lane, Lanes};
 use self::offsets::{Asking, Range, TopicPartition, refusal};
 use self::watch::Watch;
 use super::{Fingerprint, Fingerprints, Host, Lag, Limits, Next, SettingsError, Source, SourceError, check_configured};
 use crate::clock::Clock;
 use crate::event::{PartitionId, Partitions, Positions, StreamId};
-use crate::kafka::{About, ClientError, ClientSettings, Cluster, Observer, Waiting, explain};
+use crate::kafka::{About, ClientSettings, Cluster, Observer, explain};
 
 /// How often it is looked at what the client has counted, and whether there are new partitions.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -52,6 +53,10 @@ pub struct KafkaSettings {
     pub start: Start,
     /// Whether missing topics are created, with the brokers' defaults.
     pub create_topics: bool,
+    /// Bytes that a broker gathers before it answers a fetch.
+    pub fetch_min_bytes: u32,
+    /// Whether the checksums of what is read are compared.
+    pub check_crcs: bool,
     /// Whether reading stops at the end that each partition had when it was opened.
     pub until_end: bool,
 }

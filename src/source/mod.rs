@@ -18,7 +18,6 @@ use std::time::Duration;
 pub use error::{SettingsError, SourceError};
 pub use file::{FileFingerprint, is_pipe};
 pub use fingerprint::{Fingerprint, Fingerprints};
-pub(crate) use kafka::split_name;
 pub use kafka::{GroupOffsets, KafkaSettings, KafkaTopic, RecordFingerprint, Start};
 pub use workload::{SyntheticSettings, Workload};
 
@@ -39,6 +38,22 @@ pub enum Settings {
 }
 
 impl Settings {
+    /// The topics that are read.
+    pub fn topics(&self) -> Vec<String> {
+        match self {
+            Settings::Kafka(settings) => settings.topics.iter().map(|topic| topic.name.clone()).collect(),
+            Settings::File(_) | Settings::Synthetic(_) => Vec::new(),
+        }
+    }
+
+    /// The consumer group that offsets are committed to.
+    pub fn group(&self) -> Option<&str> {
+        match self {
+            Settings::Kafka(settings) => Some(&settings.group),
+            Settings::File(_) | Settings::Synthetic(_) => None,
+        }
+    }
+
     /// Whether these settings can be meant; [`open`] refuses those that cannot.
     pub fn check(&self) -> Result<(), SettingsError> {
         match self {
@@ -145,12 +160,14 @@ pub struct Host {
     pub metrics: Metrics,
     /// Whether to stop waiting for somebody else.
     pub give_up: Arc<dyn Fn() -> bool + Send + Sync>,
+    /// Is told what it waits for.
+    pub say: Arc<dyn Fn(&str) + Send + Sync>,
 }
 
 impl Host {
-    /// How it waits for brokers: as long as the job is not asked to stop, and not ready meanwhile.
+    /// How it waits for brokers.
     fn waiting(&self) -> Waiting<'_> {
-        Waiting { give_up: &*self.give_up, health: self.metrics.health() }
+        Waiting { give_up: &*self.give_up, say: &*self.say }
     }
 }
 

@@ -49,6 +49,8 @@ impl Consumer {
         };
         default("queued.max.messages.kbytes", FETCHED_KIB);
         default("fetch.wait.max.ms", "100");
+        default("fetch.min.bytes", &settings.fetch_min_bytes.to_string());
+        default("check.crcs", if settings.check_crcs { "true" } else { "false" });
         config.set("group.id", &settings.group);
         config.set("enable.auto.commit", "false");
         config.set("enable.auto.offset.store", "false");

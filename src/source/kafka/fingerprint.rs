@@ -39,7 +39,7 @@ impl RecordFingerprint {
 
 /// The fingerprints at the ends of blocks that are not committed yet: the reading thread adds them, the committer takes them.
 #[derive(Clone, Debug, Default)]
-pub struct Marks(Arc<Mutex<BTreeMap<PartitionId, VecDeque<RecordFingerprint>>>>);
+pub(crate) struct Marks(Arc<Mutex<BTreeMap<PartitionId, VecDeque<RecordFingerprint>>>>);
 
 impl Marks {
     /// Whatever a thread that panicked left behind is whole.
