@@ -110,7 +110,7 @@ impl Job {
         };
         let sinks = sink::Settings { resolved: Target::Null, dead_letter: None, accepted: None };
         Job {
-            checkpoint: Checkpoint::open(state.clone(), Committed::default(), BTreeMap::new(), &sinks).unwrap(),
+            checkpoint: Checkpoint::open(state.clone(), Committed::default(), BTreeMap::new(), &sinks, None).unwrap(),
             engine: Engine::new(Arc::clone(&rules), WorkerIndex(0), 1, settings),
             rules,
             state,

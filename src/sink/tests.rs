@@ -90,7 +90,7 @@ fn like(record: &str, found: Vec<Found>) -> Box<Dependent> {
 #[track_caller]
 fn check(outcome: &Outcome, expected: &str) {
     let mut line = b"before\n".to_vec();
-    let kind = Renderer::new(rules(), &partitions()).render(outcome, Timestamp(1250), &mut line);
+    let kind = Renderer::new(rules(), &partitions(), Default::default()).render(outcome, Timestamp(1250), &mut line);
     assert_eq!(kind, SinkKind::of(outcome));
     assert_eq!(String::from_utf8_lossy(&line), format!("before\n{expected}"));
 }
@@ -133,7 +133,7 @@ fn an_event_without_references_has_no_dependencies() {
 #[test]
 fn an_empty_array_of_references_is_an_empty_array() {
     let mut line = Vec::new();
-    Renderer::new(rules(), &partitions()).render(
+    Renderer::new(rules(), &partitions(), Default::default()).render(
         &Outcome::Resolved(event(r#"{"type":"like","friends":[]}"#)),
         Timestamp(900),
         &mut line,
@@ -206,7 +206,7 @@ fn a_rejected_record_is_carried_whatever_it_is() {
 fn line_breaks_between_tokens_become_spaces() {
     let record = "{\"type\":\"like\",\r\"x\":\"a\\nb\"}";
     let mut line = Vec::new();
-    Renderer::new(rules(), &partitions()).render(&Outcome::Resolved(event(record)), Timestamp(1000), &mut line);
+    Renderer::new(rules(), &partitions(), Default::default()).render(&Outcome::Resolved(event(record)), Timestamp(1000), &mut line);
     let line = String::from_utf8_lossy(&line);
     assert!(line.contains("{\"type\":\"like\", \"x\":\"a\\nb\"}"), "{line}");
 }
@@ -214,7 +214,7 @@ fn line_breaks_between_tokens_become_spaces() {
 #[test]
 fn a_partition_that_comes_later_has_its_name() {
     let partitions = Partitions::default();
-    let mut renderer = Renderer::new(rules(), &partitions);
+    let mut renderer = Renderer::new(rules(), &partitions, Default::default());
     let position = |renderer: &mut Renderer| {
         let mut line = Vec::new();
         renderer.render(&Outcome::Resolved(event(r#"{"type":"like"}"#)), Timestamp(1000), &mut line);
@@ -228,7 +228,7 @@ fn a_partition_that_comes_later_has_its_name() {
 
 #[test]
 fn the_null_sink_counts() {
-    let mut sink = open(&Target::Null, None).expect("opens");
+    let mut sink = open(&Target::Null, None).expect("opens").expect("a sink");
     sink.write(b"abc\n").expect("takes it");
     assert_eq!((sink.sync().expect("syncs"), sink.bytes_written()), (Mark { length: 0 }, 4));
 }
@@ -253,7 +253,7 @@ proptest! {
     #[test]
     fn an_event_is_written_byte_for_byte_as_it_was_read(record in record()) {
         let mut line = Vec::new();
-        Renderer::new(rules(), &partitions()).render(&Outcome::Resolved(event(&record)), Timestamp(1000), &mut line);
+        Renderer::new(rules(), &partitions(), Default::default()).render(&Outcome::Resolved(event(&record)), Timestamp(1000), &mut line);
         let text = String::from_utf8(line).expect("UTF-8");
         let expected = format!("{{\"outcome\":\"resolved\",\"stream\":\"like\",\"event\":{record},\"dependencies\":");
         prop_assert!(text.starts_with(&expected), "{}", text);
@@ -266,7 +266,7 @@ proptest! {
         let Decoded::Rejected(rejection) = decode(&record) else { panic!("an exclamation mark is no JSON") };
         let kept = rejection.record.clone();
         let mut line = Vec::new();
-        Renderer::new(rules(), &partitions()).render(&Outcome::Rejected(rejection), Timestamp(1000), &mut line);
+        Renderer::new(rules(), &partitions(), Default::default()).render(&Outcome::Rejected(rejection), Timestamp(1000), &mut line);
         prop_assert_eq!(line.iter().filter(|b| **b == b'\n').count(), 1);
         let line: Json = serde_json::from_slice(&line).expect("JSON");
         if let Some(text) = line["record"].as_str() {
