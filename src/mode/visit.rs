@@ -1,12 +1,13 @@
 //! A dependent looks for its referents: it asks the shards of this worker, goes on to another's, waits at one that it lacks, or is judged.
 
-use crate::dependency::Rules;
-use crate::event::{Dependent, EntityId, Event, EventHeader, Found, Key, KeyHash, Timestamp, WorkerIndex};
+use crate::event::{
+    Dependent, EntityId, Event, EventHeader, Found, Key, KeyHash, Timestamp, WorkerIndex, is_tombstone,
+};
 
 use super::arrival::is_forgotten;
 use super::deadline::{self, Verdict};
 use super::engine::{Engine, GRAPH, Phase};
-use super::table::{Parked, Table, WaiterId};
+use super::table::{Parked, WaiterId};
 use super::{Effects, Message, Visit, codec, cycle};
 
 impl Engine {
@@ -45,7 +46,7 @@ impl Engine {
                 asked.elsewhere = Some(owner);
                 continue;
             }
-            match look_up(&mut self.table, &self.rules, arrival, reference.entity, reference.hash, &reference.key) {
+            match self.look_up(arrival, reference.entity, reference.hash, &reference.key) {
                 Some(Some(event)) => {
                     dependent.completed_at = dependent.completed_at.max(event.header.header.arrival);
                     reference.found = Found::Present(event);
@@ -125,7 +126,7 @@ impl Engine {
                 continue;
             }
             let (entity, hash, key) = (reference.entity, reference.hash, &reference.key);
-            match look_up(&mut self.table, &self.rules, arrival, entity, hash, key) {
+            match self.look_up(arrival, entity, hash, key) {
                 Some(Some(event)) => {
                     dependent.completed_at = dependent.completed_at.max(event.header.header.arrival);
                     reference.found = Found::Present(event);
@@ -140,6 +141,23 @@ impl Engine {
             }
         }
         None
+    }
+
+    /// What memory knows of a referent, for a dependent that arrived at `arrival`: `Some(None)` where there is none, `None` where memory does not know.
+    pub(super) fn look_up(
+        &mut self,
+        arrival: Timestamp,
+        entity: EntityId,
+        hash: KeyHash,
+        key: &Key,
+    ) -> Option<Option<Event>> {
+        let entry = self.table.entry(entity, hash, key);
+        let known = entry.map(|entry| entry.referent.clone());
+        let is_there = |event: &Event| !is_tombstone(event) && !is_forgotten(&self.rules, event, arrival);
+        match known.map(|referent| referent.filter(is_there)) {
+            Some(Some(event)) => Some(Some(event)),
+            none => self.deletions.find(&self.rules, arrival, (entity, hash), key).map(Some).or(none),
+        }
     }
 
     pub(super) fn park(&mut self, dependent: Box<Dependent>, parked: Parked) -> (WaiterId, u64) {
@@ -173,19 +191,6 @@ enum Judged {
     Waits,
     AskAgain,
     Ends(Verdict),
-}
-
-/// What memory knows of a referent, for a dependent that arrived at `arrival`: `Some(None)` where there is none, `None` where memory does not know.
-pub(super) fn look_up(
-    table: &mut Table,
-    rules: &Rules,
-    arrival: Timestamp,
-    entity: EntityId,
-    hash: KeyHash,
-    key: &Key,
-) -> Option<Option<Event>> {
-    let referent = &table.entry(entity, hash, key)?.referent;
-    Some(referent.clone().filter(|event| !is_forgotten(rules, event, arrival)))
 }
 
 pub(super) fn ask_missing_again(dependent: &mut Dependent) {
