@@ -1,11 +1,11 @@
 //! A referent comes: it takes its place among the versions of its key, and who waits for it goes on.
 
 use crate::dependency::Rules;
-use crate::event::{Dependent, EntityId, Event, EventHeader, EventId, Key, KeyHash, Timestamp, is_tombstone};
+use crate::event::{Dependent, EntityId, Event, EventHeader, EventId, Key, KeyHash, Timestamp};
 
 use super::engine::{Engine, Phase, SLICE};
 use super::table::Chain;
-use super::{Effects, Referent, Visit};
+use super::{Effects, Referent, Visit, deletion};
 
 /// Dependents that are being woken a slice at a time.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ impl Engine {
             Some(entry) => {
                 let old = entry.referent.as_ref().filter(|old| stays(&self.rules, old, event, self.now)).cloned();
                 if let Some(old) = old {
-                    if is_tombstone(&old) && !is_tombstone(event) {
+                    if deletion::deletes(&old) && !deletion::deletes(event) {
                         self.arrive_hidden(&referent, &key, &old, effects);
                     }
                     return;
@@ -42,14 +42,14 @@ impl Engine {
                 // Events are resolved in any order of their positions, and a lower one never replaces a higher one. What a tombstone deletes is still there
                 // for those who arrived before it.
                 let of = self.rules.entity(*entity);
-                let compares = of.timed || of.resolved_of.is_some() || is_tombstone(event);
+                let compares = of.timed || of.resolved_of.is_some() || deletion::deletes(event);
                 if compares && self.residency.may_hold_referent(&self.rules, *entity, *hash) {
                     self.residency.fetch(*entity, *hash, &key);
                     return self.residency.suspend(Visit::Referent(referent), effects);
                 }
             }
         }
-        if is_tombstone(event) {
+        if deletion::deletes(event) {
             return self.delete(referent, &key);
         }
         let kept = self.rules.entity(*entity).deferred;
@@ -144,10 +144,10 @@ pub(super) fn is_forgotten(rules: &Rules, event: &Event, arrival: Timestamp) -> 
 
 /// Whether the version of a referent that is there stays, now that another has come.
 fn stays(rules: &Rules, old: &Event, new: &Event, now: Timestamp) -> bool {
-    if is_tombstone(old) {
+    if deletion::deletes(old) {
         return !replaces(&new.header.header, &old.header.header);
     }
-    if is_tombstone(new) {
+    if deletion::deletes(new) {
         return until(rules, old) > now && !replaces(&new.header.header, &old.header.header);
     }
     let (old_until, new_until) = (until(rules, old), until(rules, new));

@@ -20,7 +20,7 @@ use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
 use crate::dependency::{Dependency, Mode, OnExpiry, Rules, SecondExpiry};
-use crate::event::{EntityId, Event, EventId, Key, KeyHash, Timestamp, event_bytes, is_tombstone, shared_event};
+use crate::event::{EntityId, Event, EventId, Key, KeyHash, Timestamp, event, event_bytes, shared_event};
 
 use super::arrival;
 use super::engine::{Engine, Phase};
@@ -28,6 +28,27 @@ use super::{Effects, Referent};
 
 /// For how long versions are expected that are late for another reason than a `wait`.
 const LATE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Whether a version of a referent is a tombstone.
+pub(super) fn deletes(version: &Event) -> bool {
+    version.slice.first().is_none_or(|first| *first == AGAIN)
+}
+
+/// The first of the bytes of a tombstone that found another one, which no JSON begins with; behind it, since when the key has no referent.
+const AGAIN: u8 = 0;
+
+/// Since when a tombstone's key has had no referent.
+fn deleted_at(tombstone: &Event) -> Timestamp {
+    let since = tombstone.slice.get(1..).and_then(|since| since.first_chunk::<8>());
+    since.map_or(tombstone.header.header.arrival, |since| Timestamp(i64::from_be_bytes(*since)))
+}
+
+/// A tombstone that takes the place of another one: what that hid stays hidden from those who came after it.
+fn again(tombstone: &Event, before: &Event) -> Event {
+    let mut bytes = vec![AGAIN];
+    bytes.extend_from_slice(&deleted_at(before).0.to_be_bytes());
+    event(tombstone.header.header.clone(), &bytes)
+}
 
 /// A version of a referent that a tombstone hides.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -132,7 +153,7 @@ impl Deletions {
 
     /// Until when a referent, or the tombstone of one, is kept.
     pub(super) fn kept_until(&self, rules: &Rules, entity: EntityId, event: &Event) -> Timestamp {
-        if is_tombstone(event) {
+        if deletes(event) {
             return self.remembered_until(entity, event).unwrap_or(event.header.header.arrival);
         }
         arrival::until(rules, event)
@@ -182,9 +203,14 @@ impl Engine {
     pub(super) fn delete(&mut self, referent: Referent, key: &Key) {
         let Referent { entity, hash, event } = referent;
         let old = self.table.entry(entity, hash, key).and_then(|entry| entry.referent.clone());
-        if let Some(old) = old.filter(|old| !is_tombstone(old)) {
-            self.hide(entity, hash, old, &event);
-        }
+        let event = match old {
+            Some(before) if deletes(&before) => again(&event, &before),
+            Some(old) => {
+                self.hide(entity, hash, old, &event);
+                event
+            }
+            None => event,
+        };
         let remembered = self.deletions.remembered_until(entity, &event);
         let kept = self.rules.entity(entity).deferred;
         match remembered {
@@ -216,7 +242,7 @@ impl Engine {
         if self.phase == Phase::Replay {
             return;
         }
-        let until = Timestamp(tombstone.header.header.arrival.0.saturating_add(1));
+        let until = Timestamp(deleted_at(tombstone).0.saturating_add(1));
         self.deletions.add(Hidden { entity, hash, event, until, noted: false });
     }
 
@@ -230,7 +256,7 @@ impl Engine {
     pub(super) fn settle_deletions(&mut self) {
         for (entity, hash, key) in std::mem::take(&mut self.deletions.passing) {
             let entry = self.table.entry(entity, hash, &key);
-            if entry.and_then(|entry| entry.referent.as_ref()).is_some_and(is_tombstone) {
+            if entry.and_then(|entry| entry.referent.as_ref()).is_some_and(deletes) {
                 self.table.forget(entity, hash, &key);
             }
         }

@@ -10,7 +10,6 @@ use thiserror::Error;
 use crate::dependency::Rules;
 use crate::event::{
     Dependent, EntityId, Epoch, Event, EventId, Key, KeyHash, Reference, SHARDS, Stored, Timestamp, WorkerIndex,
-    is_tombstone,
 };
 
 use super::arrival::is_forgotten;
@@ -18,7 +17,7 @@ use super::claims;
 use super::codec::{self, StoredError};
 use super::deadline;
 use super::deferred::Changes;
-use super::{Hidden, Referent, Visit};
+use super::{Hidden, Referent, Visit, deletion};
 
 /// Where a row in the table of meta values says that events in the state are being woken: followed by the key that came.
 pub(super) const DRAIN_PREFIX: &[u8] = b"drain/";
@@ -345,7 +344,7 @@ pub fn find_referent(
     codec::put_key(entity, key.hash(entity), key, &mut row);
     let Some(value) = state.get(Table::Referent, &row)? else { return Ok(None) };
     let event = codec::get_event(rules, &value)?;
-    Ok((!is_tombstone(&event) && !is_forgotten(rules, &event, now)).then_some(event))
+    Ok((!deletion::deletes(&event) && !is_forgotten(rules, &event, now)).then_some(event))
 }
 
 /// What takes an event that was found by [`find_waiting`] out of the state in an epoch, when its wait ends without its job: all that its engine would have

@@ -1,14 +1,12 @@
 //! A dependent looks for its referents: it asks the shards of this worker, goes on to another's, waits at one that it lacks, or is judged.
 
-use crate::event::{
-    Dependent, EntityId, Event, EventHeader, Found, Key, KeyHash, Timestamp, WorkerIndex, is_tombstone,
-};
+use crate::event::{Dependent, EntityId, Event, EventHeader, Found, Key, KeyHash, Timestamp, WorkerIndex};
 
 use super::arrival::is_forgotten;
 use super::deadline::{self, Verdict};
 use super::engine::{Engine, GRAPH, Phase};
 use super::table::{Parked, WaiterId};
-use super::{Effects, Message, Visit, codec, cycle};
+use super::{Effects, Message, Visit, codec, cycle, deletion};
 
 impl Engine {
     /// Visits the shards here that the event has not asked, goes on to another worker's, or is judged once all have been asked.
@@ -153,7 +151,7 @@ impl Engine {
     ) -> Option<Option<Event>> {
         let entry = self.table.entry(entity, hash, key);
         let known = entry.map(|entry| entry.referent.clone());
-        let is_there = |event: &Event| !is_tombstone(event) && !is_forgotten(&self.rules, event, arrival);
+        let is_there = |event: &Event| !deletion::deletes(event) && !is_forgotten(&self.rules, event, arrival);
         match known.map(|referent| referent.filter(is_there)) {
             Some(Some(event)) => Some(Some(event)),
             none => self.deletions.find(&self.rules, arrival, (entity, hash), key).map(Some).or(none),

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::event::{EntityId, Key, KeyHash, is_tombstone};
+use crate::event::{EntityId, Key, KeyHash};
 
+use crate::mode::deletion;
 use crate::mode::engine::{Engine, Phase};
 use crate::mode::table::{Cold, Entry, Parked};
 
@@ -19,7 +20,7 @@ pub(super) fn forget_old(engine: &mut Engine) {
     let live = engine.phase == Phase::Live;
     let Engine { table, rules, deletions, now, .. } = engine;
     table.forget_old(steps, |entity, event| {
-        (live || !is_tombstone(event)) && deletions.kept_until(rules, entity, event) <= *now
+        (live || !deletion::deletes(event)) && deletions.kept_until(rules, entity, event) <= *now
     });
 }
 
@@ -91,6 +92,10 @@ fn move_out_waiters(engine: &mut Engine, cold: &Cold) {
 fn move_out_referent(engine: &mut Engine, entity: EntityId, hash: KeyHash, key: &Key) {
     let Some(entry) = engine.table.entry(entity, hash, key) else { return };
     let Some(event) = &entry.referent else { return engine.table.forget(entity, hash, key) };
+    if entry.waiters() > 0 {
+        // Who still waits here keeps the entry, which must not say then that there is nothing. They wait beside a tombstone, or what was forgotten.
+        return;
+    }
     if !entry.stored {
         let event = event.clone();
         let until = engine.deletions.kept_until(&engine.rules, entity, &event);

@@ -15,6 +15,8 @@ pub(super) struct Versions {
     pub(super) current: Option<Event>,
     /// Versions that tombstones hide, each with the arrival of the tombstone: they are there for those who arrived no later.
     pub(super) hidden: Vec<(Event, Timestamp)>,
+    /// Where the current one is a tombstone: the arrival of the first tombstone since there was another version.
+    pub(super) deleted_at: Timestamp,
     /// Came in this step.
     pub(super) arrived: Vec<Event>,
     /// By step: what was current at some moment of it, and what may be at its end.
@@ -34,13 +36,16 @@ impl Versions {
         match self.current.take() {
             Some(old) if stays(rules, &old, new, now) => {
                 if is_tombstone(&old) && !is_tombstone(new) {
-                    self.hidden.push((new.clone(), old.header.header.arrival));
+                    self.hidden.push((new.clone(), self.deleted_at));
                 }
                 self.current = Some(old);
             }
             old => {
+                if !old.as_ref().is_some_and(is_tombstone) {
+                    self.deleted_at = new.header.header.arrival;
+                }
                 let hidden = old.filter(|old| is_tombstone(new) && !is_tombstone(old));
-                self.hidden.extend(hidden.map(|old| (old, new.header.header.arrival)));
+                self.hidden.extend(hidden.map(|old| (old, self.deleted_at)));
                 self.current = Some(new.clone());
             }
         }
