@@ -32,7 +32,7 @@ impl Engine {
             Some(entry) => {
                 let old = entry.referent.as_ref().filter(|old| stays(&self.rules, old, event, self.now)).cloned();
                 if let Some(old) = old {
-                    if deletion::deletes(&old) && !deletion::deletes(event) {
+                    if deletion::deletes(&old) {
                         self.arrive_hidden(&referent, &key, &old, effects);
                     }
                     return;

@@ -34,7 +34,7 @@ pub(super) fn deletes(version: &Event) -> bool {
     version.slice.first().is_none_or(|first| *first == AGAIN)
 }
 
-/// The first of the bytes of a tombstone that found another one, which no JSON begins with; behind it, since when the key has no referent.
+/// The first of the bytes of a tombstone that is remembered beside another one, which no JSON begins with; behind it, since when the key has no referent.
 const AGAIN: u8 = 0;
 
 /// Since when a tombstone's key has had no referent.
@@ -43,10 +43,10 @@ fn deleted_at(tombstone: &Event) -> Timestamp {
     since.map_or(tombstone.header.header.arrival, |since| Timestamp(i64::from_be_bytes(*since)))
 }
 
-/// A tombstone that takes the place of another one: what that hid stays hidden from those who came after it.
-fn again(tombstone: &Event, before: &Event) -> Event {
+/// A tombstone beside another one of its key: what that hid stays hidden from those who came after it.
+fn beside(tombstone: &Event, other: &Event) -> Event {
     let mut bytes = vec![AGAIN];
-    bytes.extend_from_slice(&deleted_at(before).0.to_be_bytes());
+    bytes.extend_from_slice(&deleted_at(tombstone).min(deleted_at(other)).0.to_be_bytes());
     event(tombstone.header.header.clone(), &bytes)
 }
 
@@ -203,14 +203,17 @@ impl Engine {
     pub(super) fn delete(&mut self, referent: Referent, key: &Key) {
         let Referent { entity, hash, event } = referent;
         let old = self.table.entry(entity, hash, key).and_then(|entry| entry.referent.clone());
-        let event = match old {
-            Some(before) if deletes(&before) => again(&event, &before),
+        match old {
+            Some(old) if deletes(&old) => self.put_tombstone(entity, hash, key, beside(&event, &old)),
             Some(old) => {
                 self.hide(entity, hash, old, &event);
-                event
+                self.put_tombstone(entity, hash, key, event);
             }
-            None => event,
-        };
+            None => self.put_tombstone(entity, hash, key, event),
+        }
+    }
+
+    fn put_tombstone(&mut self, entity: EntityId, hash: KeyHash, key: &Key, event: Event) {
         let remembered = self.deletions.remembered_until(entity, &event);
         let kept = self.rules.entity(entity).deferred;
         match remembered {
@@ -226,12 +229,15 @@ impl Engine {
         }
     }
 
-    /// A version has come that a tombstone hides: it is there for those who arrived before that.
+    /// A version has come that a tombstone hides: it is there for those who arrived before that. Or it is a tombstone itself, of a lower position.
     pub(super) fn arrive_hidden(&mut self, referent: &Referent, key: &Key, tombstone: &Event, effects: &mut Effects) {
+        let Referent { entity, hash, event } = referent;
+        if deletes(event) {
+            return self.put_tombstone(*entity, *hash, key, beside(tombstone, event));
+        }
         if self.phase == Phase::Replay {
             return;
         }
-        let Referent { entity, hash, event } = referent;
         self.hide(*entity, *hash, event.clone(), tombstone);
         self.give_to_claims(*entity, *hash, event, effects);
         self.wake(*entity, *hash, key, event);
