@@ -206,7 +206,8 @@ impl<'a> Tables<'a> {
             let timed = order_of.is_none() && timed.contains(name);
             let retained = order_of.is_none() && retained.contains(name);
             let name = name.to_owned();
-            entities.push(Entity { name, resolved_of, order_of, streaming: false, deferred: false, timed, retained });
+            let (streaming, deferred, deletable) = (false, false, false);
+            entities.push(Entity { name, resolved_of, order_of, streaming, deferred, timed, retained, deletable });
             EntityId(id(entities.len() - 1))
         };
         let plain: BTreeMap<_, _> = names.into_iter().map(|name| (name, add(name, None, None))).collect();

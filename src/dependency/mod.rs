@@ -140,12 +140,14 @@ pub struct Entity {
     pub timed: bool,
     /// Whether some stream that provides it declares a `retain`.
     pub retained: bool,
+    /// Whether a tombstone may delete its referents.
+    pub deletable: bool,
 }
 
 impl Entity {
     /// Whether a referent that has come is in the state from then on, in this or a later version.
     pub fn is_lasting(&self) -> bool {
-        self.deferred && !self.retained
+        self.deferred && !self.retained && !self.deletable
     }
 }
 

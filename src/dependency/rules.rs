@@ -6,6 +6,12 @@ use super::{Entity, Mode, Rules, Stream};
 use crate::event::{EntityId, StreamId};
 
 impl Rules {
+    /// These rules for a source that has tombstones: whatever a stream provides may be deleted.
+    pub fn with_tombstones(mut self) -> Rules {
+        self.entities.iter_mut().filter(|entity| entity.order_of.is_none()).for_each(|entity| entity.deletable = true);
+        self
+    }
+
     /// All streams, by [`StreamId`].
     pub fn streams(&self) -> &[Stream] {
         &self.streams

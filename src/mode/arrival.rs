@@ -1,11 +1,11 @@
 //! A referent comes: it takes its place among the versions of its key, and who waits for it goes on.
 
 use crate::dependency::Rules;
-use crate::event::{Dependent, EntityId, Event, EventHeader, Key, KeyHash, Timestamp};
+use crate::event::{Dependent, EntityId, Event, EventHeader, EventId, Key, KeyHash, Timestamp};
 
 use super::engine::{Engine, Phase, SLICE};
 use super::table::Chain;
-use super::{Effects, Referent, Visit};
+use super::{Effects, Referent, Visit, deletion};
 
 /// Dependents that are being woken a slice at a time.
 #[derive(Debug)]
@@ -17,30 +17,44 @@ pub(super) struct Drain {
     referent: Event,
 }
 
+impl Drain {
+    /// The version that they are given.
+    pub(super) fn version(&self) -> EventId {
+        self.referent.header.header.id
+    }
+}
+
 impl Engine {
     pub(super) fn arrive(&mut self, referent: Referent, effects: &mut Effects) {
         let Referent { entity, hash, event } = &referent;
         let Some(key) = event.header.header.key.clone() else { return };
         match self.table.entry(*entity, *hash, &key) {
             Some(entry) => {
-                let old = entry.referent.as_ref();
-                if old.is_some_and(|old| stays(&self.rules, old, event, self.now)) {
+                let old = entry.referent.as_ref().filter(|old| stays(&self.rules, old, event, self.now)).cloned();
+                if let Some(old) = old {
+                    if deletion::deletes(&old) {
+                        self.arrive_hidden(&referent, &key, &old, effects);
+                    }
                     return;
                 }
             }
             None => {
-                // Events are resolved in any order of their positions, and a lower one never replaces a higher one.
+                // Events are resolved in any order of their positions, and a lower one never replaces a higher one. What a tombstone deletes is still there
+                // for those who arrived before it.
                 let of = self.rules.entity(*entity);
-                let compares = of.timed || of.resolved_of.is_some();
+                let compares = of.timed || of.resolved_of.is_some() || deletion::deletes(event);
                 if compares && self.residency.may_hold_referent(&self.rules, *entity, *hash) {
                     self.residency.fetch(*entity, *hash, &key);
                     return self.residency.suspend(Visit::Referent(referent), effects);
                 }
             }
         }
+        if deletion::deletes(event) {
+            return self.delete(referent, &key);
+        }
         let kept = self.rules.entity(*entity).deferred;
         if kept {
-            self.residency.keep(&self.rules, *entity, *hash, &key, event);
+            self.residency.keep(until(&self.rules, event), *entity, *hash, &key, event);
         }
         self.table.put(*entity, *hash, &key, event.clone(), kept);
         if self.phase != Phase::Replay {
@@ -50,7 +64,7 @@ impl Engine {
     }
 
     /// Wakes everybody who waits for a key: a few at once, more of them in slices, those in the state as they are fetched.
-    fn wake(&mut self, entity: EntityId, hash: KeyHash, key: &Key, referent: &Event) {
+    pub(super) fn wake(&mut self, entity: EntityId, hash: KeyHash, key: &Key, referent: &Event) {
         if self.residency.may_hold_waiters(hash) {
             self.residency.wake(entity, hash, key, referent);
         }
@@ -66,7 +80,7 @@ impl Engine {
         self.preload_work(first);
     }
 
-    /// Gives an event the referent that it waited for, unless that was forgotten before the event came, and lets it go on: it takes what else is here,
+    /// Gives an event the referent that it waited for, unless that was forgotten or deleted before the event came, and lets it go on: it takes what else is here,
     /// and parks at the first that is still missing.
     pub(super) fn wake_one(
         &mut self,
@@ -76,8 +90,7 @@ impl Engine {
         key: &Key,
         referent: &Event,
     ) {
-        let until = until(&self.rules, referent);
-        if until == Timestamp::MAX || until > dependent.event.header.header.arrival {
+        if self.is_for(entity, hash, referent, dependent.event.header.header.arrival) {
             dependent.take(entity, hash, key, referent);
         }
         self.work.push_back(Visit::Dependent(dependent));
@@ -119,7 +132,7 @@ impl Engine {
 }
 
 /// When a referent is forgotten; [`Timestamp::MAX`] for never.
-fn until(rules: &Rules, event: &Event) -> Timestamp {
+pub(super) fn until(rules: &Rules, event: &Event) -> Timestamp {
     let header = &event.header.header;
     rules.stream(header.stream).retain.map_or(Timestamp::MAX, |retain| header.arrival.after(retain))
 }
@@ -131,6 +144,12 @@ pub(super) fn is_forgotten(rules: &Rules, event: &Event, arrival: Timestamp) -> 
 
 /// Whether the version of a referent that is there stays, now that another has come.
 fn stays(rules: &Rules, old: &Event, new: &Event, now: Timestamp) -> bool {
+    if deletion::deletes(old) {
+        return !replaces(&new.header.header, &old.header.header);
+    }
+    if deletion::deletes(new) {
+        return until(rules, old) > now && !replaces(&new.header.header, &old.header.header);
+    }
     let (old_until, new_until) = (until(rules, old), until(rules, new));
     if new_until <= now {
         // It is resolved when it is forgotten already: only for those who arrived before that.

@@ -1,7 +1,7 @@
 //! What an event lacks besides the referent that it waits at.
 //!
 //! A waiting event is in one place, so the shards of the other referents that it lacks do not know of it. That costs nothing where a referent that came
-//! is still there when the event asks again. Where `retain` may have forgotten it by then, or where the graph of waiting events must hear that it came,
+//! is still there when the event asks again. Where `retain` may have forgotten it by then, a tombstone may have deleted it, or where the graph of waiting events must hear that it came,
 //! the event leaves a claim at its shard, and is given the referent when it comes.
 
 use std::collections::btree_map::IntoValues;
@@ -12,11 +12,9 @@ use rustc_hash::FxHashMap;
 use crate::dependency::Rules;
 use crate::event::{Dependent, EntityId, Event, EventId, Found, KeyHash, Reference};
 
-use super::arrival::is_forgotten;
 use super::deferred::Kept;
 use super::engine::{Engine, SLICE};
 use super::table::WaiterId;
-use super::visit::look_up;
 use super::{Claim, Effects, Name, Visit, codec};
 
 /// The claims on what a worker's shards lack.
@@ -59,6 +57,11 @@ impl Claims {
         !self.coming.is_empty() || !self.restored.is_empty()
     }
 
+    /// Whether a version is still to be given to some, or may be found to be claimed.
+    pub(super) fn is_giving(&self, version: EventId) -> bool {
+        !self.restored.is_empty() || self.coming.iter().any(|coming| coming.referent.header.header.id == version)
+    }
+
     /// Takes back a claim of an event that waited in the state when an earlier run stopped.
     pub(super) fn restore(&mut self, claim: Claim) {
         self.restored.push(claim);
@@ -91,9 +94,9 @@ impl Claims {
     }
 }
 
-/// By entity: whether what provides it may be forgotten, or may wait for those who wait for it.
+/// By entity: whether what provides it may be forgotten or deleted, or may wait for those who wait for it.
 pub(super) fn claimed(rules: &Rules) -> Vec<bool> {
-    let mut claimed = vec![false; rules.entities().len()];
+    let mut claimed: Vec<bool> = rules.entities().iter().map(|entity| entity.deletable).collect();
     for stream in rules.streams() {
         let retained = stream.retain.is_some();
         for (entity, is) in [(stream.provides, retained), (stream.provides_resolved, retained || stream.cyclic)] {
@@ -173,7 +176,7 @@ impl Engine {
     /// An event claims a referent, which may have come since the event asked.
     pub(super) fn claim(&mut self, claim: Box<Claim>, effects: &mut Effects) {
         let Name { entity, hash, key } = &claim.lacks;
-        match look_up(&mut self.table, &self.rules, claim.arrival, *entity, *hash, key) {
+        match self.look_up(claim.arrival, *entity, *hash, key) {
             Some(Some(referent)) => self.give(claim, referent, effects),
             None if claim.ticket == 0 && self.residency.may_hold_referent(&self.rules, *entity, *hash) => {
                 self.residency.fetch(*entity, *hash, key);
@@ -199,7 +202,7 @@ impl Engine {
         for claim in coming.claims.by_ref().take(SLICE) {
             self.claims.bytes -= bytes(&claim);
             let is_it = coming.referent.header.header.key.as_ref() == Some(&claim.lacks.key);
-            if is_it && !is_forgotten(&self.rules, &coming.referent, claim.arrival) {
+            if is_it && self.is_for(claim.lacks.entity, claim.lacks.hash, &coming.referent, claim.arrival) {
                 self.give(Box::new(claim), coming.referent.clone(), effects);
             } else {
                 self.claims.add(claim);

@@ -25,7 +25,7 @@ use crate::event::{Dependent, EntityId, Epoch, Event, EventId, Key, KeyHash, Out
 
 use super::engine::{Engine, Phase, Settings};
 use super::table::WaiterId;
-use super::{Claim, Effects, Referent, Visit, codec, deadline};
+use super::{Claim, Effects, Hidden, Referent, Visit, codec, deadline};
 use log::LogWriter;
 
 /// Keys of which the state may have something that memory has not. It may say yes in error; then the state is asked in vain.
@@ -280,14 +280,37 @@ impl Residency {
         self.changes.note_unresolved(rules, dependent);
     }
 
-    /// Writes a referent to the state with this epoch.
-    pub(super) fn keep(&mut self, rules: &Rules, entity: EntityId, hash: KeyHash, key: &Key, event: &Event) {
+    /// Writes a referent, or the tombstone of one, to the state with this epoch; it leaves that again after `until`.
+    pub(super) fn keep(&mut self, until: Timestamp, entity: EntityId, hash: KeyHash, key: &Key, event: &Event) {
         let (mut row, mut value) = (Vec::new(), Vec::new());
         codec::put_key(entity, hash, key, &mut row);
         codec::put_event(event, &mut value);
-        let header = &event.header.header;
-        let until = rules.stream(header.stream).retain.map_or(Timestamp::MAX, |retain| header.arrival.after(retain));
         self.changes.batch.put_until(&row, &value, until.0);
+    }
+
+    /// Deletes a referent in the state with this epoch.
+    pub(super) fn erase(&mut self, entity: EntityId, hash: KeyHash, key: &Key) {
+        let mut row = Vec::new();
+        codec::put_key(entity, hash, key, &mut row);
+        self.changes.batch.delete(Stored::Referent, &row);
+    }
+
+    /// Whether events in the state are still being woken by a version.
+    pub(super) fn is_draining(&self, version: EventId) -> bool {
+        self.drains.iter().any(|drain| drain.referent.header.header.id == version)
+    }
+
+    /// Remembers in the state that a deleted referent is still being given to some.
+    pub(super) fn note_hidden(&mut self, hidden: &mut Hidden) {
+        let mut value = hidden.until.0.to_be_bytes().to_vec();
+        codec::put_event(&hidden.event, &mut value);
+        self.changes.batch.put(Stored::Meta, &hidden_row(hidden), &value);
+        hidden.noted = true;
+    }
+
+    /// It has been given to all.
+    pub(super) fn forget_hidden(&mut self, hidden: &Hidden) {
+        self.changes.batch.delete(Stored::Meta, &hidden_row(hidden));
     }
 
     /// Moves a waiting event to a row of its own.
@@ -414,6 +437,17 @@ fn drain_row(drain: &Drain) -> Vec<u8> {
     row
 }
 
+/// The row that says that a deleted referent is still being given to some: one for each version.
+fn hidden_row(hidden: &Hidden) -> Vec<u8> {
+    let header = &hidden.event.header.header;
+    let mut row = super::restore::HIDDEN_PREFIX.to_vec();
+    if let Some(key) = &header.key {
+        codec::put_key(hidden.entity, hidden.hash, key, &mut row);
+    }
+    codec::put_id(header.id, &mut row);
+    row
+}
+
 /// Ends an epoch: `accepted` notices, the log, what memory has no room for.
 pub(super) fn end_epoch(engine: &mut Engine, effects: &mut Effects) -> Changes {
     let parked = std::mem::take(&mut engine.residency.parked);
@@ -421,6 +455,7 @@ pub(super) fn end_epoch(engine: &mut Engine, effects: &mut Effects) -> Changes {
     for (waiter, ticket, _) in &parked {
         give_notice(engine, *waiter, *ticket, effects);
     }
+    engine.settle_deletions();
     // At the end of the input everything leaves: what moved behind the cursor that goes through the state would be left.
     if engine.phase != Phase::Ending {
         evict::evict(engine);

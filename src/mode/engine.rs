@@ -14,10 +14,11 @@ use super::claims::Claims;
 use super::cycle::{self, WaitGraph};
 use super::deadline::Deadlines;
 use super::deferred::Residency;
+use super::deletion::Deletions;
 use super::order::Queues;
 use super::table::{Memory, Parked, Table, WaiterId};
 use super::visit::ask_missing_again;
-use super::{Changes, Claim, Effects, Message, Place, Referent, Visit};
+use super::{Changes, Claim, Effects, Hidden, Message, Place, Referent, Visit};
 
 /// Dependents of one referent that are woken at once; more are woken in slices, so that others get their turn. Few in tests, so that small cases have slices.
 pub(super) const SLICE: usize = if cfg!(test) { 4 } else { 256 };
@@ -61,6 +62,7 @@ pub struct Engine {
     /// Whether the last slice left events whose wait has ended.
     pub(super) due_left: bool,
     pub(super) claims: Claims,
+    pub(super) deletions: Deletions,
     pub(super) work: VecDeque<Visit>,
 }
 
@@ -93,6 +95,7 @@ impl Engine {
     pub fn new(rules: Arc<Rules>, me: WorkerIndex, workers: usize, settings: Settings) -> Self {
         let kept = rules.entities().iter().map(|e| e.deferred).collect();
         let claims = Claims::new(&rules);
+        let deletions = Deletions::new(&rules);
         Engine {
             table: Table::new(kept),
             residency: Residency::new(&settings),
@@ -110,6 +113,7 @@ impl Engine {
             ending: None,
             due_left: false,
             claims,
+            deletions,
             work: VecDeque::new(),
         }
     }
@@ -150,6 +154,9 @@ impl Engine {
                 Visit::Claim(claim) if claim.lacks.hash.owner(self.workers) == self.me => {
                     self.claims.restore(Claim::clone(claim));
                 }
+                Visit::Hidden(hidden) if hidden.hash.owner(self.workers) == self.me => {
+                    self.deletions.restore(Hidden::clone(hidden));
+                }
                 Visit::Waits(id, link) if self.me == GRAPH => self.graph.add(*id, link.clone()),
                 _ => {}
             }
@@ -173,6 +180,7 @@ impl Engine {
             Visit::Complete(dependent) => self.take_turn(dependent, effects),
             Visit::Leave(place) => self.leave(&place),
             Visit::Reserve(place) => self.queues.reserve(&place),
+            Visit::Hidden(hidden) => self.deletions.restore(*hidden),
             Visit::Waits(id, link) => self.graph.add(id, link),
             Visit::Ended(id, resolved) => self.graph.end(id, self.epoch, resolved),
             Visit::Judge(dependent) => {
@@ -366,6 +374,7 @@ impl Engine {
     pub fn memory(&self) -> Memory {
         let mut memory = self.table.memory();
         memory.waiting += self.deadlines.bytes();
+        memory.referents += self.deletions.bytes();
         memory.claims = self.claims.bytes();
         memory.queues = self.queues.bytes();
         memory.graph = self.graph.bytes();

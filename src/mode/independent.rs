@@ -1,12 +1,12 @@
 //! Events that wait for nothing: no reference is looked up, so an event is resolved where it was decoded.
 
 use crate::dependency::Rules;
-use crate::event::{Dependent, EntityId, Event, KeyHash, Outcome};
+use crate::event::{Dependent, DroppedReason, EntityId, Event, KeyHash, Outcome, is_tombstone};
 
 use super::{Message, Referent, Visit};
 
 /// What a decoded event does on the worker that read it: it is sent to the shards of its own key as a referent, and then to those of its references;
-/// without references it is resolved here. Returns the outcome if there is one.
+/// without references it is resolved here. A tombstone is sent to the shards of its key and ends here. Returns the outcome if there is one.
 pub fn accept(
     rules: &Rules,
     dependent: Box<Dependent>,
@@ -16,7 +16,8 @@ pub fn accept(
     let header = &dependent.event.header.header;
     let stream = rules.stream(header.stream);
     let ordered = stream.queue().filter(|_| dependent.order.is_some());
-    let at_once = dependent.references.is_empty() && ordered.is_none();
+    let deletes = is_tombstone(&dependent.event);
+    let at_once = deletes || (dependent.references.is_empty() && ordered.is_none());
     if let Some(key) = &header.key {
         let resolved = stream.provides_resolved.filter(|_| at_once);
         for entity in stream.provides.into_iter().chain(resolved) {
@@ -24,6 +25,9 @@ pub fn accept(
                 send(provide(entity, key.hash(entity), &dependent.event, workers));
             }
         }
+    }
+    if deletes {
+        return Some(Outcome::Dropped(dependent, DroppedReason::Tombstone));
     }
     if at_once {
         return Some(Outcome::Resolved(dependent));

@@ -7,6 +7,7 @@
 //! * `engine`: a dependent visits (`visit`), waits, is woken when a referent comes (`arrival`) and leaves; with the `table` of what is here, the
 //!   `deadline`s of what waits, what it lacks besides the referent that it waits at (`claims`), the queues of `ordered_by` (`order`), and the graph of
 //!   events that may wait for each other (`cycle`).
+//! * `deletion`: tombstones, and what they hide from whom.
 //! * `preload`: looks at memory before it is needed.
 //! * `streaming`: what is particular to references that are joined in memory: rebuilding them after a restart.
 //! * `deferred`: what is particular to references that are kept in the state: what moves there, and what is fetched back; `answer` looks it up, and
@@ -20,6 +21,7 @@ mod codec;
 mod cycle;
 mod deadline;
 mod deferred;
+mod deletion;
 mod engine;
 mod independent;
 mod operator;
@@ -41,6 +43,7 @@ pub use answer::answer;
 pub use codec::StoredError;
 pub use deadline::{lacks_deferred, next as next_deadline};
 pub use deferred::{Answer, Changes, Query};
+pub use deletion::{Hidden, tombstones_kept};
 pub use engine::{Backlog, Engine, Phase, Settings};
 pub use independent::accept;
 pub use operator::{Lookup, resolve};
@@ -90,6 +93,8 @@ pub enum Visit {
     Leave(Place),
     /// An ordered event has waited since an earlier run: its place in the queue is kept.
     Reserve(Place),
+    /// A referent that was deleted when an earlier run stopped was still being given to those who had waited for it.
+    Hidden(Box<Hidden>),
     /// An event whose stream may wait in cycles has begun to wait.
     Waits(EventId, Link),
     /// That event has ended; whether it was resolved.

@@ -15,9 +15,10 @@ use std::sync::Arc;
 use crate::dependency::{Dependency, Mode, OnExpiry, Rules, SecondExpiry};
 use crate::event::{
     Dependent, DroppedReason, EntityId, Event, EventId, ExpiredReason, Found, Key, Reference as Referring, Timestamp,
+    is_tombstone,
 };
 
-use versions::{Era, Versions, include, moments, stays, until};
+use versions::{Era, Versions, include, moments, until};
 
 /// A key of an entity; the key as JSON writes it, so that there is an order.
 type Name = (EntityId, String);
@@ -114,6 +115,14 @@ impl Reference {
         self.now = self.now.max(header.arrival);
         self.arrivals += 1;
         let number = self.arrivals;
+        if is_tombstone(&event) {
+            let stream = self.rules.stream(header.stream);
+            let deletes = [stream.provides, stream.provides_resolved];
+            deletes.into_iter().for_each(|entity| self.provide(entity, &event));
+            let waiting = Waiting { dependent, since: self.step, number, noticed: false };
+            self.ended.insert(header.id, (waiting, Fate::Dropped(DroppedReason::Tombstone)));
+            return self.run();
+        }
         if let Some(queue) = self.queue(&dependent) {
             self.queues.entry(queue).or_default().insert(number, header.id);
         }
@@ -210,7 +219,8 @@ impl Reference {
         for name in std::mem::take(&mut self.touched) {
             let Some(versions) = self.versions.get_mut(&name) else { continue };
             let last = versions.eras.last().into_iter().flat_map(|era| &era.after);
-            let before: Vec<Event> = last.filter(|event| self.now < until(&self.rules, event)).cloned().collect();
+            let before = last.filter(|event| is_tombstone(event) || self.now < until(&self.rules, event));
+            let before: Vec<Event> = before.cloned().collect();
             let (during, after) = moments(&before, &std::mem::take(&mut versions.arrived));
             versions.eras.push(Era { step: self.step, during, after });
         }
@@ -254,6 +264,7 @@ impl Reference {
         for era in eras.iter().filter(|era| era.step >= since) {
             era.during.iter().for_each(|event| include(&mut all, event));
         }
+        all.retain(|event| !is_tombstone(event));
         all
     }
 
@@ -275,15 +286,15 @@ impl Reference {
         let arrival = waiting.dependent.event.header.header.arrival;
         for (at, reference) in waiting.dependent.references.iter_mut().enumerate().filter(|(_, r)| is_missing(r)) {
             let name = name(reference);
-            match self.versions.get(&name).and_then(|versions| versions.current.clone()) {
-                Some(event) if arrival < until(&self.rules, &event) => {
+            match self.versions.get(&name).and_then(|versions| versions.find(&self.rules, arrival)) {
+                Some(event) => {
                     reference.found = Found::Present(event);
                     self.closed.insert((id, at));
                     if let Some(ids) = self.lacking.get_mut(&name) {
                         ids.remove(&id);
                     }
                 }
-                _ => reference.found = Found::Missing,
+                None => reference.found = Found::Missing,
             }
         }
         self.waiting.insert(id, waiting);
@@ -296,11 +307,9 @@ impl Reference {
         let versions = self.versions.entry(name.clone()).or_default();
         include(&mut versions.all, event);
         versions.arrived.push(event.clone());
-        if versions.current.as_ref().is_none_or(|old| !stays(&self.rules, old, event, self.now)) {
-            versions.current = Some(event.clone());
-            // Whoever waits looks at once.
-            self.todo.extend(self.lacking.get(&name).into_iter().flatten());
-        }
+        versions.take_in(&self.rules, event, self.now);
+        // Whoever waits looks at once.
+        self.todo.extend(self.lacking.get(&name).into_iter().flatten());
         self.touched.insert(name);
     }
 

@@ -17,10 +17,13 @@ use super::claims;
 use super::codec::{self, StoredError};
 use super::deadline;
 use super::deferred::Changes;
-use super::{Referent, Visit};
+use super::{Hidden, Referent, Visit, deletion};
 
 /// Where a row in the table of meta values says that events in the state are being woken: followed by the key that came.
 pub(super) const DRAIN_PREFIX: &[u8] = b"drain/";
+
+/// Where a row there says that a deleted referent is still being given to those who waited for it: followed by its key and its position.
+pub(super) const HIDDEN_PREFIX: &[u8] = b"hidden/";
 
 /// The version of the log's values.
 const LOG_VERSION: u8 = 1;
@@ -248,6 +251,7 @@ pub fn restore(state: &State, rules: &Rules) -> Result<Restored, RestoreError> {
     restored.waiting.sort_by_key(|dependent| dependent.event.header.header.id);
     restored.log = log.epochs;
     read_drains(state, rules, &mut restored)?;
+    read_hidden(state, rules, &mut restored)?;
     each(state, Table::Ended, &[], |key, _| {
         restored.unresolved.extend(codec::id_at_end(key));
         Ok(())
@@ -324,7 +328,7 @@ pub fn find_waiting(state: &State, rules: &Rules, log: &Log, id: EventId) -> Res
     found.map(|(key, dependent)| Ok((dependent?, Some(key)))).transpose()
 }
 
-/// The referent of a key that the state has; one that is over its `retain` is none.
+/// The referent of a key that the state has; one that is over its `retain` is none, and neither is one that was deleted.
 ///
 /// # Errors
 ///
@@ -340,7 +344,7 @@ pub fn find_referent(
     codec::put_key(entity, key.hash(entity), key, &mut row);
     let Some(value) = state.get(Table::Referent, &row)? else { return Ok(None) };
     let event = codec::get_event(rules, &value)?;
-    Ok((!is_forgotten(rules, &event, now)).then_some(event))
+    Ok((!deletion::deletes(&event) && !is_forgotten(rules, &event, now)).then_some(event))
 }
 
 /// What takes an event that was found by [`find_waiting`] out of the state in an epoch, when its wait ends without its job: all that its engine would have
@@ -386,6 +390,19 @@ fn read_drains(state: &State, rules: &Rules, restored: &mut Restored) -> Result<
         if let Some(key) = &event.header.header.key {
             restored.drains.push(Referent { entity, hash: key.hash(entity), event: event.clone() });
         }
+        Ok(())
+    })
+}
+
+fn read_hidden(state: &State, rules: &Rules, restored: &mut Restored) -> Result<(), RestoreError> {
+    each(state, Table::Meta, HIDDEN_PREFIX, |row, value| {
+        let damaged = || StoredError::Damaged("the row of a deleted referent ends early".into());
+        let entity = codec::entity_of(row.get(HIDDEN_PREFIX.len()..).unwrap_or_default()).ok_or_else(damaged)?;
+        let (until, event) = value.split_first_chunk::<8>().ok_or_else(damaged)?;
+        let event = codec::get_event(rules, event)?;
+        let hash = event.header.header.key.as_ref().ok_or_else(damaged)?.hash(entity);
+        let until = Timestamp(i64::from_be_bytes(*until));
+        restored.reminders.push(Visit::Hidden(Box::new(Hidden { entity, hash, event, until, noted: true })));
         Ok(())
     })
 }

@@ -1,7 +1,7 @@
 //! What is particular to referents that are kept in memory only: after a restart they are rebuilt by reading committed input once more.
 
 use crate::dependency::Rules;
-use crate::event::Dependent;
+use crate::event::{Dependent, is_tombstone};
 
 use super::independent::provide;
 use super::{Message, Visit};
@@ -17,7 +17,7 @@ pub fn replay(
     let header = &dependent.event.header.header;
     let stream = rules.stream(header.stream);
     let Some(key) = &header.key else { return };
-    let resolved = stream.provides_resolved.filter(|_| ended_resolved);
+    let resolved = stream.provides_resolved.filter(|_| ended_resolved || is_tombstone(&dependent.event));
     for entity in stream.provides.into_iter().chain(resolved) {
         if rules.entity(entity).streaming && !rules.entity(entity).deferred {
             send(provide(entity, key.hash(entity), &dependent.event, workers));

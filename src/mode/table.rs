@@ -397,14 +397,14 @@ impl Table {
         found
     }
 
-    /// Forgets referents that are no longer retained, in the next `steps` buckets.
-    pub(super) fn forget_old(&mut self, steps: usize, is_old: impl Fn(&Event) -> bool) {
+    /// Forgets referents that are no longer kept, in the next `steps` buckets.
+    pub(super) fn forget_old(&mut self, steps: usize, is_old: impl Fn(EntityId, &Event) -> bool) {
         let buckets = self.entries.num_buckets();
         let mut old = Vec::new();
         for _ in 0..steps.min(buckets) {
             self.old_hand = if self.old_hand + 1 >= buckets { 0 } else { self.old_hand + 1 };
             let Some(entry) = self.entries.get_bucket(self.old_hand) else { continue };
-            if entry.referent.as_ref().is_some_and(&is_old) {
+            if entry.referent.as_ref().is_some_and(|event| is_old(entry.entity, event)) {
                 old.push((entry.entity, entry.hash, entry.key.clone()));
             }
         }

@@ -1,13 +1,12 @@
 //! A dependent looks for its referents: it asks the shards of this worker, goes on to another's, waits at one that it lacks, or is judged.
 
-use crate::dependency::Rules;
 use crate::event::{Dependent, EntityId, Event, EventHeader, Found, Key, KeyHash, Timestamp, WorkerIndex};
 
 use super::arrival::is_forgotten;
 use super::deadline::{self, Verdict};
 use super::engine::{Engine, GRAPH, Phase};
-use super::table::{Parked, Table, WaiterId};
-use super::{Effects, Message, Visit, codec, cycle};
+use super::table::{Parked, WaiterId};
+use super::{Effects, Message, Visit, codec, cycle, deletion};
 
 impl Engine {
     /// Visits the shards here that the event has not asked, goes on to another worker's, or is judged once all have been asked.
@@ -45,7 +44,7 @@ impl Engine {
                 asked.elsewhere = Some(owner);
                 continue;
             }
-            match look_up(&mut self.table, &self.rules, arrival, reference.entity, reference.hash, &reference.key) {
+            match self.look_up(arrival, reference.entity, reference.hash, &reference.key) {
                 Some(Some(event)) => {
                     dependent.completed_at = dependent.completed_at.max(event.header.header.arrival);
                     reference.found = Found::Present(event);
@@ -125,7 +124,7 @@ impl Engine {
                 continue;
             }
             let (entity, hash, key) = (reference.entity, reference.hash, &reference.key);
-            match look_up(&mut self.table, &self.rules, arrival, entity, hash, key) {
+            match self.look_up(arrival, entity, hash, key) {
                 Some(Some(event)) => {
                     dependent.completed_at = dependent.completed_at.max(event.header.header.arrival);
                     reference.found = Found::Present(event);
@@ -140,6 +139,23 @@ impl Engine {
             }
         }
         None
+    }
+
+    /// What memory knows of a referent, for a dependent that arrived at `arrival`: `Some(None)` where there is none, `None` where memory does not know.
+    pub(super) fn look_up(
+        &mut self,
+        arrival: Timestamp,
+        entity: EntityId,
+        hash: KeyHash,
+        key: &Key,
+    ) -> Option<Option<Event>> {
+        let entry = self.table.entry(entity, hash, key);
+        let known = entry.map(|entry| entry.referent.clone());
+        let is_there = |event: &Event| !deletion::deletes(event) && !is_forgotten(&self.rules, event, arrival);
+        match known.map(|referent| referent.filter(is_there)) {
+            Some(Some(event)) => Some(Some(event)),
+            none => self.deletions.find(&self.rules, arrival, (entity, hash), key).map(Some).or(none),
+        }
     }
 
     pub(super) fn park(&mut self, dependent: Box<Dependent>, parked: Parked) -> (WaiterId, u64) {
@@ -173,19 +189,6 @@ enum Judged {
     Waits,
     AskAgain,
     Ends(Verdict),
-}
-
-/// What memory knows of a referent, for a dependent that arrived at `arrival`: `Some(None)` where there is none, `None` where memory does not know.
-pub(super) fn look_up(
-    table: &mut Table,
-    rules: &Rules,
-    arrival: Timestamp,
-    entity: EntityId,
-    hash: KeyHash,
-    key: &Key,
-) -> Option<Option<Event>> {
-    let referent = &table.entry(entity, hash, key)?.referent;
-    Some(referent.clone().filter(|event| !is_forgotten(rules, event, arrival)))
 }
 
 pub(super) fn ask_missing_again(dependent: &mut Dependent) {

@@ -4,20 +4,23 @@ use std::sync::Arc;
 
 use crate::event::{EntityId, Key, KeyHash};
 
-use crate::mode::engine::Engine;
+use crate::mode::deletion;
+use crate::mode::engine::{Engine, Phase};
 use crate::mode::table::{Cold, Entry, Parked};
 
-/// Forgets some of the referents that are no longer retained: all of them in a minute, whatever the table's size.
+/// Forgets some of the referents that are no longer retained, and of the tombstones that hide nothing any more: all of them in a minute, whatever the
+/// table's size.
 pub(super) fn forget_old(engine: &mut Engine) {
     const ROUNDS: usize = 600;
-    if engine.rules.streams().iter().all(|stream| stream.retain.is_none()) {
+    if engine.rules.entities().iter().all(|entity| !entity.retained && !entity.deletable) {
         return;
     }
-    let (rules, now) = (Arc::clone(&engine.rules), engine.now);
     let steps = engine.table.buckets() / ROUNDS + 64;
-    engine.table.forget_old(steps, |event| {
-        let header = &event.header.header;
-        rules.stream(header.stream).retain.is_some_and(|retain| header.arrival.after(retain) <= now)
+    // Before deadlines fire, an event may be resolved late that waits no longer than its `wait`.
+    let live = engine.phase == Phase::Live;
+    let Engine { table, rules, deletions, now, .. } = engine;
+    table.forget_old(steps, |entity, event| {
+        (live || !deletion::deletes(event)) && deletions.kept_until(rules, entity, event) <= *now
     });
 }
 
@@ -89,9 +92,14 @@ fn move_out_waiters(engine: &mut Engine, cold: &Cold) {
 fn move_out_referent(engine: &mut Engine, entity: EntityId, hash: KeyHash, key: &Key) {
     let Some(entry) = engine.table.entry(entity, hash, key) else { return };
     let Some(event) = &entry.referent else { return engine.table.forget(entity, hash, key) };
+    if entry.waiters() > 0 {
+        // Who still waits here keeps the entry, which must not say then that there is nothing. They wait beside a tombstone, or what was forgotten.
+        return;
+    }
     if !entry.stored {
         let event = event.clone();
-        engine.residency.keep(&engine.rules, entity, hash, key, &event);
+        let until = engine.deletions.kept_until(&engine.rules, entity, &event);
+        engine.residency.keep(until, entity, hash, key, &event);
     }
     engine.residency.referents.add(hash);
     engine.residency.changes.referents_moved += 1;

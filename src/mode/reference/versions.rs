@@ -1,7 +1,7 @@
 //! Which version of a referent may be current, and when.
 
 use crate::dependency::Rules;
-use crate::event::{Event, EventHeader, Timestamp};
+use crate::event::{Event, EventHeader, Timestamp, is_tombstone};
 
 /// Arrivals of one key in one step, up to which every order is tried out.
 const ORDERS_MAX: usize = 6;
@@ -13,10 +13,43 @@ pub(super) struct Versions {
     pub(super) all: Vec<Event>,
     /// The one that is current if everything happened in the order in which it was told.
     pub(super) current: Option<Event>,
+    /// Versions that tombstones hide, each with the arrival of the tombstone: they are there for those who arrived no later.
+    pub(super) hidden: Vec<(Event, Timestamp)>,
+    /// Where the current one is a tombstone: the arrival of the first tombstone since there was another version.
+    pub(super) deleted_at: Timestamp,
     /// Came in this step.
     pub(super) arrived: Vec<Event>,
     /// By step: what was current at some moment of it, and what may be at its end.
     pub(super) eras: Vec<Era>,
+}
+
+impl Versions {
+    /// The version that is there for an event that arrived at `arrival`.
+    pub(super) fn find(&self, rules: &Rules, arrival: Timestamp) -> Option<Event> {
+        let current = self.current.iter().filter(|event| !is_tombstone(event));
+        let hidden = self.hidden.iter().rev().filter(|(_, at)| arrival <= *at).map(|(event, _)| event);
+        current.chain(hidden).find(|event| arrival < until(rules, event)).cloned()
+    }
+
+    /// Gives a version that comes its place.
+    pub(super) fn take_in(&mut self, rules: &Rules, new: &Event, now: Timestamp) {
+        match self.current.take() {
+            Some(old) if stays(rules, &old, new, now) => {
+                if is_tombstone(&old) && !is_tombstone(new) {
+                    self.hidden.push((new.clone(), self.deleted_at));
+                }
+                self.current = Some(old);
+            }
+            old => {
+                if !old.as_ref().is_some_and(is_tombstone) {
+                    self.deleted_at = new.header.header.arrival;
+                }
+                let hidden = old.filter(|old| is_tombstone(new) && !is_tombstone(old));
+                self.hidden.extend(hidden.map(|old| (old, self.deleted_at)));
+                self.current = Some(new.clone());
+            }
+        }
+    }
 }
 
 pub(super) struct Era {
@@ -33,8 +66,11 @@ pub(super) fn until(rules: &Rules, event: &Event) -> Timestamp {
 
 /// Whether a version stays when another comes: one that is forgotten already when it is resolved is for those who waited before, and replaces nothing
 /// that is kept longer.
-pub(super) fn stays(rules: &Rules, old: &Event, new: &Event, now: Timestamp) -> bool {
-    if until(rules, new) <= now {
+fn stays(rules: &Rules, old: &Event, new: &Event, now: Timestamp) -> bool {
+    if is_tombstone(old) {
+        return !replaces(&new.header.header, &old.header.header);
+    }
+    if until(rules, new) <= now && !is_tombstone(new) {
         return until(rules, new) <= until(rules, old);
     }
     until(rules, old) > now && !replaces(&new.header.header, &old.header.header)
@@ -77,7 +113,13 @@ pub(super) fn moments(before: &[Event], arrived: &[Event]) -> (Vec<Event>, Vec<E
             for (at, new) in arrived.iter().enumerate().filter(|(at, _)| set & (1 << at) == 0) {
                 let header = &new.header.header;
                 let next = match &old {
-                    Some(old) if !replaces(header, &old.header.header) => old.clone(),
+                    Some(old) if !replaces(header, &old.header.header) => {
+                        if is_tombstone(old) {
+                            // It is there for those who arrived before the tombstone.
+                            include(&mut during, new);
+                        }
+                        old.clone()
+                    }
                     _ => new.clone(),
                 };
                 include(&mut during, &next);

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use resolvent_state::State;
 
@@ -190,6 +191,8 @@ impl Cluster {
     /// Opens an epoch, reads these records in it, and lets everything go its way. It is not committed yet.
     pub(super) fn run_epoch(&mut self, records: Vec<Record>) {
         self.epoch = self.epoch.next();
+        // The records of two epochs never arrive at one moment.
+        self.now = self.now.after(Duration::from_micros(1));
         let workers = self.engines.len();
         for worker in 0..workers {
             self.engines[worker].begin(self.epoch, self.phase);

@@ -4,14 +4,19 @@
 //! `entity[:resolved][:deferred][:optional][:name=N][:wait=SECONDS][:drop|:partial|:keep|:defer=SECONDS|:defer][:then=drop|partial|keep]`. The field
 //! of a reference is the dependency's name.
 //!
-//! A record: `post id=1 person=7`; values are JSON without spaces. `@1` reads it from partition 1 instead of 0.
+//! A record: `post id=1 person=7`; values are JSON without spaces. `@1` reads it from partition 1 instead of 0. `post id=1 null` is the tombstone of a post:
+//! its value is null, `id` is the key of the record and `time` its timestamp.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::decode::{Decoded, Decoder};
 use crate::dependency::{DependencyDraft, Mode, Need, OnExpiry, Pointer, Rules, SecondExpiry, StreamDraft};
-use crate::event::{Block, Content, Dependent, EventId, PartitionId, StreamId, Timestamp};
+use smallvec::SmallVec;
+
+use crate::event::{
+    Block, Content, Dependent, EventHeader, EventId, Key, PartitionId, Stored, StreamId, Timestamp, event,
+};
 
 /// A record to be read.
 #[derive(Clone, Debug)]
@@ -20,11 +25,18 @@ pub(super) struct Record {
     pub(super) stream: StreamId,
     pub(super) json: String,
     pub(super) text: String,
+    /// Of a tombstone: the key, and the timestamp where the stream has a time.
+    pub(super) deletes: Option<(Key, Option<i64>)>,
 }
 
 /// The rules of these streams.
 pub(super) fn rules(lines: &[&str]) -> Arc<Rules> {
     Arc::new(Rules::build(lines.iter().map(|line| stream(line)).collect()).expect("rules"))
+}
+
+/// The rules of these streams where tombstones may come.
+pub(super) fn deletable(lines: &[&str]) -> Arc<Rules> {
+    Arc::new(Rules::clone(&rules(lines)).with_tombstones())
 }
 
 pub(super) fn stream(line: &str) -> StreamDraft {
@@ -98,6 +110,9 @@ fn dependency(text: &str) -> DependencyDraft {
 
 /// What a record is decoded to.
 pub(super) fn decode(decoder: &mut Decoder, record: &Record, arrival: Timestamp) -> Decoded {
+    if let Some((key, time)) = record.deletes.clone() {
+        return Decoded::Event(Box::new(tombstone(record, key, time, arrival)));
+    }
     let block = Block {
         partition: record.id.partition,
         stream: Some(record.stream),
@@ -108,6 +123,22 @@ pub(super) fn decode(decoder: &mut Decoder, record: &Record, arrival: Timestamp)
     let mut decoded = None;
     decoder.decode(&block, &mut |one| decoded = Some(one));
     decoded.expect("a record")
+}
+
+fn tombstone(record: &Record, key: Key, time: Option<i64>, arrival: Timestamp) -> Dependent {
+    let (id, stream, key) = (record.id, record.stream, Some(key));
+    let header = EventHeader { id, stream, arrival, time, key, line_breaks: false, carried: None };
+    Dependent {
+        event: event(header, &[]),
+        references: SmallVec::new(),
+        present: 0,
+        arrays: 0,
+        order: None,
+        completed_at: arrival,
+        accepted: false,
+        judging: false,
+        stored: Stored::No,
+    }
 }
 
 /// The event of a line, which arrives at a time.
@@ -125,12 +156,22 @@ pub(super) fn record(rules: &Rules, line: &str, offset: u64) -> Record {
     let stream = words.next().and_then(|name| rules.stream_named(name)).expect("a stream");
     let mut partition = PartitionId(0);
     let mut members = Vec::new();
+    let (mut is_null, mut key, mut time) = (false, None, None);
     for word in words {
         match word.split_once('=') {
-            Some((field, value)) => members.push(format!("\"{field}\":{value}")),
+            Some((field, value)) => {
+                members.push(format!("\"{field}\":{value}"));
+                match field {
+                    "id" => key = Some(value.parse().map_or_else(|_| Key::text(value.trim_matches('"')), Key::Int)),
+                    "time" if rules.stream(stream).time.is_some() => time = value.parse().ok(),
+                    _ => {}
+                }
+            }
+            None if word == "null" => is_null = true,
             None => partition = PartitionId(word.trim_start_matches('@').parse().expect("a partition")),
         }
     }
     let json = format!("{{{}}}", members.join(","));
-    Record { id: EventId { partition, offset }, stream, json, text: line.to_owned() }
+    let deletes = is_null.then(|| (key.expect("an id"), time));
+    Record { id: EventId { partition, offset }, stream, json, text: line.to_owned(), deletes }
 }

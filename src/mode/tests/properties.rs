@@ -20,6 +20,8 @@ struct Family {
     /// Referents are forgotten. Where they have a time there is one partition: across several, which version is left after a restart depends on the order
     /// in which they are read again, and with it who still finds one.
     retain: bool,
+    /// Referents are deleted. Each key has its partition, as a topic has it.
+    deletes: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -36,6 +38,7 @@ struct Choice {
     time: usize,
     order: usize,
     partition: usize,
+    null: bool,
     references: [Vec<usize>; 3],
     arrays: bool,
 }
@@ -57,6 +60,7 @@ struct Case {
     memory: usize,
     crashes: usize,
     seed: u64,
+    deletes: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -74,13 +78,15 @@ fn rule() -> impl Strategy<Value = Rule> {
 
 fn choice() -> impl Strategy<Value = Choice> {
     let references = prop::array::uniform3(prop::collection::vec(0..6usize, 0..3));
-    (0..3usize, 0..5usize, 0..4usize, 0..2usize, 0..2usize, references, any::<bool>()).prop_map(
-        |(stream, id, time, order, partition, references, arrays)| Choice {
+    let null = prop::bool::weighted(0.3);
+    (0..3usize, 0..5usize, 0..4usize, 0..2usize, 0..2usize, null, references, any::<bool>()).prop_map(
+        |(stream, id, time, order, partition, null, references, arrays)| Choice {
             stream,
             id,
             time,
             order,
             partition,
+            null,
             references,
             arrays,
         },
@@ -105,25 +111,45 @@ fn case(family: Family) -> impl Strategy<Value = Case> {
     (rules, flags, steps, 1..5usize, memory, prop_oneof![Just(0), Just(2), Just(5)], any::<u64>()).prop_map(
         move |(rules, flags, steps, workers, memory, crashes, seed)| {
             let (rules, names) = lines(family, &rules, flags);
+            let mut deleted = BTreeSet::new();
             let steps = steps.into_iter().flat_map(|step| match step {
                 Step::Read(choices) => {
-                    vec![Told::Read(choices.iter().map(|choice| record(&names, choice)).collect())]
+                    let lines: Vec<String> = choices.iter().map(|choice| record(&names, choice)).collect();
+                    apart(lines, &mut deleted)
                 }
                 Step::Pass(seconds) if family.timed || family.retain => vec![Told::Pass(seconds)],
                 Step::Restart(workers, seconds) => vec![Told::Restart(workers, seconds)],
                 Step::Pass(_) => Vec::new(),
             });
-            Case { steps: steps.collect(), rules, workers, memory, crashes, seed }
+            Case { steps: steps.collect(), rules, workers, memory, crashes, seed, deletes: family.deletes }
         },
     )
 }
 
+/// Reads the second tombstone of a key, and later ones, when all before it has come to rest. A version between two tombstones may come to be resolved
+/// before or after the second, and in the second case is there for nobody who came after the first.
+fn apart(lines: Vec<String>, deleted: &mut BTreeSet<String>) -> Vec<Told> {
+    let mut steps = vec![Told::Read(Vec::new())];
+    for line in lines {
+        let again = line.ends_with(" null") && !deleted.insert(line.split(' ').nth(2).unwrap_or_default().to_owned());
+        match steps.last_mut() {
+            Some(Told::Read(last)) if !again => last.push(line),
+            _ => steps.extend([Told::Read(vec![line]), Told::Read(Vec::new())]),
+        }
+    }
+    steps.retain(|step| !matches!(step, Told::Read(lines) if lines.is_empty()));
+    steps
+}
+
 /// What the records of a case are made of.
-#[derive(Default)]
+#[derive(Debug)]
 struct Names {
     /// The names of each stream's references, whether each is required, and whether the stream is ordered.
     streams: Vec<(Vec<(String, bool)>, bool)>,
     partitions: usize,
+    deletes: bool,
+    /// Whether each stream has a key.
+    keyed: [bool; 3],
 }
 
 fn lines(family: Family, rules: &[Vec<Rule>; 3], flags: [bool; 8]) -> (Vec<String>, Names) {
@@ -151,7 +177,7 @@ fn lines(family: Family, rules: &[Vec<Rule>; 3], flags: [bool; 8]) -> (Vec<Strin
         format!("c{}{}", if keyed { " key" } else { "" }, order(family.ordered && ordered_c)),
     ];
     let partitions = if family.retain && (time_a || time_b) { 1 } else { 2 };
-    let mut names = Names { streams: Vec::new(), partitions };
+    let mut names = Names { streams: Vec::new(), partitions, deletes: family.deletes, keyed: [true, true, keyed] };
     let mut lines = Vec::new();
     for (head, rules) in heads.iter().zip(rules) {
         let mut of_stream = Vec::new();
@@ -191,9 +217,13 @@ fn order(is: bool) -> &'static str {
 
 fn record(names: &Names, choice: &Choice) -> String {
     let (references, is_ordered) = &names.streams[choice.stream];
-    let partition = choice.partition % names.partitions;
+    let partition = if names.deletes { choice.id } else { choice.partition } % names.partitions;
     let mut line =
         format!("{} @{partition} id={} time={}", ["a", "b", "c"][choice.stream], key(choice.id), choice.time);
+    if names.deletes && choice.null && names.keyed[choice.stream] {
+        line.push_str(" null");
+        return line;
+    }
     if *is_ordered {
         line.push_str(&format!(" order={}", choice.order));
     }
@@ -214,12 +244,13 @@ fn key(at: usize) -> String {
     if at == 3 { "\"x\"".to_owned() } else { at.to_string() }
 }
 
-fn rules(lines: &[String]) -> Arc<Rules> {
-    Arc::new(Rules::build(lines.iter().map(|line| notation::stream(line)).collect()).expect("rules"))
+fn rules(case: &Case) -> Arc<Rules> {
+    let lines: Vec<&str> = case.rules.iter().map(String::as_str).collect();
+    if case.deletes { notation::deletable(&lines) } else { notation::rules(&lines) }
 }
 
 fn run(case: &Case) -> Trial {
-    let rules = rules(&case.rules);
+    let rules = rules(case);
     let budget = [1, 3, BUDGET, BUDGET][case.seed as usize % 4];
     let mut trial = Trial::new(&rules, case.workers, case.memory, case.crashes, budget, case.seed);
     let mut offset = 0;
@@ -242,17 +273,17 @@ fn run(case: &Case) -> Trial {
 
 proptest! {
     #[test]
-    fn every_event_has_the_answer_of_the_reference(case in case(Family { timed: false, ordered: false, retain: false })) {
+    fn every_event_has_the_answer_of_the_reference(case in case(Family { timed: false, ordered: false, retain: false, deletes: false })) {
         run(&case);
     }
 
     #[test]
-    fn also_where_streams_are_ordered(case in case(Family { timed: false, ordered: true, retain: false })) {
+    fn also_where_streams_are_ordered(case in case(Family { timed: false, ordered: true, retain: false, deletes: false })) {
         run(&case);
     }
 
     #[test]
-    fn also_where_waits_end(case in case(Family { timed: true, ordered: true, retain: false })) {
+    fn also_where_waits_end(case in case(Family { timed: true, ordered: true, retain: false, deletes: false })) {
         let mut trial = run(&case);
         while let Some(last) = trial.last_deadline() {
             let ahead = last.micros_since(trial.cluster.now).div_ceil(1_000_000);
@@ -261,12 +292,12 @@ proptest! {
     }
 
     #[test]
-    fn also_where_the_input_ends(case in case(Family { timed: true, ordered: true, retain: false })) {
+    fn also_where_the_input_ends(case in case(Family { timed: true, ordered: true, retain: false, deletes: false })) {
         run(&case).end();
     }
 
     #[test]
-    fn also_where_referents_are_forgotten(case in case(Family { timed: true, ordered: true, retain: true })) {
+    fn also_where_referents_are_forgotten(case in case(Family { timed: true, ordered: true, retain: true, deletes: false })) {
         let mut trial = run(&case);
         while let Some(last) = trial.last_deadline() {
             let ahead = last.micros_since(trial.cluster.now).div_ceil(1_000_000);
@@ -275,8 +306,27 @@ proptest! {
     }
 
     #[test]
+    fn also_where_referents_are_deleted(case in case(Family { timed: false, ordered: true, retain: false, deletes: true })) {
+        run(&case);
+    }
+
+    #[test]
+    fn also_where_they_are_deleted_and_waits_end(case in case(Family { timed: true, ordered: true, retain: true, deletes: true })) {
+        let mut trial = run(&case);
+        while let Some(last) = trial.last_deadline() {
+            let ahead = last.micros_since(trial.cluster.now).div_ceil(1_000_000);
+            trial.pass(ahead.max(1));
+        }
+    }
+
+    #[test]
+    fn also_where_they_are_deleted_and_the_input_ends(case in case(Family { timed: true, ordered: false, retain: false, deletes: true })) {
+        run(&case).end();
+    }
+
+    #[test]
     fn neither_order_nor_workers_nor_modes_nor_crashes_change_what_is_resolved(
-        first in case(Family { timed: false, ordered: false, retain: false }),
+        first in case(Family { timed: false, ordered: false, retain: false, deletes: false }),
         (workers, memory, crashes, seed) in (1..5usize, prop_oneof![Just(PLENTY), Just(0)], prop_oneof![Just(0), Just(3)], any::<u64>()),
         deferred in any::<bool>(),
     ) {

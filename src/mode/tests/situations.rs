@@ -11,7 +11,8 @@ use crate::dependency::Rules;
 /// Runs a script: records, `+SECONDS`, `restart`, `restart +SECONDS`, `live`, `end`; an empty line lets everything come to rest. Returns the outcomes.
 fn run(rules: &str, script: &str, workers: usize, memory: usize, seed: u64) -> Vec<String> {
     let drafts = rules.lines().map(str::trim).filter(|line| !line.is_empty()).map(notation::stream).collect();
-    let rules = Arc::new(Rules::build(drafts).expect("rules"));
+    let rules = Rules::build(drafts).expect("rules");
+    let rules = Arc::new(if script.contains(" null") { rules.with_tombstones() } else { rules });
     let mut trial = Trial::new(&rules, workers, memory, 0, BUDGET, seed);
     trial.go_live();
     let mut records = Vec::new();

@@ -155,7 +155,7 @@ fn what_is_no_longer_retained_is_forgotten_in_one_round() {
     let mut desk = Desk::new();
     (0..100).for_each(|key| desk.put(key, if key % 4 == 0 { "a id=1 old=1" } else { "a id=1" }));
     let waiter = desk.park("e x=0");
-    let is_old = |event: &Event| event.slice.ends_with(b"\"old\":1}");
+    let is_old = |_: EntityId, event: &Event| event.slice.ends_with(b"\"old\":1}");
     desk.table.forget_old(desk.table.buckets(), is_old);
     let left = (0..100).filter(|key| {
         let (entity, hash, key) = desk.hash(*key);
