@@ -9,8 +9,8 @@ use crate::support::{
 };
 
 const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/data/ldbc-snb");
-const JOB: &str = include_str!("../jobs/examples/social.toml");
-const EVENTS: u64 = 21_881;
+pub(crate) const JOB: &str = include_str!("../jobs/examples/social.toml");
+pub(crate) const EVENTS: u64 = 21_881;
 const REFERENCES: usize = 42_302;
 const PERMUTATIONS: u64 = 20;
 const WORKERS: [&str; 3] = ["1", "2", "4"];
@@ -53,14 +53,14 @@ impl Mode {
 }
 
 /// Both files, and what must come out.
-struct World {
-    snapshot: String,
-    updates: String,
-    expected: BTreeMap<String, u64>,
+pub(crate) struct World {
+    pub(crate) snapshot: String,
+    pub(crate) updates: String,
+    pub(crate) expected: BTreeMap<String, u64>,
 }
 
 impl World {
-    fn read() -> Option<World> {
+    pub(crate) fn read() -> Option<World> {
         let read = |name| fs::read_to_string(Path::new(DATA).join(name)).ok();
         let (Some(snapshot), Some(updates)) = (read("snapshot.jsonl"), read("updates.jsonl")) else {
             skip("real data", &format!("{DATA} is not there"));

@@ -1,4 +1,9 @@
 //! Topics in and topics out, on a real broker.
 
 mod broker;
+mod faults;
 mod load;
+mod real_data;
+mod records;
+mod shop;
+mod trade;

@@ -44,7 +44,7 @@ process.roles=broker,controller
 node.id=1
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAIN
-listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAIN:PLAINTEXT,TLS:SSL,SASL:SASL_SSL
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAIN:PLAINTEXT,PROXIED:PLAINTEXT,TLS:SSL,SASL:SASL_SSL
 auto.create.topics.enable=false
 group.initial.rebalance.delay.ms=0
 offsets.topic.replication.factor=1
@@ -78,6 +78,10 @@ pub(crate) struct BrokerSettings {
     pub(crate) is_brief: bool,
     /// Whether it also listens with TLS, and with SASL/SCRAM over TLS, and asks who may do what.
     pub(crate) is_secured: bool,
+    /// The port of a proxy that leads to the broker's `PROXIED` listener, which gives this as its address.
+    pub(crate) proxy: Option<u16>,
+    /// Where its directory is made.
+    pub(crate) place: PathBuf,
     /// Settings of the broker that come after [`PROPERTIES`].
     pub(crate) properties: Vec<(&'static str, String)>,
 }
@@ -85,7 +89,8 @@ pub(crate) struct BrokerSettings {
 impl BrokerSettings {
     /// For a test: little memory, a quick start.
     pub(crate) fn brief() -> BrokerSettings {
-        BrokerSettings { heap: "384m", is_brief: true, is_secured: false, properties: Vec::new() }
+        let (place, properties) = (std::env::temp_dir(), Vec::new());
+        BrokerSettings { heap: "384m", is_brief: true, is_secured: false, proxy: None, place, properties }
     }
 
     /// For measurements and much data.
@@ -107,6 +112,7 @@ struct Ports {
     controller: u16,
     tls: u16,
     sasl: u16,
+    proxied: u16,
 }
 
 /// The watcher, which ends when Java does.
@@ -137,8 +143,10 @@ impl Broker {
             let text = format!("no Apache Kafka in {}: run `.ci/setup kafka`, as `make test` does", jars().display());
             return Err(io::Error::new(io::ErrorKind::NotFound, text));
         }
-        let ports = Ports { plain: free_port()?, controller: free_port()?, tls: free_port()?, sasl: free_port()? };
-        let directory = tempfile::Builder::new().prefix("kafka-").tempdir()?;
+        let [plain, controller, tls, sasl, proxied] =
+            [free_port()?, free_port()?, free_port()?, free_port()?, free_port()?];
+        let ports = Ports { plain, controller, tls, sasl, proxied };
+        let directory = tempfile::Builder::new().prefix("kafka-").tempdir_in(&settings.place)?;
         let broker = Broker { settings, directory, ports, process: None };
         if broker.settings.is_secured {
             broker.make_certificate()?;
@@ -185,6 +193,11 @@ impl Broker {
     /// Where it listens without TLS, for everybody.
     pub(crate) fn address(&self) -> String {
         format!("127.0.0.1:{}", self.ports.plain)
+    }
+
+    /// Where the proxy is to lead to.
+    pub(crate) fn proxied_address(&self) -> String {
+        format!("127.0.0.1:{}", self.ports.proxied)
     }
 
     /// Where a secured one listens with TLS.
@@ -239,15 +252,20 @@ impl Broker {
     }
 
     fn properties(&self) -> String {
-        let Ports { plain, controller, tls, sasl } = self.ports;
+        let Ports { plain, controller, tls, sasl, proxied } = self.ports;
         let mut listeners = format!("PLAIN://127.0.0.1:{plain}");
         if self.settings.is_secured {
             // Writing to a string does not fail, here and below.
             let _ = write!(listeners, ",TLS://127.0.0.1:{tls},SASL://127.0.0.1:{sasl}");
         }
+        let mut advertised = listeners.clone();
+        if let Some(proxy) = self.settings.proxy {
+            let _ = write!(listeners, ",PROXIED://127.0.0.1:{proxied}");
+            let _ = write!(advertised, ",PROXIED://127.0.0.1:{proxy}");
+        }
         let mut text = PROPERTIES.to_owned();
         let _ = writeln!(text, "listeners={listeners},CONTROLLER://127.0.0.1:{controller}");
-        let _ = writeln!(text, "advertised.listeners={listeners}");
+        let _ = writeln!(text, "advertised.listeners={advertised}");
         let _ = writeln!(text, "controller.quorum.voters=1@127.0.0.1:{controller}");
         let _ = writeln!(text, "log.dirs={}", self.path("data").display());
         if self.settings.is_secured {

@@ -41,6 +41,13 @@ pub(crate) struct Sent<'a> {
     pub(crate) timestamp: Option<i64>,
 }
 
+impl<'a> Sent<'a> {
+    /// A value without a key.
+    pub(crate) fn value(partition: i32, value: &'a str) -> Sent<'a> {
+        Sent { partition, value: Some(value.as_bytes()), ..Sent::default() }
+    }
+}
+
 /// A record that kcat has read.
 #[derive(Clone, Debug)]
 pub(crate) struct Received {
@@ -69,6 +76,19 @@ impl Kafka {
             return None;
         }
         Some(Kafka::started(settings))
+    }
+
+    /// The same, or the broker of the user's, which [`is_foreign`](Kafka::is_foreign) then.
+    pub(crate) fn own_or_foreign(settings: BrokerSettings) -> Kafka {
+        match foreign() {
+            Some(address) => Kafka { address, broker: None },
+            None => Kafka::started(settings),
+        }
+    }
+
+    /// Whether it is a broker of the user's, which is not to be killed.
+    pub(crate) fn is_foreign(&self) -> bool {
+        self.broker.is_none()
     }
 
     fn started(settings: BrokerSettings) -> Kafka {
@@ -163,7 +183,7 @@ impl Kafka {
 
     /// Puts values without keys into partition 0.
     pub(crate) fn send_lines(&self, topic: &str, lines: &str) {
-        self.send(topic, lines.lines().map(|line| Sent { value: Some(line.as_bytes()), ..Sent::default() }));
+        self.send(topic, lines.lines().map(|line| Sent::value(0, line)));
     }
 
     /// A producer that keeps the order, and refuses nothing by itself for its size.
@@ -186,7 +206,7 @@ impl Kafka {
 
     /// A committed reader that follows a topic from its beginning, for as long as it lives, whatever becomes of the broker.
     pub(crate) fn follow(&self, topic: &str) -> Running {
-        Running::start(&mut self.kcat(topic, &["-X", "reconnect.backoff.max.ms=500"]))
+        Running::start(&mut self.kcat(topic, &["-E", "-X", "reconnect.backoff.max.ms=500"]))
     }
 
     fn kcat(&self, topic: &str, arguments: &[&str]) -> Command {

@@ -98,6 +98,26 @@ impl Running {
         self.signal("TERM", self.child.id().to_string());
     }
 
+    /// Takes the processor from it with SIGSTOP, until [`proceed`](Running::proceed).
+    pub(crate) fn suspend(&self) {
+        self.signal("STOP", self.child.id().to_string());
+    }
+
+    /// Gives the processor back with SIGCONT.
+    pub(crate) fn proceed(&self) {
+        self.signal("CONT", self.child.id().to_string());
+    }
+
+    /// What it has written to standard output so far.
+    pub(crate) fn stdout(&self) -> String {
+        self.stdout.so_far()
+    }
+
+    /// How many whole lines that is.
+    pub(crate) fn stdout_lines(&self) -> usize {
+        self.stdout.text.lock().unwrap().iter().filter(|byte| **byte == b'\n').count()
+    }
+
     /// Waits for its end.
     pub(crate) fn wait(mut self) -> Ended {
         let began = self.began;
