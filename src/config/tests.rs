@@ -151,7 +151,7 @@ fn a_workload_is_read_and_described() {
         never: 0.25,
     };
     assert_eq!(*settings, expected);
-    assert_eq!(job.stream_field, Pointer::parse("/type").ok());
+    assert_eq!(job.stream_field, Place::parse("/type").ok());
     let described = "source\n  synthetic social: 1000 events, seed 7\n  50 events/s\n  \
                      disorder within 10 events; shares: duplicates 0.1, late 1 (by 5 events), never 0.25\n";
     assert!(describe(&job).contains(described), "{}", describe(&job));
