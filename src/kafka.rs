@@ -5,6 +5,7 @@
 mod cluster;
 mod context;
 mod error;
+pub mod load;
 mod properties;
 #[cfg(test)]
 mod tests;

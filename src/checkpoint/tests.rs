@@ -148,7 +148,6 @@ fn undecided(job: &Job, fault: Fault) -> State {
 #[test]
 fn an_instance_that_was_taken_over_ends_and_the_other_goes_on() {
     let directory = tempfile::tempdir().expect("a directory");
-    let other_directory = tempfile::tempdir().expect("a directory");
     let job = Job::new(directory.path(), 40);
     let state = State::in_memory();
     let (zombie, second) = (Instance::new("zombie"), Instance::new("second"));
@@ -157,9 +156,11 @@ fn an_instance_that_was_taken_over_ends_and_the_other_goes_on() {
     sleeping.write(crate::sink::SinkKind::Resolved, b"asleep").expect("writes");
 
     // On a copy of the state and of the file.
-    std::fs::copy(directory.path().join("dead.jsonl"), other_directory.path().join("dead.jsonl")).expect("copies");
+    let old = directory.path().join("old.jsonl");
+    std::fs::rename(&job.file, &old).expect("renames");
+    std::fs::copy(&old, &job.file).expect("copies");
     let copy = state.after_power_loss().expect("a copy");
-    let other = Job { model: job.model.clone(), ..Job::new(other_directory.path(), 40) };
+    let other = Job { model: job.model.clone(), ..Job::new(directory.path(), 40) };
     let mut running = other.open(&copy, &second).expect("opens");
     other.epoch(&mut running).expect("commits");
 

@@ -195,7 +195,7 @@ impl Description<'_> {
         let job = self.job;
         let brokers: Vec<&str> = producer.client.brokers.split(',').map(|broker| job.shown(broker)).collect();
         let (compression, linger) = (producer.compression, show_duration(producer.linger));
-        write!(self.out, "  brokers {}: compression {compression}, linger {linger}, ", brokers.join(", "))?;
+        write!(self.out, "  brokers {}: compression {compression}, linger {linger}, ", brokers.join(","))?;
         match job.delivery {
             Delivery::ExactlyOnce => {
                 writeln!(self.out, "transactions of at most {}", show_duration(producer.transaction_timeout))?;

@@ -90,7 +90,7 @@ pub(super) fn read_producer(
         let problem = "an epoch is too long for the transaction timeout";
         match kafka.filter(|kafka| kafka.has("transaction_timeout")) {
             Some(kafka) => kafka.problem("transaction_timeout", problem, right),
-            None => sink.reader.problem("job.epoch", None, problem, right),
+            None => sink.reader.problem("job.epoch", general.epoch_span.clone(), problem, right),
         }
     }
     let settings = |client| KafkaSettings {

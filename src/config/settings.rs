@@ -1,7 +1,7 @@
 //! `[job]`, `[streaming]`, `[state]` and `[metrics]`: how a job runs, and what the command line says instead.
 
 use std::net::SocketAddr;
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -27,6 +27,8 @@ pub(super) struct General {
     pub(super) max_record: usize,
     pub(super) delivery: Delivery,
     pub(super) preset: Preset,
+    /// Where the length of an epoch is written.
+    pub(super) epoch_span: Option<Range<usize>>,
     pub(super) streaming_memory: u64,
     pub(super) state: StateSettings,
     pub(super) metrics_listen: Option<SocketAddr>,
@@ -51,6 +53,7 @@ pub(super) fn read(root: &Section<'_>, overrides: &Overrides) -> General {
         epoch_size: size(job, "epoch_size", EPOCH_SIZES).unwrap_or(64 << 20),
         max_record: size(job, "max_record", RECORDS).and_then(|n| usize::try_from(n).ok()).unwrap_or(1 << 20),
         preset,
+        epoch_span: job.filter(|job| job.has("epoch")).map(|job| job.span_of("epoch")),
         delivery: job.and_then(read_delivery).unwrap_or(Delivery::ExactlyOnce),
         streaming_memory: size(streaming.as_ref(), "memory", STREAMING_MEMORY).unwrap_or(1 << 30),
         state: read_state(root, state.as_ref(), overrides.state_dir.as_deref()),

@@ -24,6 +24,9 @@ const REFUSED_FOR: Duration = Duration::from_millis(1500);
 /// How long a topic is not there before that is believed: a broker that is starting up may not know its topics yet.
 const MISSING_FOR: Duration = Duration::from_secs(3);
 
+/// As a number of partitions or replicas: the one that the brokers are configured with.
+const BROKERS_DEFAULT: i32 = -1;
+
 /// What someone who waits for brokers can do meanwhile.
 #[derive(Clone, Copy)]
 pub(crate) struct Waiting<'a> {
@@ -91,7 +94,7 @@ impl Cluster {
             match self.ask(name)? {
                 Topic::There(partitions) => return Ok(partitions),
                 Topic::Missing if create && !created => {
-                    self.create(name)?;
+                    self.create(name, BROKERS_DEFAULT)?;
                     created = true;
                 }
                 Topic::Missing => {
@@ -209,7 +212,11 @@ impl Cluster {
         }
     }
 
-    fn create(&self, name: &str) -> Result<(), ClientError> {
+    /// Makes a topic, with the brokers' own number of replicas. One that is there already is left alone.
+    ///
+    /// # Errors
+    /// The user may not, or the broker will not.
+    pub(super) fn create(&self, name: &str, partitions: i32) -> Result<(), ClientError> {
         let not_created = |detail: String| ClientError::TopicNotCreated { topic: name.to_owned(), detail };
         let config = self.settings.config("resolvent-admin");
         let admin: AdminClient<Context> = config
@@ -217,8 +224,7 @@ impl Cluster {
             .map_err(|error| ClientError::of_settings(&error))?;
         let runtime =
             tokio::runtime::Builder::new_current_thread().build().map_err(|error| not_created(error.to_string()))?;
-        // The brokers' own defaults.
-        let topic = NewTopic::new(name, -1, TopicReplication::Fixed(-1));
+        let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(BROKERS_DEFAULT));
         let options = AdminOptions::new().request_timeout(Some(ASK)).operation_timeout(Some(ASK));
         let results = runtime.block_on(admin.create_topics([&topic], &options));
         let failed = match results {

@@ -278,3 +278,80 @@ proptest! {
         }
     }
 }
+
+/// Key, headers and value of the record of an outcome, one a line; headers as `name=value`.
+fn shown_record(outcome: &Outcome, key: KeyRule) -> String {
+    let mut bytes = Vec::new();
+    let formats = std::array::from_fn(|_| Format::Records(key.clone()));
+    assert_eq!(Renderer::new(rules(), &partitions(), formats).render(outcome, Timestamp(1250), &mut bytes), SinkKind::of(outcome));
+    let mut all = records(&bytes);
+    let record = all.next().expect("a record");
+    assert!(all.next().is_none());
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let headers = crate::event::headers(record.headers);
+    let headers = headers.map(|(name, value)| format!("{name}={}", value.map_or("null".to_owned(), text)));
+    let headers: Vec<String> = headers.collect();
+    format!("{}\n{}\n{}", record.key.map_or("none".to_owned(), text), headers.join(" "), text(record.value))
+}
+
+/// An event with what its record carried.
+fn carrying(mut dependent: Box<Dependent>, key: Option<&[u8]>) -> Box<Dependent> {
+    let mut headers = crate::event::Headers::default();
+    headers.push("trace", Some(b"7"));
+    headers.push("none", None);
+    let mut header = dependent.event.header.header.clone();
+    header.carried = Some(Box::new(crate::event::Carried { key: key.map(<[u8]>::to_vec), headers }));
+    dependent.event = crate::event::event(header, &dependent.event.slice);
+    dependent
+}
+
+#[test]
+fn a_record_has_the_key_that_is_asked_for_and_says_what_it_is() {
+    let rule = |text: &str| match text.split_once(':') {
+        _ if text == "event" => KeyRule::Event,
+        Some((_, name)) => KeyRule::Dependency(name.to_owned()),
+        None => KeyRule::Field(pointer(text)),
+    };
+    let person = r#"{"type":"person","id":5,"name":"Ann \u0041","none":null,"x":1.0}"#;
+    let like = r#"{"type":"like","message":"m1","friends":[8,9]}"#;
+    let cases = [
+        (person, "event", None, "5"),
+        (person, "/name", None, "Ann A"),
+        (person, "/x", None, "1.0"),
+        (person, "/none", None, "none"),
+        (person, "/none", Some("read"), "read"),
+        (person, "/missing", Some(""), ""),
+        (person, "dependency:message", Some("read"), "read"),
+        (like, "event", None, "none"),
+        (like, "event", Some("read"), "read"),
+        (like, "dependency:message", Some("read"), "m1"),
+        (like, "dependency:friends", None, "8"),
+        (like, "dependency:person", None, "none"),
+    ];
+    for (record, key, read, expected) in cases {
+        let dependent = carrying(event(record), read.map(str::as_bytes));
+        let shown = shown_record(&Outcome::Resolved(dependent), rule(key));
+        let (found, _) = shown.split_once('\n').expect("lines");
+        assert_eq!(found, expected, "{record} by {key}, read with {read:?}");
+    }
+}
+
+#[test]
+fn a_record_is_the_line_without_its_break_and_carries_on_what_was_read() {
+    let record = "{\"type\":\"person\",\r\"id\":5}";
+    let shown = shown_record(&Outcome::Resolved(carrying(event(record), None)), KeyRule::Event);
+    let position = r#"in "put".jsonl:0"#;
+    let expected = format!(
+        "5\ntrace=7 none=null resolvent-outcome=resolved resolvent-position={position}\n\
+         {{\"outcome\":\"resolved\",\"stream\":\"person\",\"event\":{record},\"dependencies\":{{}},\
+         \"position\":\"in \\\"put\\\".jsonl:0\",\"waited_us\":250}}"
+    );
+    assert_eq!(shown, expected);
+    let expired = shown_record(&Outcome::Expired(event(record), ExpiredReason::Deadline), KeyRule::Event);
+    let headers = "resolvent-outcome=expired resolvent-reason=deadline resolvent-position=";
+    assert!(expired.starts_with(&format!("5\n{headers}")), "{expired}");
+    let Decoded::Rejected(rejection) = decode(b"[1") else { panic!("no record") };
+    let rejected = shown_record(&Outcome::Rejected(rejection), KeyRule::Event);
+    let headers = "resolvent-outcome=rejected resolvent-reason=invalid_json resolvent-position=";
+    assert!(rejected.starts_with(&format!("none\n{headers}")), "{rejected}");
+}

@@ -158,7 +158,7 @@ impl Kafka {
         for record in records {
             enqueue(&producer, topic, &record);
         }
-        producer.flush(PATIENCE).unwrap();
+        deliver(&producer);
     }
 
     /// Puts values without keys into partition 0.
@@ -166,11 +166,11 @@ impl Kafka {
         self.send(topic, lines.lines().map(|line| Sent { value: Some(line.as_bytes()), ..Sent::default() }));
     }
 
-    /// A producer that keeps the order, refuses nothing by itself for its size, and panics where a record is not taken.
+    /// A producer that keeps the order, and refuses nothing by itself for its size.
     pub(crate) fn producer(&self) -> BaseProducer<Delivered> {
         let mut config = self.client();
         config.set("enable.idempotence", "true").set("linger.ms", "2").set("message.max.bytes", "33554432");
-        config.create_with_context(Delivered).unwrap()
+        config.create_with_context(Delivered::default()).unwrap()
     }
 
     /// What a committed reader sees of a topic, from its beginning to its end, in the order of each partition.
@@ -233,8 +233,15 @@ pub(crate) fn enqueue(producer: &BaseProducer<Delivered>, topic: &str, sent: &Se
     producer.poll(Duration::ZERO);
 }
 
-/// Checks that each record was delivered.
-pub(crate) struct Delivered;
+/// Waits until the broker has all that was enqueued.
+pub(crate) fn deliver(producer: &BaseProducer<Delivered>) {
+    producer.flush(PATIENCE).unwrap();
+    assert_eq!(producer.context().0.get(), None, "a record was not delivered");
+}
+
+/// Keeps the first error of a record that was not delivered. (A report that panics would end all tests at once.)
+#[derive(Default)]
+pub(crate) struct Delivered(OnceLock<String>);
 
 impl rdkafka::ClientContext for Delivered {}
 
@@ -243,7 +250,7 @@ impl rdkafka::producer::ProducerContext for Delivered {
 
     fn delivery(&self, result: &rdkafka::producer::DeliveryResult<'_>, (): ()) {
         if let Err((error, _)) = result {
-            panic!("a record was not delivered: {error}");
+            let _ = self.0.set(error.to_string());
         }
     }
 }

@@ -121,7 +121,7 @@ pub(super) struct Job {
     pub(super) reads_topics: bool,
     pub(super) lost_epoch: Option<LostEpoch>,
     pub(super) fresh: bool,
-    file: PathBuf,
+    pub(super) file: PathBuf,
 }
 
 /// Records of an epoch.
