@@ -248,7 +248,7 @@ fn a_source_that_is_held_loses_nothing() {
     topics.send("likes", 0, "0");
     let mut source = topics.open(&Positions::default(), None).unwrap();
     let mut read = Read::default();
-    let mut next = |source: &mut dyn Source, read: &mut Read| match source.next(Duration::from_millis(20)).unwrap() {
+    let next = |source: &mut dyn Source, read: &mut Read| match source.next(Duration::from_millis(20)).unwrap() {
         Next::Block(block) => read.take(&topics.partitions.name(block.partition), block),
         Next::CaughtUp => read.caught_up = true,
         Next::Partition(..) | Next::Idle => {}
