@@ -212,7 +212,8 @@ fn topics_are_described_without_secrets_and_presets_give_way_to_what_is_written(
     let (producer, epoch) = (job.producer.as_ref().unwrap(), job.epoch);
     assert_eq!((producer.compression, producer.acks, producer.idempotence), ("lz4", sink::Acks::Leader, false));
     assert_eq!((producer.linger, epoch), (Duration::from_millis(50), Duration::from_secs(1)));
-    let written = format!("{}{sinks}linger = \"1ms\"\nidempotence = true\n", fast.replace("preset", "epoch = \"20ms\"\npreset"));
+    let written =
+        format!("{}{sinks}linger = \"1ms\"\nidempotence = true\n", fast.replace("preset", "epoch = \"20ms\"\npreset"));
     let job = checked(&completed(&written), Mode::Streaming).unwrap();
     let (producer, epoch) = (job.producer.as_ref().unwrap(), job.epoch);
     assert_eq!((producer.acks, producer.idempotence), (sink::Acks::All, true));
