@@ -82,19 +82,19 @@ impl Committed {
     ///
     /// A row is damaged or of another version.
     pub fn read(state: &State) -> Result<Committed, CheckpointError> {
-        Self::read_by(&|row| Ok(state.get(Table::Meta, row)?))
+        Self::read_by(|row| Ok(state.get(Table::Meta, row)?))
     }
 
     /// The same with the rows of a pending epoch in place of those that they replace.
     pub(super) fn read_with(state: &State, pending: &Pending) -> Result<Committed, CheckpointError> {
         let rows: BTreeMap<&[u8], Option<&[u8]>> = pending.rows.changes_of(Table::Meta).collect();
-        Self::read_by(&|row| match rows.get(row) {
+        Self::read_by(|row| match rows.get(row) {
             Some(value) => Ok(value.map(<[u8]>::to_vec)),
             None => Ok(state.get(Table::Meta, row)?),
         })
     }
 
-    fn read_by(get: &dyn Fn(&[u8]) -> Result<Option<Vec<u8>>, CheckpointError>) -> Result<Committed, CheckpointError> {
+    fn read_by(get: impl Fn(&[u8]) -> Result<Option<Vec<u8>>, CheckpointError>) -> Result<Committed, CheckpointError> {
         let Some(row) = read_row::<Row>(get(COMMIT)?)? else { return Ok(Committed::default()) };
         let names: Vec<String> = read_row(get(PARTITIONS)?)?.unwrap_or_default();
         let origins: Vec<(u32, u64)> = read_row(get(ORIGINS)?)?.unwrap_or_default();

@@ -93,7 +93,14 @@ fn every_named_point_is_passed() {
     job.run(&State::in_memory(), &Instance::new("a")).expect("runs");
     let passed = passed();
     for point in [
-        "sinks_opened", "before_sinks", "between_sinks", "inside_transaction", "before_state", "after_state", "before_commit", "after_commit",
+        "sinks_opened",
+        "before_sinks",
+        "between_sinks",
+        "inside_transaction",
+        "before_state",
+        "after_state",
+        "before_commit",
+        "after_commit",
         "after_apply",
     ] {
         assert!(passed.contains(&point), "{point} was not passed: {passed:?}");

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::rows::Committed;
 use super::CheckpointError;
+use super::rows::Committed;
 use crate::event::{PartitionId, Positions};
 use crate::sink::{Broker, LostEpoch, Marker, Place};
 
@@ -64,7 +64,10 @@ impl Topics {
     /// Where the marker of this process goes: beside the position of the first partition that is known to be read, so that tools that show a group's lag show
     /// nothing else; otherwise to its own place.
     pub(super) fn place_for(&self, committed: &Committed) -> Place {
-        self.positions(committed, &Positions::default()).into_iter().next().map_or(self.place.clone(), |(place, _)| place)
+        self.positions(committed, &Positions::default())
+            .into_iter()
+            .next()
+            .map_or(self.place.clone(), |(place, _)| place)
     }
 
     /// How far partitions of topics have been read that had not been read so far before.

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use super::Delivery;
 use super::section::{Section, quoted};
 use super::settings::General;
-use super::Delivery;
 use crate::kafka::{ClientSettings, Role, refused};
 use crate::sink::{Acks, KafkaSettings, LostEpoch};
 
@@ -39,9 +39,14 @@ pub(super) fn read_client(section: &Section<'_>, role: Role, other: Option<&Clie
     let mut properties = BTreeMap::new();
     if let Some(other) = other.filter(|other| Some(&other.brokers) == brokers.as_ref()) {
         let goes_along = |name: &str| OF_CONNECTIONS.iter().any(|prefix| name.starts_with(prefix));
-        properties.extend(other.properties.iter().filter(|(name, _)| goes_along(name)).map(|(n, v)| (n.clone(), v.clone())));
+        properties
+            .extend(other.properties.iter().filter(|(name, _)| goes_along(name)).map(|(n, v)| (n.clone(), v.clone())));
     }
-    for (name, value) in section.text_table("properties", "a table, such as { \"security.protocol\" = \"SASL_SSL\" }").into_iter().flatten() {
+    for (name, value) in section
+        .text_table("properties", "a table, such as { \"security.protocol\" = \"SASL_SSL\" }")
+        .into_iter()
+        .flatten()
+    {
         if let Some(right) = refused(role, &name) {
             let found = format!("{} may not be set here", quoted(&name));
             section.reader.problem(section.key("properties"), Some(value.span), found, right);
@@ -72,7 +77,10 @@ pub(super) fn read_producer(
         }),
     };
     if client.is_none() && kafka.is_none() {
-        sink.missing("kafka", "a sink writes to a topic: say where the brokers are: [sink.kafka] with brokers = \"host:9092\"");
+        sink.missing(
+            "kafka",
+            "a sink writes to a topic: say where the brokers are: [sink.kafka] with brokers = \"host:9092\"",
+        );
     }
     let preset = general.preset;
     let compressions = ["none", "gzip", "snappy", "lz4", "zstd"].map(|name| (name, name));
@@ -85,8 +93,12 @@ pub(super) fn read_producer(
     }
     let timeout = kafka.and_then(|kafka| kafka.duration("transaction_timeout", TRANSACTIONS));
     let transaction_timeout = timeout.unwrap_or(Duration::from_secs(60).max(general.epoch * EPOCHS_IN_TRANSACTION));
-    if transactions && (transaction_timeout < general.epoch * EPOCHS_IN_TRANSACTION || transaction_timeout > *TRANSACTIONS.end()) {
-        let right = format!("a transaction is open for an epoch and while it ends: let {EPOCHS_IN_TRANSACTION} epochs fit, in at most 15m");
+    if transactions
+        && (transaction_timeout < general.epoch * EPOCHS_IN_TRANSACTION || transaction_timeout > *TRANSACTIONS.end())
+    {
+        let right = format!(
+            "a transaction is open for an epoch and while it ends: let {EPOCHS_IN_TRANSACTION} epochs fit, in at most 15m"
+        );
         let problem = "an epoch is too long for the transaction timeout";
         match kafka.filter(|kafka| kafka.has("transaction_timeout")) {
             Some(kafka) => kafka.problem("transaction_timeout", problem, right),
@@ -106,7 +118,11 @@ pub(super) fn read_producer(
         create_topics: kafka.and_then(|kafka| kafka.flag("create_topics")).unwrap_or(false),
         lost_epoch: kafka
             .and_then(|kafka| {
-                let words = [("refuse", None), ("committed", Some(LostEpoch::Committed)), ("aborted", Some(LostEpoch::Aborted))];
+                let words = [
+                    ("refuse", None),
+                    ("committed", Some(LostEpoch::Committed)),
+                    ("aborted", Some(LostEpoch::Aborted)),
+                ];
                 kafka.choice("lost_epoch", &words)
             })
             .flatten(),
@@ -121,7 +137,11 @@ fn read_acks(kafka: &Section<'_>, transactions: bool) -> Option<Acks> {
         "1" => Acks::Leader,
         _ => {
             let found = format!("{} is not taken", quoted(&text));
-            kafka.problem("acks", found, "write \"all\" or \"1\": with less nobody knows whether an outcome was written");
+            kafka.problem(
+                "acks",
+                found,
+                "write \"all\" or \"1\": with less nobody knows whether an outcome was written",
+            );
             return None;
         }
     };

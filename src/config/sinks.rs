@@ -77,7 +77,8 @@ fn read_target(sink: &Section<'_>, known: &Known<'_>, outputs: &mut Vec<Output>)
             sink.problem(key, "false says where outcomes do not go", right);
         }
     }
-    let named: Vec<&'static str> = ["file", "topic", "stdout", "null"].into_iter().filter(|key| sink.has(key)).collect();
+    let named: Vec<&'static str> =
+        ["file", "topic", "stdout", "null"].into_iter().filter(|key| sink.has(key)).collect();
     match named.as_slice() {
         [] if !sink.has_unknown() => {
             sink.reader.problem(sink.name.clone(), Some(sink.span.clone()), "it says nowhere to write", right);
@@ -135,7 +136,8 @@ fn read_key(sink: &Section<'_>, rules: Option<&Rules>) -> Option<KeyRule> {
         return sink.pointer("key").map(KeyRule::Field);
     }
     let Some(name) = text.strip_prefix("dependency:") else {
-        let right = "write \"event\" (the event's own key), \"/FIELD\", or \"dependency:NAME\" (the key that it refers to)";
+        let right =
+            "write \"event\" (the event's own key), \"/FIELD\", or \"dependency:NAME\" (the key that it refers to)";
         sink.problem("key", format!("{} is no key of an outcome", quoted(&text)), right);
         return None;
     };

@@ -87,7 +87,9 @@ mod tests {
     fn a_marker_is_read_back_and_nothing_else_is_one() {
         let marker = Marker { epoch: Epoch(17), instance: "0aF".to_owned() };
         assert_eq!(Marker::parse(&marker.to_string()), Some(marker));
-        for text in ["", "epoch=17", "epoch= instance=a", "epoch=17 instance=", "epoch=-1 instance=a", "x epoch=1 instance=a"] {
+        for text in
+            ["", "epoch=17", "epoch= instance=a", "epoch=17 instance=", "epoch=-1 instance=a", "x epoch=1 instance=a"]
+        {
             assert_eq!(Marker::parse(text), None, "{text}");
         }
     }

@@ -6,12 +6,12 @@ mod settings;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{Consumer, ConsumerGroupMetadata};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
-use rdkafka::config::RDKafkaLogLevel;
 
 pub use settings::{Acks, KafkaSettings};
 
@@ -71,7 +71,8 @@ pub fn connect(
         None => None,
     };
     Ok(Box::new(KafkaBroker {
-        producer: Calls::new(producer).map_err(|error| SinkError::Refused(format!("cannot start a thread: {error}")))?,
+        producer: Calls::new(producer)
+            .map_err(|error| SinkError::Refused(format!("cannot start a thread: {error}")))?,
         cluster: Some(cluster),
         transactions,
         settings: settings.client.clone(),
@@ -170,7 +171,9 @@ impl KafkaBroker {
                 "{doing} failed: {detail}; transaction_timeout of [sink.kafka] is more than transaction.max.timeout.ms of the broker"
             )),
             Some(
-                RDKafkaErrorCode::InvalidRecord | RDKafkaErrorCode::PolicyViolation | RDKafkaErrorCode::UnsupportedFeature
+                RDKafkaErrorCode::InvalidRecord
+                | RDKafkaErrorCode::PolicyViolation
+                | RDKafkaErrorCode::UnsupportedFeature
                 | RDKafkaErrorCode::UnsupportedVersion,
             ) => SinkError::Refused(format!("{doing} failed: {detail}")),
             _ => SinkError::Undecided(format!("{doing} failed: {detail}")),
@@ -272,7 +275,10 @@ impl Broker for KafkaBroker {
         for record in records(bytes) {
             let mut message: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic).payload(record.value);
             message.key = record.key;
-            message.headers = Some(headers(record.headers).fold(OwnedHeaders::new(), |all, (key, value)| all.insert(Header { key, value })));
+            message.headers = Some(
+                headers(record.headers)
+                    .fold(OwnedHeaders::new(), |all, (key, value)| all.insert(Header { key, value })),
+            );
             loop {
                 match self.producer.get().send(message) {
                     Ok(()) => break,

@@ -12,9 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use super::include::{self, Include};
 use super::{KeyRule, SinkKind, record};
 use crate::dependency::{Dependency, Rules, Stream};
-use crate::event::{
-    Dependent, EventId, Found, Key, Outcome, PartitionId, Partitions, Reference, Rejection, Timestamp,
-};
+use crate::event::{Dependent, EventId, Found, Key, Outcome, PartitionId, Partitions, Reference, Rejection, Timestamp};
 
 /// How outcomes of a kind are written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -16,7 +16,7 @@ fn pointer(text: &str) -> Pointer {
 }
 
 fn stream(name: &str, key: Option<&str>, depends_on: Vec<DependencyDraft>) -> StreamDraft {
-    let key = key.map(pointer);
+    let key = key.map(|key| pointer(key).into());
     StreamDraft { name: name.to_owned(), key, provides: None, time: None, retain: None, ordered_by: None, depends_on }
 }
 
@@ -64,7 +64,7 @@ fn decode(record: &[u8]) -> Decoded {
         next_offset: record.len() as u64,
     };
     let mut all = Vec::new();
-    Decoder::new(rules(), Some(pointer("/type"))).decode(&block, &mut |decoded| all.push(decoded));
+    Decoder::new(rules(), Some(&pointer("/type").into())).decode(&block, &mut |decoded| all.push(decoded));
     all.pop().expect("a record")
 }
 
@@ -206,7 +206,11 @@ fn a_rejected_record_is_carried_whatever_it_is() {
 fn line_breaks_between_tokens_become_spaces() {
     let record = "{\"type\":\"like\",\r\"x\":\"a\\nb\"}";
     let mut line = Vec::new();
-    Renderer::new(rules(), &partitions(), Default::default()).render(&Outcome::Resolved(event(record)), Timestamp(1000), &mut line);
+    Renderer::new(rules(), &partitions(), Default::default()).render(
+        &Outcome::Resolved(event(record)),
+        Timestamp(1000),
+        &mut line,
+    );
     let line = String::from_utf8_lossy(&line);
     assert!(line.contains("{\"type\":\"like\", \"x\":\"a\\nb\"}"), "{line}");
 }
@@ -283,7 +287,10 @@ proptest! {
 fn shown_record(outcome: &Outcome, key: KeyRule) -> String {
     let mut bytes = Vec::new();
     let formats = std::array::from_fn(|_| Format::Records(key.clone()));
-    assert_eq!(Renderer::new(rules(), &partitions(), formats).render(outcome, Timestamp(1250), &mut bytes), SinkKind::of(outcome));
+    assert_eq!(
+        Renderer::new(rules(), &partitions(), formats).render(outcome, Timestamp(1250), &mut bytes),
+        SinkKind::of(outcome)
+    );
     let mut all = records(&bytes);
     let record = all.next().expect("a record");
     assert!(all.next().is_none());

@@ -165,6 +165,12 @@ pub struct Host {
 }
 
 impl Host {
+    /// One that never gives up.
+    #[cfg(test)]
+    fn patient() -> Host {
+        Host { metrics: Metrics::new("test"), give_up: Arc::new(|| false), say: Arc::new(|_| {}) }
+    }
+
     /// How it waits for brokers.
     fn waiting(&self) -> Waiting<'_> {
         Waiting { give_up: &*self.give_up, say: &*self.say }

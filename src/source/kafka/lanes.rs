@@ -287,9 +287,10 @@ fn headers<'m>(found: &'m BorrowedHeaders, message: &BorrowedMessage<'_>) -> Hea
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Timestamp;
+    use crate::event::{Timestamp, TopicRecord};
 
-    const LIMITS: Limits = Limits { block_bytes: 400, record_bytes_max: 100 };
+    /// Four of the records below fill a block.
+    const LIMITS: Limits = Limits { block_bytes: 4 * (10 + size_of::<TopicRecord>()), record_bytes_max: 100 };
 
     fn lanes(ends: &[u64]) -> Lanes {
         let mut lanes = Lanes::new(LIMITS, Clock::manual(Timestamp(5)), false);
