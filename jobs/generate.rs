@@ -1,28 +1,31 @@
-//! Writes a seeded workload as JSON lines: to a file, to standard output, or each stream to a file of its own.
+//! Makes a seeded workload of JSON records: in a file, on standard output, in topics, or each stream in a file or a topic of its own.
+
+#[path = "generate/files.rs"]
+mod files;
+#[path = "generate/topics.rs"]
+mod topics;
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::{Parser, ValueEnum};
-use flate2::Compression;
-use flate2::write::GzEncoder;
+use resolvent::kafka::ClientError;
 use resolvent::source::workload::{Entity, Generator, Made, Stream, SyntheticSettings, Workload};
 
-/// Bytes gathered before they are written.
-const BUFFER_BYTES: usize = 256 << 10;
+use files::Files;
+use topics::Topics;
 
 /// A line that was due is written out within this, where there is a rate.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(1);
 
-/// Make a seeded workload: JSON lines, the same for the same settings on every machine.
+/// Make a seeded workload: JSON records, the same for the same settings on every machine.
 ///
-/// `nexmark` gives people, auctions and bids; `social` gives people, posts, comments, likes and follows. Each line
+/// `nexmark` gives people, auctions and bids; `social` gives people, posts, comments, likes and follows. Each record
 /// names its stream in "type". A summary goes to standard error.
 #[derive(Parser)]
 #[command(name = "generate", version, after_help = EXAMPLES)]
@@ -71,6 +74,27 @@ struct Arguments {
     #[arg(long, value_name = "DIR", conflicts_with = "output")]
     per_stream: Option<PathBuf>,
 
+    /// Load a topic: the brokers, `host:port` with commas between. They are waited for
+    #[arg(long, value_name = "BROKERS", requires = "topic", conflicts_with_all = ["output", "per_stream"])]
+    kafka: Option<String>,
+
+    /// The topic; `{stream}` in it stands for the stream, so that each has a topic of its own, such as `nexmark-{stream}`.
+    /// Events that others refer to have their id as the record's key, others none
+    #[arg(long, value_name = "NAME", requires = "kafka")]
+    topic: Option<String>,
+
+    /// Make the topics that are missing, each with this many partitions
+    #[arg(long, value_name = "N", requires = "kafka", value_parser = clap::value_parser!(i32).range(1..=10_000))]
+    partitions: Option<i32>,
+
+    /// Name the stream in a header of each record, too: `type`
+    #[arg(long, requires = "kafka")]
+    header: bool,
+
+    /// A property of librdkafka for the producer, such as `security.protocol=SSL`; as often as needed
+    #[arg(long, value_name = "NAME=VALUE", requires = "kafka", value_parser = property)]
+    property: Vec<(String, String)>,
+
     /// Write no summary
     #[arg(long, short)]
     quiet: bool,
@@ -82,6 +106,7 @@ Examples:
   generate nexmark --events 1000000 --disorder 50000 --output shuffled.jsonl
   generate social --events 1000000 --late 0.1 --late-by 20000 --never 0.01 --duplicates 0.02 --output social.jsonl
   generate social --events 0 --rate 1000 | sedd --config job.toml
+  generate nexmark --kafka localhost:9092 --topic nexmark-{stream} --partitions 4 --rate 20000
 
 Exit status: 0 done, 1 failed, 2 wrong usage.";
 
@@ -112,6 +137,15 @@ impl Arguments {
     }
 }
 
+/// Reads `NAME=VALUE`. The value may be a secret: no message has it.
+fn property(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("a property is written NAME=VALUE")?;
+    match name {
+        "bootstrap.servers" | "metadata.broker.list" => Err("the brokers are written with --kafka".to_owned()),
+        _ => Ok((name.to_owned(), value.to_owned())),
+    }
+}
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let generator = match Generator::new(&arguments.settings()) {
@@ -121,44 +155,47 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let started = Instant::now();
-    let summary = match Outputs::open(&arguments).and_then(|outputs| generate(generator, outputs, arguments.rate)) {
-        Ok(summary) => summary,
+    let made = Output::open(&arguments).and_then(|output| {
+        let started = Instant::now();
+        Ok((generate(generator, output, arguments.rate)?, started.elapsed()))
+    });
+    let (summary, took) = match made {
+        Ok(made) => made,
         // Who reads has had enough, as `head` has.
-        Err(failure) if failure.source.kind() == io::ErrorKind::BrokenPipe => return ExitCode::SUCCESS,
+        Err(Failure::File { source, .. }) if source.kind() == io::ErrorKind::BrokenPipe => return ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("error: cannot write {}: {}", failure.path.display(), failure.source);
+            eprintln!("error: {failure}");
             return ExitCode::FAILURE;
         }
     };
     if !arguments.quiet {
-        eprint!("{}", summary.render(started.elapsed()));
+        eprint!("{}", summary.render(took));
     }
     ExitCode::SUCCESS
 }
 
 /// Makes and writes all records.
-fn generate(mut generator: Generator, mut outputs: Outputs, rate: u64) -> Result<Summary, Failure> {
+fn generate(mut generator: Generator, mut output: Output, rate: u64) -> Result<Summary, Failure> {
     let mut summary = Summary::default();
     let mut line = Vec::new();
     let started = Instant::now();
     let mut flushed = started;
     loop {
         line.clear();
-        let made = generator.next(&mut line).map_err(|source| Failure { path: "the workload".into(), source })?;
+        let made = generator.next(&mut line).map_err(Failure::Workload)?;
         let Some(made) = made else { break };
         if rate > 0 {
             let early = due(summary.records, rate).saturating_sub(started.elapsed());
             if !early.is_zero() || flushed.elapsed() >= FLUSH_INTERVAL {
-                outputs.flush()?;
+                output.flush()?;
                 flushed = Instant::now();
             }
             thread::sleep(early);
         }
-        outputs.write(made.stream, &line)?;
+        output.write(&made, &line)?;
         summary.count(&made, line.len());
     }
-    outputs.finish()?;
+    output.finish()?;
     Ok(summary)
 }
 
@@ -168,115 +205,60 @@ fn due(records: u64, rate: u64) -> Duration {
     Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
 
-/// A write that failed.
-struct Failure {
-    path: PathBuf,
-    source: io::Error,
+/// What failed.
+enum Failure {
+    Workload(io::Error),
+    File { path: PathBuf, source: io::Error },
+    Topic(ClientError),
 }
 
-/// Where lines go: one file, or one for each stream.
-struct Outputs {
-    /// Where the files of the streams are; `None` is one file for all.
-    directory: Option<PathBuf>,
-    files: BTreeMap<Option<Stream>, Output>,
-}
-
-impl Outputs {
-    fn open(arguments: &Arguments) -> Result<Outputs, Failure> {
-        let mut files = BTreeMap::new();
-        match &arguments.per_stream {
-            Some(path) => {
-                std::fs::create_dir_all(path).map_err(|source| Failure { path: path.clone(), source })?;
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Workload(source) => write!(f, "cannot make the workload: {source}"),
+            Failure::File { path, source } => write!(f, "cannot write {}: {source}", path.display()),
+            Failure::Topic(ClientError::TopicMissing { topic, brokers }) => {
+                write!(f, "topic `{topic}` does not exist at {brokers}; create it, or give --partitions")
             }
-            None => {
-                files.insert(None, Output::open(&arguments.output)?);
-            }
-        }
-        Ok(Outputs { directory: arguments.per_stream.clone(), files })
-    }
-
-    fn write(&mut self, stream: Stream, line: &[u8]) -> Result<(), Failure> {
-        match self.files.entry(self.directory.as_ref().map(|_| stream)) {
-            Entry::Occupied(mut file) => file.get_mut().write(line),
-            Entry::Vacant(place) => {
-                let directory = self.directory.clone().unwrap_or_default();
-                place.insert(Output::open(&directory.join(format!("{stream}.jsonl")))?).write(line)
-            }
+            Failure::Topic(error) => error.fmt(f),
         }
     }
-
-    fn flush(&mut self) -> Result<(), Failure> {
-        self.files.values_mut().try_for_each(Output::flush)
-    }
-
-    fn finish(self) -> Result<(), Failure> {
-        self.files.into_values().try_for_each(Output::finish)
-    }
 }
 
-/// One file, compressed as its name says, or standard output.
-struct Output {
-    path: PathBuf,
-    writer: Writer,
-}
-
-type Destination = BufWriter<Box<dyn Write>>;
-
-enum Writer {
-    Plain(Destination),
-    Gzip(GzEncoder<Destination>),
-    Zstd(zstd::Encoder<'static, Destination>),
+/// Where records go.
+enum Output {
+    Files(Files),
+    Topics(Topics),
 }
 
 impl Output {
-    fn open(path: &Path) -> Result<Output, Failure> {
-        let failed = |source| Failure { path: path.to_owned(), source };
-        let destination: Box<dyn Write> = match path.to_str() {
-            Some("-") => Box::new(io::stdout()),
-            _ => Box::new(File::create(path).map_err(failed)?),
-        };
-        let destination = BufWriter::with_capacity(BUFFER_BYTES, destination);
-        let writer = match path.extension().and_then(|ending| ending.to_str()) {
-            Some("gz") => Writer::Gzip(GzEncoder::new(destination, Compression::default())),
-            Some("zst") => {
-                Writer::Zstd(zstd::Encoder::new(destination, zstd::DEFAULT_COMPRESSION_LEVEL).map_err(failed)?)
-            }
-            _ => Writer::Plain(destination),
-        };
-        Ok(Output { path: path.to_owned(), writer })
+    fn open(arguments: &Arguments) -> Result<Output, Failure> {
+        match (&arguments.kafka, &arguments.topic) {
+            (Some(brokers), Some(topic)) => Topics::open(brokers, topic, arguments).map(Output::Topics),
+            _ => Files::open(arguments).map(Output::Files),
+        }
     }
 
-    fn write(&mut self, line: &[u8]) -> Result<(), Failure> {
-        let written = match &mut self.writer {
-            Writer::Plain(writer) => writer.write_all(line),
-            Writer::Gzip(writer) => writer.write_all(line),
-            Writer::Zstd(writer) => writer.write_all(line),
-        };
-        written.map_err(|source| self.failed(source))
+    fn write(&mut self, made: &Made, line: &[u8]) -> Result<(), Failure> {
+        match self {
+            Output::Files(files) => files.write(made.stream, line),
+            Output::Topics(topics) => topics.write(made, line),
+        }
     }
 
+    /// Passes on what is gathered; called often where there is a rate.
     fn flush(&mut self) -> Result<(), Failure> {
-        let flushed = match &mut self.writer {
-            Writer::Plain(writer) => writer.flush(),
-            Writer::Gzip(writer) => writer.flush(),
-            Writer::Zstd(writer) => writer.flush(),
-        };
-        flushed.map_err(|source| self.failed(source))
+        match self {
+            Output::Files(files) => files.flush(),
+            Output::Topics(topics) => topics.serve(),
+        }
     }
 
     fn finish(self) -> Result<(), Failure> {
-        let Output { path, writer } = self;
-        let destination = match writer {
-            Writer::Plain(destination) => Ok(destination),
-            Writer::Gzip(writer) => writer.finish(),
-            Writer::Zstd(writer) => writer.finish(),
-        };
-        let finished = destination.and_then(|mut destination| destination.flush());
-        finished.map_err(|source| Failure { path, source })
-    }
-
-    fn failed(&self, source: io::Error) -> Failure {
-        Failure { path: self.path.clone(), source }
+        match self {
+            Output::Files(files) => files.finish(),
+            Output::Topics(topics) => topics.finish(),
+        }
     }
 }
 
@@ -368,7 +350,7 @@ mod tests {
 
     fn run(arguments: &[&str]) -> Result<Summary, Failure> {
         let arguments = Arguments::try_parse_from([&["generate"], arguments].concat()).unwrap();
-        generate(Generator::new(&arguments.settings()).unwrap(), Outputs::open(&arguments)?, arguments.rate)
+        generate(Generator::new(&arguments.settings()).unwrap(), Output::open(&arguments)?, arguments.rate)
     }
 
     #[test]
@@ -429,6 +411,6 @@ mod tests {
     #[test]
     fn a_directory_that_cannot_be_written_is_named() {
         let Err(failure) = run(&["nexmark", "--output", "/dev/null/here"]) else { panic!("it cannot be written") };
-        assert_eq!(failure.path, Path::new("/dev/null/here"));
+        assert!(failure.to_string().starts_with("cannot write /dev/null/here: "), "{failure}");
     }
 }

@@ -14,6 +14,7 @@
 //! | [`mode`] | what is here, what waits, what is due | its engine knows neither timely nor RocksDB nor a clock: messages in, effects out; a waiting event lives in one place |
 //! | [`sink`] | outcomes to lines, lines to files | writes whole lines, and knows nothing of what they say once they are built |
 //! | [`checkpoint`] | the commit protocol | positions, totals, file lengths and changes of the state are one write |
+//! | [`kafka`] | the client that Kafka sources and sinks share | tells which of credentials, TLS, topic and permission is wrong; no secret is in a text |
 //! | [`metrics`] | one method for each thing that can happen | says what happened and decides nothing; labels are never keys |
 //! | [`http`] | `/metrics`, `/healthz`, `/readyz` | reads metrics only: no client holds up the dataflow |
 //! | [`config`] | TOML to a checked job | a job that exists is right; all that is wrong with a file is told at once |
@@ -38,6 +39,7 @@ pub mod dependency;
 pub mod event;
 pub mod http;
 pub mod inspect;
+pub mod kafka;
 pub mod metrics;
 pub mod mode;
 pub mod pipeline;

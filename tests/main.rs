@@ -1,6 +1,7 @@
 //! The job binaries, seen from outside: files and signals in, outcomes, messages and exit statuses out.
 //!
-//! Everything happens in temporary directories. `RESOLVENT_SOAK=1` asks for the long form of the tests that have one.
+//! Everything happens in temporary directories. `RESOLVENT_SOAK=1` asks for the long form of the tests that have one; `RESOLVENT_KAFKA=host:port`
+//! names a broker to use in place of one of their own.
 
 #![allow(
     clippy::unwrap_used,
@@ -16,6 +17,7 @@ mod crash;
 mod damage;
 mod disk;
 mod inspect;
+mod kafka;
 mod metrics;
 mod real_data;
 mod refusals;

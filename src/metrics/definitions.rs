@@ -170,6 +170,53 @@ impl Input {
     }
 }
 
+/// What clients of Kafka go through.
+pub(super) struct Kafka {
+    pub(super) partition_lag: IntGaugeVec,
+    pub(super) errors: IntCounterVec,
+    pub(super) throttled: CounterVec,
+    pub(super) rebalances: IntCounter,
+    pub(super) transactions: IntCounterVec,
+}
+
+impl Kafka {
+    pub(super) fn new(registry: &Registry) -> prometheus::Result<Self> {
+        let throttled = CounterVec::new(
+            Opts::new(
+                "resolvent_kafka_throttled_seconds_total",
+                "Time that brokers held requests back because of a quota, by client (consumer, producer).",
+            ),
+            &["client"],
+        )?;
+        Ok(Kafka {
+            partition_lag: gauges(
+                registry,
+                "resolvent_partition_lag_records",
+                "Records between what was read of a topic's partition and its present end; offsets of control records count.",
+                &["topic", "partition"],
+            )?,
+            errors: counters(
+                registry,
+                "resolvent_kafka_errors_total",
+                "Errors between a client (consumer, producer) and the brokers, by kind. The client goes on trying.",
+                &["client", "kind"],
+            )?,
+            throttled: register(registry, throttled)?,
+            rebalances: counter(
+                registry,
+                "resolvent_kafka_rebalances_total",
+                "How often partitions of the consumer group were shared out anew.",
+            )?,
+            transactions: counters(
+                registry,
+                "resolvent_kafka_transactions_total",
+                "Transactions of the producer that ended, by how (committed, aborted).",
+                &["end"],
+            )?,
+        })
+    }
+}
+
 /// What the job takes of the machine.
 pub(super) struct Resources {
     pub(super) state_bytes: IntGauge,

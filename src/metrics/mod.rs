@@ -30,7 +30,7 @@ pub use snapshot::Snapshot;
 pub use totals::{ConservationError, Totals};
 
 use crate::event::{DroppedReason, ExpiredReason, RejectedReason};
-use definitions::{Events, Input, Latencies, Resources, gauge_value, set_optional};
+use definitions::{Events, Input, Kafka, Latencies, Resources, gauge_value, set_optional};
 
 /// The metrics of one job. Cheap to copy; all copies are the same.
 #[derive(Clone)]
@@ -44,6 +44,7 @@ struct Inner {
     events: Events,
     latencies: Latencies,
     input: Input,
+    kafka: Kafka,
     resources: Resources,
     waiting_peak: AtomicU64,
     restored: OnceLock<Totals>,
@@ -58,6 +59,7 @@ impl Inner {
             events: Events::new(&registry)?,
             latencies: Latencies::new(&registry)?,
             input: Input::new(&registry)?,
+            kafka: Kafka::new(&registry)?,
             resources: Resources::new(&registry)?,
             waiting_peak: AtomicU64::new(0),
             restored: OnceLock::new(),
@@ -281,6 +283,37 @@ impl Metrics {
     pub fn source_lag(&self, bytes: Option<u64>, records: Option<u64>) {
         set_optional(&self.inner.input.lag_bytes, bytes);
         set_optional(&self.inner.input.lag_records, records);
+    }
+
+    /// What lies between what was read of a topic's partition and its present end.
+    pub fn partition_lag(&self, topic: &str, partition: i32, records: u64) {
+        let labels = [topic, &partition.to_string()];
+        self.inner.kafka.partition_lag.with_label_values(&labels).set(gauge_value(records));
+    }
+
+    /// A client of Kafka (`consumer`, `producer`) had an error of a kind.
+    pub fn client_error(&self, client: &'static str, kind: &'static str) {
+        self.inner.kafka.errors.with_label_values(&[client, kind]).inc();
+    }
+
+    /// Brokers held requests of a client (`consumer`, `producer`) back because of a quota.
+    pub fn client_throttled(&self, client: &'static str, held: Duration) {
+        self.inner.kafka.throttled.with_label_values(&[client]).inc_by(held.as_secs_f64());
+    }
+
+    /// The partitions of the consumer group were shared out anew.
+    pub fn rebalances(&self, rebalances: u64) {
+        self.inner.kafka.rebalances.inc_by(rebalances);
+    }
+
+    /// A transaction was committed.
+    pub fn transaction_committed(&self) {
+        self.inner.kafka.transactions.with_label_values(&["committed"]).inc();
+    }
+
+    /// A transaction was aborted, or its producer given up.
+    pub fn transaction_aborted(&self) {
+        self.inner.kafka.transactions.with_label_values(&["aborted"]).inc();
     }
 
     /// The source was held back for this long.

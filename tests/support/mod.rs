@@ -1,7 +1,9 @@
 //! What the tests share: a directory with a job in it, processes that never outlive their test, outcomes as values.
 
+mod broker;
 mod http;
 mod judge;
+mod kafka;
 mod outcome;
 mod process;
 mod random;
@@ -12,8 +14,10 @@ mod workspace;
 use std::io::{self, Write as _};
 use std::time::{Duration, Instant};
 
+pub(crate) use broker::{Broker, BrokerSettings, STRANGER, USER};
 pub(crate) use http::{Scrape, get};
 pub(crate) use judge::{Dependencies, judge};
+pub(crate) use kafka::{Kafka, Received, Sent, enqueue, unique};
 pub(crate) use outcome::{Outcome, assert_unique_positions, each_outcome, read_outcomes, result_set};
 pub(crate) use process::{Ended, PATIENCE, Program, Running, is_longer_than};
 pub(crate) use random::Random;

@@ -20,7 +20,7 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    fn parse(line: &str) -> Outcome {
+    pub(crate) fn parse(line: &str) -> Outcome {
         let line: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
         let text = |key: &str| line[key].as_str().unwrap_or_default().to_owned();
         Outcome {

@@ -1,0 +1,246 @@
+//! What a client says of itself: its log, its errors, its statistics.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::{ClientContext, TopicPartitionList};
+use serde::Deserialize;
+use tracing::{debug, info, warn};
+
+use crate::metrics::Metrics;
+
+/// What keeps a client from its brokers, the worst first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Trouble {
+    /// They refuse the credentials.
+    Authentication,
+    /// The TLS handshake fails.
+    Tls,
+    /// A name does not resolve.
+    Resolve,
+    /// A connection cannot be made, or breaks.
+    Transport,
+    /// None of them can be reached.
+    AllBrokersDown,
+    /// Anything else.
+    Other,
+}
+
+impl Trouble {
+    fn of(code: Option<RDKafkaErrorCode>) -> Trouble {
+        match code {
+            Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed) => {
+                Trouble::Authentication
+            }
+            Some(RDKafkaErrorCode::SSL) => Trouble::Tls,
+            Some(RDKafkaErrorCode::Resolve) => Trouble::Resolve,
+            Some(
+                RDKafkaErrorCode::BrokerTransportFailure
+                | RDKafkaErrorCode::OperationTimedOut
+                | RDKafkaErrorCode::MessageTimedOut
+                | RDKafkaErrorCode::RequestTimedOut,
+            ) => Trouble::Transport,
+            Some(RDKafkaErrorCode::AllBrokersDown) => Trouble::AllBrokersDown,
+            _ => Trouble::Other,
+        }
+    }
+
+    /// As it is written in metrics.
+    fn as_str(self) -> &'static str {
+        match self {
+            Trouble::Authentication => "authentication",
+            Trouble::Tls => "tls",
+            Trouble::Resolve => "resolve",
+            Trouble::Transport => "transport",
+            Trouble::AllBrokersDown => "all_brokers_down",
+            Trouble::Other => "other",
+        }
+    }
+}
+
+/// The last error of a kind, since something last worked.
+#[derive(Clone, Debug)]
+pub(crate) struct Sighting {
+    /// When that kind was seen first.
+    pub(crate) since: Instant,
+    /// What the client said.
+    pub(crate) text: String,
+}
+
+/// Keeps what clients of one kind say of themselves. All copies are the same.
+#[derive(Clone)]
+pub(crate) struct Observer(Arc<Observed>);
+
+struct Observed {
+    /// `consumer` or `producer`: a label.
+    client: &'static str,
+    metrics: Metrics,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Default)]
+struct Seen {
+    troubles: BTreeMap<Trouble, Sighting>,
+    partitions: HashMap<String, HashMap<i32, PartitionStatistics>>,
+    /// How often statistics came.
+    counted: u64,
+    rebalances: u64,
+}
+
+/// What librdkafka counts of a partition that is read. Offsets are negative where they are not known.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+pub(crate) struct PartitionStatistics {
+    /// The offset to fetch next: it passes over control records.
+    pub(crate) next_offset: i64,
+    /// The end of what is committed.
+    pub(crate) ls_offset: i64,
+    /// The end.
+    pub(crate) hi_offset: i64,
+    /// Records that were fetched and not handed out.
+    pub(crate) fetchq_cnt: i64,
+}
+
+#[derive(Deserialize)]
+struct Statistics {
+    #[serde(default)]
+    brokers: HashMap<String, BrokerStatistics>,
+    #[serde(default)]
+    topics: HashMap<String, TopicStatistics>,
+    cgrp: Option<GroupStatistics>,
+}
+
+#[derive(Deserialize)]
+struct BrokerStatistics {
+    throttle: Option<Window>,
+}
+
+/// Of the time since the statistics before.
+#[derive(Deserialize)]
+struct Window {
+    sum: u64,
+}
+
+#[derive(Deserialize)]
+struct TopicStatistics {
+    partitions: HashMap<i32, PartitionStatistics>,
+}
+
+#[derive(Deserialize)]
+struct GroupStatistics {
+    rebalance_cnt: u64,
+}
+
+impl Observer {
+    /// For clients of one kind, `consumer` or `producer`.
+    pub(crate) fn new(client: &'static str, metrics: Metrics) -> Observer {
+        Observer(Arc::new(Observed { client, metrics, seen: Mutex::default() }))
+    }
+
+    /// The metrics of the job.
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+
+    /// A callback that panics is caught by rdkafka and ends the process; what it left behind is whole.
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.0.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The worst trouble since something last worked.
+    pub(crate) fn trouble(&self) -> Option<(Trouble, Sighting)> {
+        self.seen().troubles.first_key_value().map(|(trouble, sighting)| (*trouble, sighting.clone()))
+    }
+
+    /// Notes that something worked: the brokers are there and take the credentials.
+    pub(crate) fn worked(&self) {
+        self.seen().troubles.clear();
+    }
+
+    /// A line of librdkafka's log. Errors among them come as [`Observer::error`] too.
+    pub(crate) fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        match level {
+            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
+                warn!(target: "librdkafka", "{facility}: {message}");
+            }
+            RDKafkaLogLevel::Error | RDKafkaLogLevel::Warning => info!(target: "librdkafka", "{facility}: {message}"),
+            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug => {
+                debug!(target: "librdkafka", "{facility}: {message}");
+            }
+        }
+    }
+
+    /// An error of the client. The client itself goes on trying.
+    pub(crate) fn error(&self, error: &KafkaError, reason: &str) {
+        let trouble = Trouble::of(error.rdkafka_error_code());
+        self.0.metrics.client_error(self.0.client, trouble.as_str());
+        let text = if reason.is_empty() { error.to_string() } else { reason.to_owned() };
+        let mut seen = self.seen();
+        let is_new = seen.troubles.get(&trouble).is_none_or(|sighting| sighting.text != text);
+        let sighting =
+            seen.troubles.entry(trouble).or_insert_with(|| Sighting { since: Instant::now(), text: String::new() });
+        sighting.text.clone_from(&text);
+        drop(seen);
+        if is_new {
+            warn!(client = self.0.client, kind = trouble.as_str(), "kafka: {text}");
+        }
+    }
+
+    /// Statistics as librdkafka gives them, in JSON.
+    pub(crate) fn statistics(&self, json: &[u8]) {
+        let statistics: Statistics = match serde_json::from_slice(json) {
+            Ok(statistics) => statistics,
+            Err(error) => {
+                debug!(%error, "statistics of librdkafka that cannot be read");
+                return;
+            }
+        };
+        let throttled: u64 = statistics.brokers.values().filter_map(|b| b.throttle.as_ref()).map(|w| w.sum).sum();
+        self.0.metrics.client_throttled(self.0.client, Duration::from_millis(throttled));
+        let mut seen = self.seen();
+        if let Some(group) = statistics.cgrp {
+            self.0.metrics.rebalances(group.rebalance_cnt.saturating_sub(seen.rebalances));
+            seen.rebalances = group.rebalance_cnt;
+        }
+        seen.partitions = statistics.topics.into_iter().map(|(name, topic)| (name, topic.partitions)).collect();
+        seen.counted += 1;
+    }
+
+    /// How often statistics came so far.
+    pub(crate) fn counted(&self) -> u64 {
+        self.seen().counted
+    }
+
+    /// The last statistics of a partition.
+    pub(crate) fn partition(&self, topic: &str, partition: i32) -> Option<PartitionStatistics> {
+        self.seen().partitions.get(topic)?.get(&partition).copied()
+    }
+}
+
+/// The context of a consumer, or of a client that only asks: all goes to an [`Observer`].
+pub(crate) struct Context(pub(crate) Observer);
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.0.log(level, facility, message);
+    }
+
+    fn stats_raw(&self, statistics: &[u8]) {
+        self.0.statistics(statistics);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.0.error(&error, reason);
+    }
+}
+
+impl ConsumerContext for Context {
+    fn commit_callback(&self, result: Result<(), KafkaError>, _offsets: &TopicPartitionList) {
+        if let Err(error) = result {
+            self.0.error(&error, &format!("offsets were not committed to the group: {error}"));
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! Topics in and topics out, on a real broker.
+
+mod broker;
+mod load;

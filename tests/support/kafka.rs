@@ -1,0 +1,312 @@
+//! A real broker for tests: topics made, records put into them, and what committed readers see of them, read by kcat, which is not our code.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::types::RDKafkaErrorCode;
+use rdkafka::{Offset, TopicPartitionList};
+use serde_json::Value;
+
+use super::broker::{Broker, BrokerSettings};
+use super::{Outcome, PATIENCE, Running, skip};
+
+/// Names a broker of the user's, `host:port`, on which the tests run instead.
+const FOREIGN: &str = "RESOLVENT_KAFKA";
+
+/// A broker to test with: one of our own, or the user's.
+pub(crate) struct Kafka {
+    address: String,
+    broker: Option<Broker>,
+}
+
+/// A record to put into a topic.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sent<'a> {
+    pub(crate) partition: i32,
+    pub(crate) key: Option<&'a [u8]>,
+    /// `None` is a tombstone.
+    pub(crate) value: Option<&'a [u8]>,
+    pub(crate) headers: &'a [(&'a str, &'a [u8])],
+    /// Milliseconds since 1970.
+    pub(crate) timestamp: Option<i64>,
+}
+
+/// A record that kcat has read.
+#[derive(Clone, Debug)]
+pub(crate) struct Received {
+    pub(crate) topic: String,
+    pub(crate) partition: i32,
+    pub(crate) offset: i64,
+    pub(crate) key: Option<String>,
+    pub(crate) value: Option<String>,
+    pub(crate) headers: Vec<(String, String)>,
+}
+
+impl Kafka {
+    /// The broker that most tests share. It ends with the process.
+    pub(crate) fn shared() -> &'static Kafka {
+        static SHARED: OnceLock<Kafka> = OnceLock::new();
+        SHARED.get_or_init(|| match foreign() {
+            Some(address) => Kafka { address, broker: None },
+            None => Kafka::started(BrokerSettings::brief()),
+        })
+    }
+
+    /// A broker of this test alone, which may be killed. With a broker of the user's there is none, and `what` is said to be skipped.
+    pub(crate) fn own(what: &str, settings: BrokerSettings) -> Option<Kafka> {
+        if foreign().is_some() {
+            skip(what, &format!("{FOREIGN} is set, and this needs a broker of its own"));
+            return None;
+        }
+        Some(Kafka::started(settings))
+    }
+
+    fn started(settings: BrokerSettings) -> Kafka {
+        let broker = Broker::start(settings).unwrap_or_else(|error| panic!("{error}"));
+        Kafka { address: broker.address(), broker: Some(broker) }
+    }
+
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// The broker of [`own`](Kafka::own).
+    pub(crate) fn broker(&mut self) -> &mut Broker {
+        self.broker.as_mut().expect("only a broker of our own is asked for")
+    }
+
+    /// Kills the broker and starts it again on the same port and data.
+    pub(crate) fn restart(&mut self) {
+        self.broker().kill();
+        self.broker().launch().unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    /// A settings of a client, with those that all have here.
+    fn client(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &self.address);
+        config
+    }
+
+    /// Makes a topic with a name that no other run has, and returns the name.
+    pub(crate) fn topic(&self, name: &str, partitions: i32) -> String {
+        self.topic_with(name, partitions, &[])
+    }
+
+    /// The same with settings of the topic.
+    pub(crate) fn topic_with(&self, name: &str, partitions: i32, settings: &[(&str, &str)]) -> String {
+        let name = unique(name);
+        self.create(&name, partitions, settings);
+        name
+    }
+
+    /// Makes a topic of just this name.
+    pub(crate) fn create(&self, name: &str, partitions: i32, settings: &[(&str, &str)]) {
+        let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+        for (key, value) in settings {
+            topic = topic.set(key, value);
+        }
+        let made = block_on(self.admin().create_topics([&topic], &patient()));
+        all_succeeded(made.map(|results| results.into_iter().map(|result| result.map(drop)).collect()), name);
+        // The controller has it; the broker answers for it a moment later.
+        super::eventually("the topic is there", || (self.partitions(name) == partitions as usize).then_some(()));
+    }
+
+    /// Adds partitions to a topic, so that it has `partitions`.
+    pub(crate) fn grow(&self, topic: &str, partitions: usize) {
+        let grown = block_on(self.admin().create_partitions([&NewPartitions::new(topic, partitions)], &patient()));
+        all_succeeded(grown.map(|results| results.into_iter().map(|result| result.map(drop)).collect()), topic);
+        super::eventually("the partitions are there", || (self.partitions(topic) == partitions).then_some(()));
+    }
+
+    /// Deletes a topic, and waits until it has gone.
+    pub(crate) fn delete(&self, topic: &str) {
+        let deleted = block_on(self.admin().delete_topics(&[topic], &patient()));
+        all_succeeded(deleted.map(|results| results.into_iter().map(|result| result.map(drop)).collect()), topic);
+        super::eventually("the topic has gone", || (self.partitions(topic) == 0).then_some(()));
+    }
+
+    /// Has the broker forget a group and its offsets, as it does after `offsets.retention.minutes`.
+    pub(crate) fn forget_group(&self, group: &str) {
+        let deleted = block_on(self.admin().delete_groups(&[group], &patient()));
+        all_succeeded(deleted.map(|results| results.into_iter().map(|result| result.map(drop)).collect()), group);
+    }
+
+    fn admin(&self) -> AdminClient<DefaultClientContext> {
+        self.client().create().unwrap()
+    }
+
+    fn partitions(&self, topic: &str) -> usize {
+        let consumer: BaseConsumer = self.client().create().unwrap();
+        let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).unwrap();
+        metadata.topics().iter().filter(|found| found.error().is_none()).map(|found| found.partitions().len()).sum()
+    }
+
+    /// Puts records into a topic, in their order within each partition, and waits until the broker has them.
+    pub(crate) fn send<'a>(&self, topic: &str, records: impl IntoIterator<Item = Sent<'a>>) {
+        let producer = self.producer();
+        for record in records {
+            enqueue(&producer, topic, &record);
+        }
+        deliver(&producer);
+    }
+
+    /// Puts values without keys into partition 0.
+    pub(crate) fn send_lines(&self, topic: &str, lines: &str) {
+        self.send(topic, lines.lines().map(|line| Sent { value: Some(line.as_bytes()), ..Sent::default() }));
+    }
+
+    /// A producer that keeps the order, and refuses nothing by itself for its size.
+    pub(crate) fn producer(&self) -> BaseProducer<Delivered> {
+        let mut config = self.client();
+        config.set("enable.idempotence", "true").set("linger.ms", "2").set("message.max.bytes", "33554432");
+        config.create_with_context(Delivered::default()).unwrap()
+    }
+
+    /// What a committed reader sees of a topic, from its beginning to its end, in the order of each partition.
+    pub(crate) fn read(&self, topic: &str) -> Vec<Received> {
+        let ended = Running::start(&mut self.kcat(topic, &["-e"])).wait().succeeded();
+        ended.stdout.lines().map(Received::parse).collect()
+    }
+
+    /// The outcomes among them.
+    pub(crate) fn outcomes(&self, topic: &str) -> Vec<Outcome> {
+        self.read(topic).iter().map(Received::outcome).collect()
+    }
+
+    /// A committed reader that follows a topic from its beginning, for as long as it lives, whatever becomes of the broker.
+    pub(crate) fn follow(&self, topic: &str) -> Running {
+        Running::start(&mut self.kcat(topic, &["-X", "reconnect.backoff.max.ms=500"]))
+    }
+
+    fn kcat(&self, topic: &str, arguments: &[&str]) -> Command {
+        let mut command = Command::new("kcat");
+        command.args(["-C", "-q", "-J", "-u", "-b", &self.address, "-t", topic, "-o", "beginning"]);
+        command.args(["-X", "isolation.level=read_committed", "-X", "fetch.wait.max.ms=50"]).args(arguments);
+        command.stdin(Stdio::null());
+        command
+    }
+
+    /// The offset behind the last record of each partition.
+    pub(crate) fn ends(&self, topic: &str) -> Vec<i64> {
+        let consumer: BaseConsumer = self.client().create().unwrap();
+        let partitions = 0..self.partitions(topic) as i32;
+        partitions.map(|partition| consumer.fetch_watermarks(topic, partition, PATIENCE).unwrap().1).collect()
+    }
+
+    /// What a group has committed for the partitions of a topic; `None` where it has nothing.
+    pub(crate) fn committed(&self, group: &str, topic: &str) -> Vec<Option<i64>> {
+        let consumer: BaseConsumer = self.client().set("group.id", group).create().unwrap();
+        let mut list = TopicPartitionList::new();
+        list.add_partition_range(topic, 0, self.partitions(topic) as i32 - 1);
+        let committed = consumer.committed_offsets(list, PATIENCE).unwrap();
+        let offset = |offset| if let Offset::Offset(offset) = offset { Some(offset) } else { None };
+        committed.elements().iter().map(|element| offset(element.offset())).collect()
+    }
+}
+
+/// Hands a record to a producer, which may be full for a while.
+pub(crate) fn enqueue(producer: &BaseProducer<Delivered>, topic: &str, sent: &Sent<'_>) {
+    let headers = sent
+        .headers
+        .iter()
+        .fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value: Some(*value) }));
+    let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic).partition(sent.partition).headers(headers);
+    record.key = sent.key;
+    record.payload = sent.value;
+    record.timestamp = sent.timestamp;
+    while let Err((error, back)) = producer.send(record) {
+        assert_eq!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::QueueFull), "{error}");
+        record = back;
+        producer.poll(Duration::from_millis(10));
+    }
+    producer.poll(Duration::ZERO);
+}
+
+/// Waits until the broker has all that was enqueued.
+pub(crate) fn deliver(producer: &BaseProducer<Delivered>) {
+    producer.flush(PATIENCE).unwrap();
+    assert_eq!(producer.context().0.get(), None, "a record was not delivered");
+}
+
+/// Keeps the first error of a record that was not delivered. (A report that panics would end all tests at once.)
+#[derive(Default)]
+pub(crate) struct Delivered(OnceLock<String>);
+
+impl rdkafka::ClientContext for Delivered {}
+
+impl rdkafka::producer::ProducerContext for Delivered {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &rdkafka::producer::DeliveryResult<'_>, (): ()) {
+        if let Err((error, _)) = result {
+            let _ = self.0.set(error.to_string());
+        }
+    }
+}
+
+impl Received {
+    pub(crate) fn parse(line: &str) -> Received {
+        let line: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let headers: Vec<String> = line["headers"].as_array().into_iter().flatten().filter_map(text).collect();
+        Received {
+            topic: text(&line["topic"]).unwrap(),
+            partition: line["partition"].as_i64().unwrap() as i32,
+            offset: line["offset"].as_i64().unwrap(),
+            key: text(&line["key"]),
+            value: text(&line["payload"]),
+            headers: headers.chunks_exact(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect(),
+        }
+    }
+
+    /// The value of a header.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    pub(crate) fn outcome(&self) -> Outcome {
+        Outcome::parse(self.value.as_deref().expect("an outcome is no tombstone"))
+    }
+}
+
+/// A name that no other run, and nobody else in this one, has.
+pub(crate) fn unique(name: &str) -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let started = std::time::UNIX_EPOCH.elapsed().unwrap().as_millis();
+    format!("resolvent-{started}-{}-{}-{name}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// The broker of the user's.
+fn foreign() -> Option<String> {
+    std::env::var(FOREIGN).ok().filter(|address| !address.is_empty())
+}
+
+fn patient() -> AdminOptions {
+    AdminOptions::new().request_timeout(Some(PATIENCE)).operation_timeout(Some(PATIENCE))
+}
+
+fn all_succeeded<E: std::fmt::Debug>(results: Result<Vec<Result<(), E>>, KafkaError>, name: &str) {
+    for result in results.unwrap_or_else(|error| panic!("{name}: {error}")) {
+        result.unwrap_or_else(|error| panic!("{name}: {error:?}"));
+    }
+}
+
+fn block_on<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(work)
+}
+
+/// A TLS client's settings, as a job's `properties` takes them.
+pub(crate) fn tls_properties(certificate: &Path) -> Vec<(&'static str, String)> {
+    vec![("security.protocol", "SSL".to_owned()), ("ssl.ca.location", certificate.display().to_string())]
+}
