@@ -13,6 +13,10 @@
 //! partition with a lesser `time`, where the tombstone has a time too. For these it is remembered for a day (as long as Kafka itself keeps tombstones
 //! of a compacted topic, by default) and for the longest `wait` of the streams that provide the entity; where one of them may wait for ever, for ever.
 //! Like a referent it then counts as memory, and moves to the state where that is short.
+//!
+//! Where a key is deleted again while an older version of it still waits to be resolved, that stays hidden from those who came after the first tombstone,
+//! unless a version between the two was resolved. A restart that reads all of them again cannot tell when that was: who was read between the two
+//! tombstones, and still waits, may then be given the older version when that is resolved at last.
 
 use std::time::Duration;
 
@@ -254,8 +258,7 @@ impl Engine {
 
     /// Whether a version is there for an event that arrived at `arrival`: neither forgotten nor deleted before.
     pub(super) fn is_for(&self, entity: EntityId, hash: KeyHash, version: &Event, arrival: Timestamp) -> bool {
-        !arrival::is_forgotten(&self.rules, version, arrival)
-            && arrival < self.deletions.until(entity, hash, version)
+        !arrival::is_forgotten(&self.rules, version, arrival) && arrival < self.deletions.until(entity, hash, version)
     }
 
     /// Ends an epoch: forgets what only mattered in it, and notes in the state what is still being given.

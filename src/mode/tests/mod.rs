@@ -2,6 +2,7 @@
 
 mod cluster;
 mod deadlines;
+mod deletions;
 mod memory;
 mod notation;
 mod properties;
