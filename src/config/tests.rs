@@ -151,10 +151,33 @@ fn a_workload_is_read_and_described() {
         never: 0.25,
     };
     assert_eq!(*settings, expected);
-    assert_eq!(job.stream_field, Pointer::parse("/type").ok());
+    assert_eq!(job.stream_field, Place::parse("/type").ok());
     let described = "source\n  synthetic social: 1000 events, seed 7\n  50 events/s\n  \
                      disorder within 10 events; shares: duplicates 0.1, late 1 (by 5 events), never 0.25\n";
     assert!(describe(&job).contains(described), "{}", describe(&job));
+}
+
+#[test]
+fn topics_are_described_without_secrets_and_presets_give_way_to_what_is_written() {
+    let sinks = "[sink.resolved]\ntopic = \"out\"\nkey = \"/id\"\n[sink.dead_letter]\ntopic = \"dead\"\n[sink.kafka]\n\
+                 brokers = [\"a:1\", \"b:2\"]\nproperties = { \"sasl.password\" = \"${SECRET}\", \"batch.size\" = \"9\" }\n";
+    let job = checked(&completed(sinks), Mode::Streaming).unwrap();
+    let described = "sinks\n  resolved: topic out, keyed by /id\n  dead_letter: topic dead, keyed by the event's own key\n  \
+                     accepted: none\n  brokers a:1,b:2: compression lz4, linger 5ms, transactions of at most 1m\n  \
+                     with batch.size, sasl.password\n";
+    assert!(describe(&job).contains(described), "{}", describe(&job));
+    assert!(!describe(&job).contains("hunter2") && !format!("{job:?}").contains("hunter2\"}"));
+
+    let fast = "[job]\nname = \"case\"\npreset = \"fast\"\ndelivery = \"at_least_once\"\n";
+    let job = checked(&completed(&format!("{fast}{sinks}")), Mode::Streaming).unwrap();
+    let (producer, epoch) = (job.producer.as_ref().unwrap(), job.epoch);
+    assert_eq!((producer.compression, producer.acks, producer.idempotence), ("lz4", sink::Acks::Leader, false));
+    assert_eq!((producer.linger, epoch), (Duration::from_millis(50), Duration::from_secs(1)));
+    let written = format!("{}{sinks}linger = \"1ms\"\nidempotence = true\n", fast.replace("preset", "epoch = \"20ms\"\npreset"));
+    let job = checked(&completed(&written), Mode::Streaming).unwrap();
+    let (producer, epoch) = (job.producer.as_ref().unwrap(), job.epoch);
+    assert_eq!((producer.acks, producer.idempotence), (sink::Acks::All, true));
+    assert_eq!((producer.linger, epoch), (Duration::from_millis(1), Duration::from_millis(20)));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use super::collect::Values;
 use super::fields::Fields;
 use super::scan::DEPTH_MAX;
 use super::*;
-use crate::dependency::{DependencyDraft, Mode, Need, OnExpiry, StreamDraft};
+use crate::dependency::{DependencyDraft, Mode, Need, OnExpiry, Pointer, StreamDraft};
 use crate::event::{Key, PartitionId, StreamId, Timestamp};
 
 fn pointer(text: &str) -> Pointer {
@@ -17,7 +17,7 @@ fn pointer(text: &str) -> Pointer {
 fn stream(name: &str, key: Option<&str>, depends_on: Vec<DependencyDraft>) -> StreamDraft {
     StreamDraft {
         name: name.to_owned(),
-        key: key.map(pointer),
+        key: key.map(|key| pointer(key).into()),
         provides: None,
         time: None,
         retain: None,
@@ -47,7 +47,7 @@ fn rules() -> Arc<Rules> {
     let unread =
         DependencyDraft { name: Some("unread".to_owned()), mode: Mode::Independent, ..on("person", "/reader") };
     let provides = Some("message".to_owned());
-    let time = Some(pointer("/created"));
+    let time = Some(pointer("/created").into());
     let drafts = vec![
         stream("person", Some("/id"), Vec::new()),
         StreamDraft {
@@ -75,7 +75,7 @@ fn block(base: u64, bytes: &[u8]) -> Block {
 }
 
 fn decoder() -> Decoder {
-    Decoder::new(rules(), Some(pointer("/type")))
+    Decoder::new(rules(), Some(&pointer("/type").into()))
 }
 
 fn decode(block: &Block) -> Vec<Decoded> {
