@@ -5,5 +5,8 @@ mod faults;
 mod load;
 mod real_data;
 mod records;
+mod security;
 mod shop;
+mod start;
+mod topics;
 mod trade;

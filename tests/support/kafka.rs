@@ -186,6 +186,18 @@ impl Kafka {
         self.send(topic, lines.lines().map(|line| Sent::value(0, line)));
     }
 
+    /// Puts one record into a topic; false where the broker refuses it for its size.
+    pub(crate) fn try_send(&self, topic: &str, record: Sent<'_>) -> bool {
+        let producer = self.producer();
+        enqueue(&producer, topic, &record);
+        producer.flush(PATIENCE).unwrap();
+        match producer.context().0.get() {
+            None => true,
+            Some(error) if error.contains("MessageSizeTooLarge") => false,
+            Some(error) => panic!("a record was not delivered: {error}"),
+        }
+    }
+
     /// A producer that keeps the order, and refuses nothing by itself for its size.
     pub(crate) fn producer(&self) -> BaseProducer<Delivered> {
         let mut config = self.client();
