@@ -4,6 +4,7 @@ mod calls;
 mod settings;
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use rdkafka::config::RDKafkaLogLevel;
@@ -26,6 +27,9 @@ const STEP: Duration = Duration::from_secs(2);
 
 /// How long a full queue is served before a record is tried again.
 const FULL: Duration = Duration::from_millis(2);
+
+/// How long to wait for reports of deliveries before looking for them again.
+const NAP: Duration = Duration::from_millis(1);
 
 /// How much longer than a transaction may be open a call that ends one is waited for.
 const GRACE: Duration = Duration::from_secs(10);
@@ -223,18 +227,23 @@ impl KafkaBroker {
 /// The producer as it is called on its thread.
 type Producing = BaseProducer<Deliveries>;
 
-/// Waits until all that was produced is delivered, or a delivery has failed. (The client's own `flush` sleeps 100 ms at a time.)
+/// Waits until all that was produced is delivered, or a delivery has failed. (The client's own `flush` sleeps 100 ms at a time, and spins through what is
+/// left of a millisecond.)
 fn flush(producer: &Producing) -> Result<(), KafkaError> {
     loop {
-        match producer.flush(Duration::from_millis(1)) {
-            Err(KafkaError::Flush(RDKafkaErrorCode::OperationTimedOut)) => {
-                let failed = producer.context().failed.lock().unwrap_or_else(PoisonError::into_inner);
-                if failed.is_some() || producer.client().fatal_error().is_some() {
-                    return Err(KafkaError::Canceled);
-                }
-            }
-            other => return other,
+        let waiting = producer.in_flight_count();
+        if waiting == 0 {
+            return Ok(());
         }
+        producer.poll(Duration::ZERO);
+        if producer.in_flight_count() < waiting {
+            continue;
+        }
+        let failed = producer.context().failed.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        if failed || producer.client().fatal_error().is_some() {
+            return Err(KafkaError::Canceled);
+        }
+        thread::sleep(NAP);
     }
 }
 
