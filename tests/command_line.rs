@@ -79,7 +79,7 @@ const BAD_CONFIGURATION: &str = r#"  × stream "payment".depends_on "ordre".enti
     ·       ────────────
  19 │ file = "dead.jsonl"
     ╰────
-  help: the keys of sink are accepted, dead_letter, resolved
+  help: the keys of sink are accepted, dead_letter, kafka, resolved
 
   the configuration job.toml cannot be used: 2 problems
 "#;

@@ -125,7 +125,9 @@ impl Description<'_> {
         for topic in &kafka.topics {
             let name = job.shown(&topic.name);
             match topic.stream {
-                Some(stream) => writeln!(self.out, "  topic {name}: stream {}", job.shown(&job.rules.stream(stream).name))?,
+                Some(stream) => {
+                    writeln!(self.out, "  topic {name}: stream {}", job.shown(&job.rules.stream(stream).name))?
+                }
                 None => writeln!(self.out, "  topic {name}")?,
             }
         }

@@ -351,8 +351,10 @@ impl<'r> Section<'r> {
                 self.problem(key, format!("{written} is a part of a Kafka record, and this source has none"), right);
             }
             Ok(_) | Err(_) => {
-                let parts: Vec<String> =
-                    parts.iter().map(|part| if part.ends_with(':') { format!("{part}NAME") } else { (*part).to_owned() }).collect();
+                let parts: Vec<String> = parts
+                    .iter()
+                    .map(|part| if part.ends_with(':') { format!("{part}NAME") } else { (*part).to_owned() })
+                    .collect();
                 let right = format!("write {}, or a JSON Pointer such as \"/id\"", parts.join(" or "));
                 self.problem(key, format!("{written} is no part of a Kafka record that is taken here"), right);
             }

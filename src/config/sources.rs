@@ -2,16 +2,14 @@
 
 use std::collections::HashSet;
 
-use super::section::{Found, Section, meant, quoted};
 use super::kafka::read_client;
+use super::section::{Found, Section, meant, quoted};
 use super::settings::General;
 use crate::dependency::{Place, Pointer, Rules};
 use crate::event::StreamId;
 use crate::kafka::{ClientSettings, Role};
 use crate::source::workload::{DISORDER_MAX, EVENTS_MAX};
-use crate::source::{
-    FileInput, FileSettings, KafkaSettings, KafkaTopic, Settings, Start, SyntheticSettings, Workload,
-};
+use crate::source::{FileInput, FileSettings, KafkaSettings, KafkaTopic, Settings, Start, SyntheticSettings, Workload};
 
 /// The source of a job, and what of its records names their stream.
 pub(super) struct Source {
@@ -53,7 +51,12 @@ pub(super) fn read(root: &Section<'_>, rules: Option<&Rules>, general: &General)
 }
 
 /// The stream of a name that something of a source is given to.
-fn stream_named(section: &Section<'_>, key: &'static str, name: &Found<String>, rules: Option<&Rules>) -> Option<StreamId> {
+fn stream_named(
+    section: &Section<'_>,
+    key: &'static str,
+    name: &Found<String>,
+    rules: Option<&Rules>,
+) -> Option<StreamId> {
     let rules = rules?;
     let stream = rules.stream_named(&name.value);
     if stream.is_none() {
@@ -91,13 +94,20 @@ fn read_kafka(kafka: &Section<'_>, rules: Option<&Rules>, general: &General) -> 
 fn read_topics(kafka: &Section<'_>, rules: Option<&Rules>) -> Vec<KafkaTopic> {
     let form = "a table, such as { posts = \"post\" }, or an array of topics";
     if !kafka.has("topics") {
-        kafka.missing("topics", "name the topics: topics = { TOPIC = \"STREAM\" }, or topics = [\"…\"] with stream = \"/type\"");
+        kafka.missing(
+            "topics",
+            "name the topics: topics = { TOPIC = \"STREAM\" }, or topics = [\"…\"] with stream = \"/type\"",
+        );
         return Vec::new();
     }
     let mut topics: Vec<(Found<String>, Option<StreamId>)> = Vec::new();
     if kafka.is_table("topics") {
         if kafka.has("stream") {
-            kafka.problem("stream", "with a table of `topics` the topic says the stream", "write topics = [\"…\"], or leave `stream` out");
+            kafka.problem(
+                "stream",
+                "with a table of `topics` the topic says the stream",
+                "write topics = [\"…\"], or leave `stream` out",
+            );
         }
         for (topic, stream) in kafka.text_table("topics", form).into_iter().flatten() {
             let id = stream_named(kafka, "topics", &stream, rules);
@@ -190,7 +200,11 @@ fn read_file(file: &Section<'_>, rules: Option<&Rules>) -> Option<Source> {
     inputs.extend(paths.into_iter().flatten().map(|path| (path, None)));
     check_inputs(file, &inputs, follow);
     let inputs = inputs.into_iter().map(|(path, stream)| FileInput { path: path.value, stream }).collect();
-    Some(Source { settings: Settings::File(FileSettings { inputs, interleave, follow }), stream_field: stream_field.map(Place::Field), client: None })
+    Some(Source {
+        settings: Settings::File(FileSettings { inputs, interleave, follow }),
+        stream_field: stream_field.map(Place::Field),
+        client: None,
+    })
 }
 
 fn check_inputs(file: &Section<'_>, inputs: &[(Found<String>, Option<StreamId>)], follow: bool) {
@@ -240,5 +254,9 @@ fn read_synthetic(section: &Section<'_>) -> Source {
         );
     }
     section.finish();
-    Source { settings: Settings::Synthetic(settings), stream_field: Pointer::parse("/type").ok().map(Place::Field), client: None }
+    Source {
+        settings: Settings::Synthetic(settings),
+        stream_field: Pointer::parse("/type").ok().map(Place::Field),
+        client: None,
+    }
 }

@@ -10,8 +10,8 @@ use super::fields::{FieldId, Fields};
 use super::topic::Envelope;
 use crate::dependency::{Dependency, Mode, Need, Place, Pointer, Rules, Stream};
 use crate::event::{
-    Block, Carried, Dependent, EntityId, Event, EventHeader, EventId, Found, Key, Order, Reference, RejectedReason, Stored, StreamId,
-    Timestamp, event,
+    Block, Carried, Dependent, EntityId, Event, EventHeader, EventId, Found, Key, Order, Reference, RejectedReason,
+    Stored, StreamId, Timestamp, event,
 };
 
 /// The rules of a job with every pointer made a [`FieldId`].
@@ -137,7 +137,8 @@ impl Plan {
             Some(OwnKey::Field(_)) => false,
             Some(OwnKey::Record { text }) => *text,
             None => {
-                let detail = format!("a record without a value deletes a referent, and stream {:?} has no key", plan.name);
+                let detail =
+                    format!("a record without a value deletes a referent, and stream {:?} has no key", plan.name);
                 return Err(Fault::new(RejectedReason::InvalidKey, detail));
             }
         };
@@ -146,7 +147,8 @@ impl Plan {
             Some(Time::Field(_)) | None => None,
         };
         let (arrival, key) = (block.arrival, Some(envelope.key(text)?));
-        let header = EventHeader { id, stream, arrival, time, key, line_breaks: false, carried: self.carried(envelope) };
+        let header =
+            EventHeader { id, stream, arrival, time, key, line_breaks: false, carried: self.carried(envelope) };
         Ok(alone(event(header, &[]), arrival))
     }
 

@@ -368,7 +368,9 @@ fn of_topics(sent: &[Sent<'_>], carries: bool) -> Vec<String> {
         all.push(match decoded {
             Decoded::Event(dependent) => {
                 let (header, bytes) = (&dependent.event.header.header, &dependent.event.slice);
-                assert!(dependent.references.is_empty() && crate::event::is_tombstone(&dependent.event) == bytes.is_empty());
+                assert!(
+                    dependent.references.is_empty() && crate::event::is_tombstone(&dependent.event) == bytes.is_empty()
+                );
                 let key = header.key.as_ref().map(Key::to_string);
                 let bytes = String::from_utf8_lossy(bytes);
                 format!("{} {key:?} {:?} {bytes:?}{}", header.stream.0, header.time, carried(&header.carried))

@@ -20,8 +20,8 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::Offset;
 use tracing::{info, warn};
 
-pub use self::consumer::GroupOffsets;
 use self::consumer::Consumer;
+pub use self::consumer::GroupOffsets;
 pub(super) use self::fingerprint::Marks;
 pub use self::fingerprint::RecordFingerprint;
 use self::lanes::{Lane, Lanes};
@@ -202,7 +202,9 @@ impl KafkaSource {
         let all: Vec<TopicPartition> = there.iter().filter(|(_, id)| wanted(id)).map(|(at, _)| at.clone()).collect();
         let (ranges, starts) = self.find_starts(&all, from, &there)?;
         for at in all {
-            let (Some(id), Some(range), Some(start)) = (there.get(&at), ranges.get(&at), starts.get(&at)) else { continue };
+            let (Some(id), Some(range), Some(start)) = (there.get(&at), ranges.get(&at), starts.get(&at)) else {
+                continue;
+            };
             let end = to.map_or(Some(range.end), |to| to.0.get(id).copied()).unwrap_or(range.end);
             self.unannounced.push_back((*id, *start));
             self.lanes.add(Lane::new(&at.0, at.1, *id, self.settings.stream_of(&at.0), *start, end));
@@ -269,7 +271,8 @@ impl KafkaSource {
                 known.entry(lane.topic.clone()).or_default().insert(lane.number);
             }
             let watch = Watch::start(cluster, known);
-            self.watch = Some(watch.map_err(|source| SourceError::Thread { path: self.settings.topic_names(), source })?);
+            self.watch =
+                Some(watch.map_err(|source| SourceError::Thread { path: self.settings.topic_names(), source })?);
         }
         Ok(())
     }
@@ -282,6 +285,10 @@ impl KafkaSource {
         }
         let asking = Asking { cluster: &self.cluster, settings: &self.settings, waiting: self.host.waiting() };
         let ranges = asking.ranges(&found)?;
+        for topic in found.iter().map(|(topic, _)| topic).collect::<BTreeSet<_>>() {
+            // The consumer looks at topics every few minutes only, and does not read a partition that it has not heard of.
+            asking.refresh(&self.consumer, topic)?;
+        }
         let mut list = TopicPartitionList::new();
         for (at, Range { beginning, .. }) in ranges {
             info!(topic = at.0, partition = at.1, "a partition was added, it is read from its beginning on");
@@ -342,9 +349,9 @@ impl KafkaSource {
     fn judge(&self, error: &KafkaError) -> Result<(), SourceError> {
         let Some(code) = error.rdkafka_error_code() else { return Ok(()) };
         match code {
-            RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange | RDKafkaErrorCode::LogTruncation => {
-                Err(self.out_of_range(error))
-            }
+            RDKafkaErrorCode::AutoOffsetReset
+            | RDKafkaErrorCode::OffsetOutOfRange
+            | RDKafkaErrorCode::LogTruncation => Err(self.out_of_range(error)),
             RDKafkaErrorCode::UnknownTopicOrPartition
             | RDKafkaErrorCode::UnknownTopic
             | RDKafkaErrorCode::UnknownPartition => self.look_for_topics(),
@@ -384,7 +391,8 @@ impl KafkaSource {
     fn look_for_topics(&self) -> Result<(), SourceError> {
         let names = self.settings.topics.iter().map(|topic| topic.name.as_str());
         let topics = self.cluster.topics(names, false, self.host.waiting())?;
-        let gone = self.lanes.iter().find(|lane| !topics.get(&lane.topic).is_some_and(|there| there.contains(&lane.number)));
+        let gone =
+            self.lanes.iter().find(|lane| !topics.get(&lane.topic).is_some_and(|there| there.contains(&lane.number)));
         match gone {
             Some(lane) => Err(SourceError::PartitionGone { partition: name_of(&(lane.topic.clone(), lane.number)) }),
             None => Ok(()),

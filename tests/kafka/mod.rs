@@ -7,6 +7,7 @@ mod real_data;
 mod records;
 mod security;
 mod shop;
+mod source;
 mod start;
 mod topics;
 mod trade;

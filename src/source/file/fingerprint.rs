@@ -141,7 +141,10 @@ impl FileFingerprints {
     ///
     /// # Errors
     /// A file cannot be read, or is shorter than what was read of it.
-    pub(crate) fn take(&mut self, positions: &Positions) -> Result<BTreeMap<PartitionId, FileFingerprint>, SourceError> {
+    pub(crate) fn take(
+        &mut self,
+        positions: &Positions,
+    ) -> Result<BTreeMap<PartitionId, FileFingerprint>, SourceError> {
         let mut moved = BTreeMap::new();
         for Watched { witness, fingerprint, offset } in &mut self.files {
             let reached = positions.0.get(&witness.partition).copied();

@@ -12,9 +12,7 @@ use tempfile::TempDir;
 
 use crate::clock::Clock;
 use crate::event::{Block, Content, PartitionId, Partitions, Positions, Timestamp};
-use crate::source::{
-    FileInput, FileSettings, Host, Limits, Next, Settings, SettingsError, Source, SourceError, open,
-};
+use crate::source::{FileInput, FileSettings, Host, Limits, Next, Settings, SettingsError, Source, SourceError, open};
 
 const LIMITS: Limits = Limits { block_bytes: 64, record_bytes_max: 1000 };
 const ONLY: PartitionId = PartitionId(0);

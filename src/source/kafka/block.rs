@@ -29,11 +29,7 @@ impl OpenBlock {
     }
 
     /// Adds a record with its headers.
-    pub(super) fn push<'h>(
-        &mut self,
-        record: &Record<'_>,
-        headers: impl Iterator<Item = (&'h str, Option<&'h [u8]>)>,
-    ) {
+    pub(super) fn push<'h>(&mut self, record: &Record<'_>, headers: impl Iterator<Item = (&'h str, Option<&'h [u8]>)>) {
         let key = record.key.map(|key| self.append(key));
         let value = record.value.map(|value| self.append(value));
         let start = self.bytes.len();

@@ -40,7 +40,11 @@ impl Consumer {
         Consumer::with(settings, observer, &[("fetch.message.max.bytes", "1"), ("queued.min.messages", "1")])
     }
 
-    fn with(settings: &KafkaSettings, observer: &Observer, overrides: &[(&str, &str)]) -> Result<Consumer, ClientError> {
+    fn with(
+        settings: &KafkaSettings,
+        observer: &Observer,
+        overrides: &[(&str, &str)],
+    ) -> Result<Consumer, ClientError> {
         let mut config = settings.client.config(&settings.client_id);
         let mut default = |name: &str, value: &str| {
             if !settings.client.properties.contains_key(name) {
@@ -60,9 +64,8 @@ impl Consumer {
         for (name, value) in overrides {
             config.set(*name, *value);
         }
-        let consumer = config
-            .create_with_context(Context(observer.clone()))
-            .map_err(|error| ClientError::of_settings(&error))?;
+        let consumer =
+            config.create_with_context(Context(observer.clone())).map_err(|error| ClientError::of_settings(&error))?;
         Ok(Consumer(Some(Arc::new(consumer))))
     }
 }

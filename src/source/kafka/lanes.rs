@@ -9,9 +9,9 @@ use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Headers as _};
 use smallvec::SmallVec;
 use tracing::warn;
 
+use super::super::Limits;
 use super::block::{OpenBlock, Record};
 use super::fingerprint::{Marks, RecordFingerprint};
-use super::super::Limits;
 use crate::clock::Clock;
 use crate::event::{Block, Content, PartitionId, StreamId};
 use crate::kafka::{Observer, PartitionStatistics};
@@ -54,9 +54,26 @@ enum Passed {
 }
 
 impl Lane {
-    pub(super) fn new(topic: &str, number: i32, id: PartitionId, stream: Option<StreamId>, start: u64, end: u64) -> Lane {
+    pub(super) fn new(
+        topic: &str,
+        number: i32,
+        id: PartitionId,
+        stream: Option<StreamId>,
+        start: u64,
+        end: u64,
+    ) -> Lane {
         let caught_up = start >= end;
-        Lane { topic: topic.to_owned(), number, id, stream, position: start, end, caught_up, passed: Passed::No, open: None }
+        Lane {
+            topic: topic.to_owned(),
+            number,
+            id,
+            stream,
+            position: start,
+            end,
+            caught_up,
+            passed: Passed::No,
+            open: None,
+        }
     }
 
     /// Takes note of what the client has counted, when `taken` records have been taken so far. Returns the lag.
@@ -166,12 +183,8 @@ impl Lanes {
         }
         lane.position = offset + 1;
         lane.caught_up |= lane.position >= lane.end;
-        let record = Record {
-            offset,
-            timestamp: message.timestamp().to_millis(),
-            key: message.key(),
-            value: message.payload(),
-        };
+        let record =
+            Record { offset, timestamp: message.timestamp().to_millis(), key: message.key(), value: message.payload() };
         if message.payload_len() > self.limits.record_bytes_max {
             self.close(at);
             self.add_oversized(at, &record);
@@ -318,7 +331,8 @@ mod tests {
         assert!(lanes.next_block().is_none() && lanes.has_open());
         lanes.add_oversized(0, &record(4));
         lanes.close_all();
-        let handed_out: Vec<_> = std::iter::from_fn(|| lanes.next_block()).map(|b| (b.partition.0, b.next_offset)).collect();
+        let handed_out: Vec<_> =
+            std::iter::from_fn(|| lanes.next_block()).map(|b| (b.partition.0, b.next_offset)).collect();
         assert_eq!(handed_out, [(0, 5), (1, 3)]);
         assert!(!lanes.has_open());
     }

@@ -80,26 +80,37 @@ impl Asking<'_> {
         let doing = format!("asking for the offsets of group `{}`", self.settings.group);
         let about = About { doing: &doing, group: &self.settings.group, ..self.cluster.about() };
         let list = list(of, Offset::Invalid);
-        let offsets = self.cluster.insist(about, self.waiting, |_, timeout| {
-            checked(consumer.committed_offsets(list.clone(), timeout)?)
-        })?;
+        let offsets = self
+            .cluster
+            .insist(about, self.waiting, |_, timeout| checked(consumer.committed_offsets(list.clone(), timeout)?))?;
         Ok(numbers(&offsets))
     }
 
     /// The first offset at a time in milliseconds, or at an end.
-    fn offsets_at(&self, of: &[TopicPartition], at: Offset) -> Result<BTreeMap<TopicPartition, Option<u64>>, SourceError> {
+    fn offsets_at(
+        &self,
+        of: &[TopicPartition],
+        at: Offset,
+    ) -> Result<BTreeMap<TopicPartition, Option<u64>>, SourceError> {
         if of.is_empty() {
             return Ok(BTreeMap::new());
         }
         let topics = self.settings.topic_names();
         let doing = format!("asking for offsets of {topics}");
-        let about =
-            About { doing: &doing, topic: &topics, operations: "Describe and Read", ..self.cluster.about() };
+        let about = About { doing: &doing, topic: &topics, operations: "Describe and Read", ..self.cluster.about() };
         let list = list(of, at);
         let offsets = self
             .cluster
             .insist(about, self.waiting, |client, timeout| checked(client.offsets_for_times(list.clone(), timeout)?))?;
         Ok(numbers(&offsets))
+    }
+
+    /// Has a consumer look at a topic now.
+    pub(super) fn refresh(&self, consumer: &BaseConsumer<Context>, topic: &str) -> Result<(), SourceError> {
+        let doing = format!("asking for topic `{topic}`");
+        let about = About { doing: &doing, topic, ..self.cluster.about() };
+        let look = |_: &_, timeout| consumer.fetch_metadata(Some(topic), timeout).map(drop);
+        Ok(self.cluster.insist(about, self.waiting, look)?)
     }
 
     /// Refuses positions that their partitions no longer have, or do not have.
@@ -113,9 +124,7 @@ impl Asking<'_> {
         loop {
             match positions.iter().find_map(|(at, position)| refusal(at, *position, *ranges.get(at)?)) {
                 None => return Ok(()),
-                Some(SourceError::BeyondTheEnd { .. })
-                    if began.elapsed() < BEYOND_FOR && !(self.waiting.give_up)() =>
-                {
+                Some(SourceError::BeyondTheEnd { .. }) if began.elapsed() < BEYOND_FOR && !(self.waiting.give_up)() => {
                     std::thread::sleep(Duration::from_millis(200));
                     let all: Vec<TopicPartition> = positions.keys().cloned().collect();
                     ranges = self.ranges(&all)?;
@@ -170,9 +179,7 @@ mod tests {
     #[test]
     fn a_position_is_refused_where_its_partition_does_not_have_it() {
         let range = Range { beginning: 5, end: 9 };
-        for (position, refused) in
-            [(4, Some("before")), (5, None), (7, None), (9, None), (10, Some("beyond"))]
-        {
+        for (position, refused) in [(4, Some("before")), (5, None), (7, None), (9, None), (10, Some("beyond"))] {
             let said = match refusal(&("posts".to_owned(), 3), position, range) {
                 None => None,
                 Some(SourceError::BeforeTheBeginning { partition, offset, beginning: 5 }) => {

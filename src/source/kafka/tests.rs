@@ -151,7 +151,8 @@ fn key_timestamp_and_headers_are_read_and_null_is_not_empty() {
             Next::Block(Block { content: Content::Records { records, bytes }, .. }) => {
                 for record in records {
                     let part = |range: Option<std::ops::Range<usize>>| range.map(|r| bytes[r].to_vec());
-                    let named = headers(&bytes[record.headers.clone()]).map(|(n, v)| (n.to_owned(), v.map(<[u8]>::to_vec)));
+                    let named =
+                        headers(&bytes[record.headers.clone()]).map(|(n, v)| (n.to_owned(), v.map(<[u8]>::to_vec)));
                     seen.push((part(record.key), part(record.value), record.timestamp, named.collect::<Vec<_>>()));
                 }
             }

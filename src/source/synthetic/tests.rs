@@ -20,7 +20,15 @@ fn source(
 ) -> Result<Box<dyn Source>, SourceError> {
     let from = Positions([(ONLY, from)].into());
     let to = to.map(|to| Positions([(ONLY, to)].into()));
-    open(&Settings::Synthetic(settings.clone()), limits, &Partitions::default(), &from, to.as_ref(), clock, &Host::patient())
+    open(
+        &Settings::Synthetic(settings.clone()),
+        limits,
+        &Partitions::default(),
+        &from,
+        to.as_ref(),
+        clock,
+        &Host::patient(),
+    )
 }
 
 /// Every record with its position, and every position between blocks.
