@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use toml::de::DeTable;
 
-use crate::dependency::{Mode, Pointer, Rules};
+use crate::dependency::{Mode, Place, Rules};
 use crate::{sink, source};
 
 pub use describe::describe;
@@ -85,8 +85,8 @@ pub struct Job {
     pub delivery: Delivery,
     /// What depends on what.
     pub rules: Arc<Rules>,
-    /// The field of a record that names its stream; `None` where its file does.
-    pub stream_field: Option<Pointer>,
+    /// What of a record names its stream; `None` where its file or topic does.
+    pub stream_field: Option<Place>,
     /// Where records come from.
     pub source: source::Settings,
     /// Where outcomes go. `dead_letter` is always there.
@@ -165,7 +165,7 @@ fn check(
     let root = Section::new(&reader, document.get_ref(), String::new(), 0..0);
     let rules = streams::read(&root, launcher);
     let general = settings::read(&root, overrides);
-    let source = sources::read(&root, rules.as_ref());
+    let source = sources::read(&root, rules.as_ref(), &general);
     let sinks = sinks::read(&root, source.as_ref(), rules.as_ref(), &general);
     root.finish();
     let (Some(rules), Some(source), Some((sinks, producer))) = (rules, source, sinks) else { return Err(reader.into_error()) };

@@ -176,7 +176,7 @@ fn check_outputs(root: &Section<'_>, outputs: &[Output], source: Option<&Source>
         Some(source::Settings::File(files)) => {
             files.inputs.iter().filter(|input| input.path != "-").map(|input| real(Path::new(&input.path))).collect()
         }
-        Some(source::Settings::Synthetic(_)) | None => Vec::new(),
+        Some(source::Settings::Kafka(_) | source::Settings::Synthetic(_)) | None => Vec::new(),
     };
     let state = real(state);
     for (at, output) in outputs.iter().enumerate() {

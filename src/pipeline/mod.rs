@@ -124,7 +124,7 @@ impl StopFlag {
 
     fn watch(&self, intake: &Arc<Intake>) {
         *self.inner.intake.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(intake));
-        if self.inner.asked.load(Ordering::SeqCst) {
+        if self.is_raised() {
             intake.stop();
         }
     }
@@ -308,6 +308,7 @@ fn run_opened(
     let setup = worker::Setup {
         rules: Arc::clone(&job.rules),
         stream_field: job.stream_field.clone(),
+        carries: job.sinks.topics().next().is_some(),
         settings: opened.engine,
         discards: discards(&job.sinks),
         formats: job.sinks.formats(),
@@ -330,6 +331,7 @@ fn run_opened(
         workers,
         partitions: opened.partitions,
         fingerprints: opened.fingerprints,
+        group_offsets: opened.group_offsets,
         until_end: opened.until_end,
         replay: opened.replay.is_some(),
         metrics: metrics.clone(),

@@ -17,7 +17,7 @@ use crate::event::{Dependent, EntityId, EventId, KeyHash, Partitions, Timestamp}
 use crate::metrics::{Metrics, Totals};
 use crate::mode::{self, Referent, Visit};
 use crate::sink::{self, Place, SinkError, Target};
-use crate::source::{self, Fingerprints, Limits, Settings, Source};
+use crate::source::{self, Fingerprints, GroupOffsets, Host, Limits, Settings, Source};
 
 use super::{RunError, RunOptions, StopFlag, UntilEnd, engine_settings};
 
@@ -42,6 +42,13 @@ impl Start {
     pub(super) fn new(options: RunOptions, metrics: Metrics, stop: StopFlag) -> Start {
         let instance = new_instance();
         Start { options, metrics, stop, state: None, before: None, instance, is_fresh: false }
+    }
+
+    /// What the source needs of the job.
+    fn host(&self) -> Host {
+        let (stop, health) = (self.stop.clone(), self.metrics.health().clone());
+        let (give_up, say) = (move || stop.is_raised(), move |text: &str| health.not_ready(text.to_owned()));
+        Host { metrics: self.metrics.clone(), give_up: Arc::new(give_up), say: Arc::new(say) }
     }
 
     fn topics(&self, job: &Job) -> Result<Option<Topics>, SinkError> {
@@ -90,6 +97,7 @@ pub(super) struct Opened {
     pub(super) checkpoint: Checkpoint,
     pub(super) source: Box<dyn Source>,
     pub(super) fingerprints: Fingerprints,
+    pub(super) group_offsets: Option<GroupOffsets>,
     /// The committed input, to be read again.
     pub(super) replay: Option<Box<dyn Source>>,
     /// When that was read first, where some of it is only retained for a time.
@@ -130,11 +138,12 @@ impl Found {
         committed.check_sinks(&job.sinks)?;
         let partitions = committed.partitions.clone();
         let limits = Limits { block_bytes: BLOCK_BYTES, record_bytes_max: job.max_record };
-        let source = source::open(settings, limits, &partitions, &committed.positions, None, clock)?;
+        let host = start.host();
+        let mut source = source::open(settings, limits, &partitions, &committed.positions, None, clock, &host)?;
         let fingerprints = source.fingerprints(&committed.fingerprints)?;
         let replay = if needs_replay(&job.rules) && !committed.positions.0.is_empty() {
             let (from, to) = (&committed.origins, Some(&committed.positions));
-            Some(source::open(settings, limits, &partitions, from, to, clock)?)
+            Some(source::open(settings, limits, &partitions, from, to, clock, &host)?)
         } else {
             None
         };
@@ -162,15 +171,18 @@ pub(super) fn open(job: &Job, start: &mut Start, clock: &Clock) -> Result<Opened
     }
     let until_end = options.until_end.or_else(|| source_ends(&settings).then_some(UntilEnd::Keep));
     let timeline = longest_retain(&job.rules).map(|keep| Timeline::read(&state, keep)).transpose()?;
+    let commits_offsets = topics.as_ref().is_some_and(|topics| topics.exactly_once && settings.group() == Some(topics.group.as_str()));
     let mut checkpoint = Checkpoint::open(state.clone(), committed, restored.log, &job.sinks, topics)?;
     if let Some(timeline) = &timeline {
         checkpoint.keep_timeline(timeline.clone());
     }
+    let group_offsets = source.group_offsets().filter(|_| !commits_offsets);
     Ok(Opened {
         state,
         checkpoint,
         source,
         fingerprints,
+        group_offsets,
         replay,
         timeline,
         partitions,
@@ -226,8 +238,12 @@ fn start_over(job: &Job) -> Result<(), RunError> {
 /// The source as it is to be read: one that is to stop at its end is not followed.
 fn until_end_of(settings: &Settings, options: RunOptions) -> Settings {
     let mut settings = settings.clone();
-    if let (Settings::File(files), Some(_)) = (&mut settings, options.until_end) {
-        files.follow = false;
+    if options.until_end.is_some() {
+        match &mut settings {
+            Settings::File(files) => files.follow = false,
+            Settings::Kafka(kafka) => kafka.until_end = true,
+            Settings::Synthetic(_) => {}
+        }
     }
     settings
 }
@@ -235,6 +251,7 @@ fn until_end_of(settings: &Settings, options: RunOptions) -> Settings {
 fn source_ends(settings: &Settings) -> bool {
     match settings {
         Settings::File(files) => !files.follow,
+        Settings::Kafka(kafka) => kafka.until_end,
         Settings::Synthetic(synthetic) => synthetic.events > 0,
     }
 }

@@ -21,7 +21,7 @@ use timely::worker::Worker;
 
 use crate::clock::Clock;
 use crate::decode::{Decoded, Decoder};
-use crate::dependency::{Mode, Pointer, Rules};
+use crate::dependency::{Mode, Place, Rules};
 use crate::event::{
     Block, Content, Dependent, Epoch, Event, EventId, KeyHash, Outcome, Partitions, Spare, StreamId, Timestamp,
     WorkerIndex,
@@ -43,7 +43,9 @@ const SINK_BEHIND: Duration = Duration::from_millis(1);
 /// What every worker is given.
 pub(super) struct Setup {
     pub(super) rules: Arc<Rules>,
-    pub(super) stream_field: Option<Pointer>,
+    pub(super) stream_field: Option<Place>,
+    /// Whether a sink passes on what records carry besides their value.
+    pub(super) carries: bool,
     pub(super) settings: mode::Settings,
     /// By kind of sink: whether its lines are only counted.
     pub(super) discards: [bool; 3],
@@ -100,7 +102,7 @@ pub(super) fn run(worker: &mut Worker, setup: &Setup) {
     }
     engine.borrow_mut().remember(&setup.reminders);
     let shared = Rc::new(Shared::default());
-    let decoder = Decoder::new(Arc::clone(&setup.rules), setup.stream_field.clone());
+    let decoder = Decoder::new(Arc::clone(&setup.rules), setup.stream_field.as_ref()).carrying(setup.carries);
     let lines = Rc::new(RefCell::new(Lines::new(setup, decoder.spare())));
     let (probe, wake) = worker.dataflow::<u64, _, _>(|scope| {
         let (events, wake) = read(scope, setup, decoder, Rc::clone(&engine), Rc::clone(&shared), Rc::clone(&lines));

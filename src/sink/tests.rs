@@ -16,7 +16,7 @@ fn pointer(text: &str) -> Pointer {
 }
 
 fn stream(name: &str, key: Option<&str>, depends_on: Vec<DependencyDraft>) -> StreamDraft {
-    let key = key.map(pointer);
+    let key = key.map(|key| pointer(key).into());
     StreamDraft { name: name.to_owned(), key, provides: None, time: None, retain: None, ordered_by: None, depends_on }
 }
 
@@ -64,7 +64,7 @@ fn decode(record: &[u8]) -> Decoded {
         next_offset: record.len() as u64,
     };
     let mut all = Vec::new();
-    Decoder::new(rules(), Some(pointer("/type"))).decode(&block, &mut |decoded| all.push(decoded));
+    Decoder::new(rules(), Some(&pointer("/type").into())).decode(&block, &mut |decoded| all.push(decoded));
     all.pop().expect("a record")
 }
 
