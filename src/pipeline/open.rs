@@ -1,7 +1,5 @@
 //! Opens all that a job needs, in an order in which nothing is touched before everything that can be refused has been.
 
-use std::time::Duration;
-
 use resolvent_state::{Identity, OpenError, Options, State};
 use rustc_hash::FxHashSet;
 use tracing::info;
@@ -9,12 +7,12 @@ use tracing::info;
 use crate::checkpoint::{Checkpoint, Committed, Timeline};
 use crate::clock::Clock;
 use crate::config::Job;
-use crate::dependency::{Rules, Stream};
-use crate::event::{Dependent, EntityId, EventId, KeyHash, Partitions, Timestamp};
+use crate::event::{Dependent, EventId, KeyHash, Partitions, Timestamp};
 use crate::mode::{self, Referent, Visit};
 use crate::sink::Target;
 use crate::source::{self, Fingerprints, Limits, Settings, Source};
 
+use super::replay;
 use super::{RunError, RunOptions, UntilEnd, engine_settings};
 
 /// Bytes that a block of records aims at: some milliseconds of work for a worker.
@@ -48,6 +46,7 @@ struct Found {
     source: Box<dyn Source>,
     fingerprints: Fingerprints,
     replay: Option<Box<dyn Source>>,
+    timeline: Option<Timeline>,
 }
 
 impl Found {
@@ -59,13 +58,20 @@ impl Found {
         let limits = Limits { block_bytes: BLOCK_BYTES, record_bytes_max: job.max_record };
         let source = source::open(settings, limits, &partitions, &committed.positions, None, clock)?;
         let fingerprints = source.fingerprints(&committed.fingerprints)?;
-        let replay = if needs_replay(&job.rules) && !committed.positions.0.is_empty() {
-            let (from, to) = (&committed.origins, Some(&committed.positions));
-            Some(source::open(settings, limits, &partitions, from, to, clock)?)
-        } else {
-            None
+        let timeline = state.zip(replay::arrivals_kept(&job.rules)).map(|(state, keep)| Timeline::read(state, keep));
+        let timeline = timeline.transpose()?;
+        let range = replay::range(&job.rules, settings, &committed, timeline.as_ref(), clock.now());
+        let replay = match &range {
+            Some((from, to)) => {
+                for (partition, begin) in &from.0 {
+                    let (partition, end) = (partitions.name(*partition), to.0.get(partition));
+                    info!(%partition, begin, end, "reading again to rebuild referents");
+                }
+                Some(source::open(settings, limits, &partitions, from, Some(to), clock)?)
+            }
+            None => None,
         };
-        Ok(Found { committed, partitions, source, fingerprints, replay })
+        Ok(Found { committed, partitions, source, fingerprints, replay, timeline })
     }
 }
 
@@ -76,13 +82,16 @@ pub(super) fn open(job: &Job, options: RunOptions, clock: &Clock) -> Result<Open
         start_over(job)?;
     }
     let (state, found) = open_state(job, |state| Found::look(job, &settings, state, clock))?;
-    let Found { committed, partitions, source, fingerprints, replay } = found;
+    let Found { committed, partitions, source, fingerprints, replay, timeline } = found;
     let restored = mode::restore(&state, &job.rules)?;
-    if replay.is_some() {
+    if replay::is_needed(&job.rules) {
         mode::forget_overflow(&state, &job.rules)?;
     }
     let until_end = options.until_end.or_else(|| source_ends(&settings).then_some(UntilEnd::Keep));
-    let timeline = longest_retain(&job.rules).map(|keep| Timeline::read(&state, keep)).transpose()?;
+    let timeline = match (timeline, replay::arrivals_kept(&job.rules)) {
+        (None, Some(keep)) => Some(Timeline::read(&state, keep)?),
+        (known, _) => known,
+    };
     let mut checkpoint = Checkpoint::open(state.clone(), committed, restored.log, &job.sinks)?;
     if let Some(timeline) = &timeline {
         checkpoint.keep_timeline(timeline.clone());
@@ -158,16 +167,4 @@ fn source_ends(settings: &Settings) -> bool {
         Settings::File(files) => !files.follow,
         Settings::Synthetic(synthetic) => synthetic.events > 0,
     }
-}
-
-/// Whether some referents are in memory only.
-fn needs_replay(rules: &Rules) -> bool {
-    rules.entities().iter().any(|entity| entity.streaming && !entity.deferred)
-}
-
-/// The longest `retain` of referents that are in memory only.
-fn longest_retain(rules: &Rules) -> Option<Duration> {
-    let in_memory = |entity: EntityId| rules.entity(entity).streaming && !rules.entity(entity).deferred;
-    let provides = |stream: &Stream| stream.provides.into_iter().chain(stream.provides_resolved).any(in_memory);
-    rules.streams().iter().filter(|stream| provides(stream)).filter_map(|stream| stream.retain).max()
 }
