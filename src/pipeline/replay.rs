@@ -133,7 +133,8 @@ mod tests {
     #[test]
     fn only_what_may_hold_a_referent_in_memory_is_read_again_and_no_more_of_it_than_is_retained() {
         let separate: &[&str] = &["post", "person", "like"];
-        let cases: [(Option<u64>, Option<u64>, Mode, &[&str], &[(usize, u64)]); 8] = [
+        type Case<'a> = (Option<u64>, Option<u64>, Mode, &'a [&'a str], &'a [(usize, u64)]);
+        let cases: [Case<'_>; 8] = [
             (None, None, Mode::Streaming, separate, &[(0, 3), (1, 0)]),
             (None, None, Mode::Streaming, &["all"], &[(0, 3)]),
             (None, None, Mode::Deferred, separate, &[]),
