@@ -1,6 +1,9 @@
 //! What a job that is started again knows, counts and reads.
 
-use crate::support::{Program, SHOP, Summary, Workspace, assert_unique_positions, orders, payments};
+use std::ops::Range;
+use std::time::Duration;
+
+use crate::support::{Program, SHOP, Summary, Workspace, assert_unique_positions, gzip, orders, payments};
 
 #[test]
 fn totals_go_on_over_restarts() {
@@ -44,5 +47,62 @@ fn deferred_goes_on_without_reading_committed_input_again() {
         let summary = Summary::parse(&ended.stderr);
         assert_eq!((summary.read, summary.resolved), (400, resolved + 100), "{program:?}");
         assert_eq!(summary.waiting, 300 - resolved, "{program:?}");
+    }
+}
+
+/// Of the files that hold no referent nothing is read again, and of one whose referents are forgotten only what may hold one that is not.
+#[test]
+fn what_cannot_hold_a_referent_is_not_read_again() {
+    let job = r#"
+[job]
+name = "shop"
+
+[[stream]]
+name = "order"
+key = "/id"
+retain = "5s"
+
+[[stream]]
+name = "payment"
+depends_on = [{ entity = "order", by = "/order" }]
+
+[source.file]
+streams = { order = "orders.jsonl", payment = "payments.jsonl" }
+
+[sink.resolved]
+file = "resolved.jsonl"
+[sink.dead_letter]
+file = "dead.jsonl"
+"#;
+    let order = |ids: Range<u64>| ids.map(|id| format!("{{\"id\":{id}}}\n")).collect::<String>();
+    let payment = |ids: Range<u64>| ids.map(|id| format!("{{\"order\":{id}}}\n")).collect::<String>();
+    // A compressed file cannot be read from somewhere in the middle: what is before that is passed over.
+    let jobs = ["orders.jsonl", "orders.jsonl.gz"].map(|name| {
+        let workspace = Workspace::with(&job.replace("orders.jsonl", name), "");
+        let bytes = |ids| {
+            let orders = order(ids).into_bytes();
+            if name.ends_with("gz") { gzip(&orders) } else { orders }
+        };
+        let files = [bytes(0..100), [bytes(0..100), bytes(100..150)].concat()];
+        workspace.write(name, &files[0]);
+        workspace.write("payments.jsonl", payment(50..150));
+        let ended = workspace.run(Program::Sedd, &[]).succeeded();
+        assert_eq!(Summary::parse(&ended.stderr).waiting, 50);
+        (name, workspace, files)
+    });
+    // Until these orders are forgotten.
+    std::thread::sleep(Duration::from_secs(6));
+    for (name, workspace, files) in jobs {
+        workspace.write(name, &files[1]);
+        let ended = workspace.run(Program::Sedd, &[]).succeeded();
+        assert_eq!(Summary::parse(&ended.stderr).waiting, 0);
+        assert!(!ended.stderr.contains("reading again"), "{}", ended.stderr);
+        workspace.append("payments.jsonl", payment(140..150) + &payment(0..10));
+        let ended = workspace.run(Program::Sedd, &[]).succeeded();
+        let summary = Summary::parse(&ended.stderr);
+        assert_eq!((summary.read, summary.waiting), (270, 10), "{name}: only the old orders are forgotten");
+        let range = format!("begin={} end={}", order(0..100).len(), order(0..150).len());
+        let again: Vec<&str> = ended.stderr.lines().filter(|line| line.contains("reading again")).collect();
+        assert!(matches!(again[..], [line] if line.contains(name) && line.contains(&range)), "{}", ended.stderr);
     }
 }

@@ -53,8 +53,14 @@ impl Timeline {
         self.points.iter().find(|(_, positions)| reached(positions)).map(|(at, _)| *at)
     }
 
+    /// How far a partition had been read at a point of time, or a little before: whatever lies behind that came later. `None` where it is not known.
+    pub fn position(&self, partition: PartitionId, at: Timestamp) -> Option<u64> {
+        let (_, positions) = self.points.range(..=at).next_back()?;
+        positions.0.get(&partition).copied()
+    }
+
     /// Notes how far the sources have been read, and forgets what no `retain` asks for any more.
-    pub(super) fn note(
+    pub(crate) fn note(
         &mut self,
         now: Timestamp,
         positions: &Positions,
@@ -113,6 +119,10 @@ mod tests {
         assert_eq!(again.arrival(PartitionId(0), 11), Some(Timestamp(2_000_000)));
         assert_eq!(again.arrival(PartitionId(0), 31), None);
         assert_eq!(again.arrival(PartitionId(1), 1), None);
+        assert_eq!(again.position(PartitionId(0), Timestamp(999_999)), None);
+        assert_eq!(again.position(PartitionId(0), Timestamp(2_000_000)), Some(20));
+        assert_eq!(again.position(PartitionId(0), Timestamp(2_999_999)), Some(20));
+        assert_eq!(again.position(PartitionId(1), Timestamp(2_999_999)), None);
     }
 
     #[test]

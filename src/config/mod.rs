@@ -170,6 +170,7 @@ fn check(
     root.finish();
     let (Some(rules), Some(source), Some((sinks, producer))) = (rules, source, sinks) else { return Err(reader.into_error()) };
     let written = reader.finish()?;
+    let has_tombstones = matches!(source.settings, source::Settings::Kafka(_));
     Ok(Job {
         name: general.name,
         launcher,
@@ -178,7 +179,7 @@ fn check(
         epoch_size: general.epoch_size,
         max_record: general.max_record,
         delivery: general.delivery,
-        rules: Arc::new(rules),
+        rules: Arc::new(if has_tombstones { rules.with_tombstones() } else { rules }),
         stream_field: source.stream_field,
         source: source.settings,
         sinks,

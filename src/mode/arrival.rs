@@ -18,6 +18,11 @@ pub(super) struct Drain {
 }
 
 impl Drain {
+    /// What they are given.
+    pub(super) fn given(&self) -> (EntityId, KeyHash, &Event) {
+        (self.entity, self.hash, &self.referent)
+    }
+
     /// The version that they are given.
     pub(super) fn version(&self) -> EventId {
         self.referent.header.header.id

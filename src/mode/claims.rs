@@ -32,6 +32,8 @@ pub(super) struct Claims {
 
 #[derive(Debug)]
 struct Coming {
+    entity: EntityId,
+    hash: KeyHash,
     referent: Event,
     claims: IntoValues<(EventId, u32), Claim>,
 }
@@ -60,6 +62,11 @@ impl Claims {
     /// Whether a version is still to be given to some, or may be found to be claimed.
     pub(super) fn is_giving(&self, version: EventId) -> bool {
         !self.restored.is_empty() || self.coming.iter().any(|coming| coming.referent.header.header.id == version)
+    }
+
+    /// Referents that are still to be given to some.
+    pub(super) fn given(&self) -> impl Iterator<Item = (EntityId, KeyHash, &Event)> {
+        self.coming.iter().map(|coming| (coming.entity, coming.hash, &coming.referent))
     }
 
     /// Takes back a claim of an event that waited in the state when an earlier run stopped.
@@ -194,7 +201,8 @@ impl Engine {
     /// A referent has come: those who claim it are given it, many of them in slices.
     pub(super) fn give_to_claims(&mut self, entity: EntityId, hash: KeyHash, referent: &Event, effects: &mut Effects) {
         if let Some(claims) = self.claims.waiting.remove(&(entity, hash)) {
-            self.give_slice(Coming { referent: referent.clone(), claims: claims.into_values() }, effects);
+            let (referent, claims) = (referent.clone(), claims.into_values());
+            self.give_slice(Coming { entity, hash, referent, claims }, effects);
         }
     }
 

@@ -345,8 +345,8 @@ mod tests {
     use super::*;
     use crate::dependency::{DependencyDraft, Mode, Need, OnExpiry, Pointer, StreamDraft};
 
-    /// A like that has taken its post, of the rules `like -> post:MODE` with or without `retain` of posts.
-    fn like(mode: Mode, retain: bool) -> (Rules, Dependent) {
+    /// A like that has taken its post, of the rules `like -> post:MODE` with or without `retain` of posts, and with or without tombstones.
+    fn like(mode: Mode, retain: bool, deletable: bool) -> (Rules, Dependent) {
         let pointer = |field| Pointer::parse(field).unwrap();
         let stream = |name: &str, key: Option<Pointer>, depends_on| StreamDraft {
             name: name.into(),
@@ -373,6 +373,7 @@ mod tests {
             ..stream("post", Some(pointer("/id")), vec![])
         };
         let rules = Rules::build(vec![posts, stream("like", None, vec![post])]).unwrap();
+        let rules = if deletable { rules.with_tombstones() } else { rules };
         let header = |name, key| EventHeader {
             id: EventId { partition: PartitionId(0), offset: 7 },
             stream: rules.stream_named(name).unwrap(),
@@ -409,13 +410,16 @@ mod tests {
 
     #[test]
     fn a_taken_referent_is_written_with_the_event_only_where_the_state_does_not_keep_it() {
-        for (mode, retain, with_event) in
-            [(Mode::Deferred, false, false), (Mode::Deferred, true, true), (Mode::Streaming, false, true)]
-        {
-            let (rules, dependent) = like(mode, retain);
+        for (mode, retain, deletable, with_event) in [
+            (Mode::Deferred, false, false, false),
+            (Mode::Deferred, true, false, true),
+            (Mode::Deferred, false, true, true),
+            (Mode::Streaming, false, false, true),
+        ] {
+            let (rules, dependent) = like(mode, retain, deletable);
             let mut value = Vec::new();
             put_dependent(&rules, &dependent, &mut value);
-            assert_eq!(value.len() > 1000, with_event, "{mode:?}, retain: {retain}");
+            assert_eq!(value.len() > 1000, with_event, "{mode:?}, retain: {retain}, tombstones: {deletable}");
             assert!(dependent_bytes(&rules, &dependent).abs_diff(value.len()) < 50);
             let restored = get_dependent(&rules, &value, Stored::No).unwrap();
             match &restored.references[0].found {

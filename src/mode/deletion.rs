@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 use crate::dependency::{Dependency, Mode, OnExpiry, Rules, SecondExpiry};
 use crate::event::{EntityId, Event, EventId, Key, KeyHash, Timestamp, event, event_bytes, shared_event};
 
-use super::arrival;
+use super::arrival::{self, Drain};
 use super::engine::{Engine, Phase};
 use super::{Effects, Referent};
 
@@ -269,7 +269,11 @@ impl Engine {
                 self.table.forget(entity, hash, &key);
             }
         }
-        if self.deletions.hidden.is_empty() || self.phase == Phase::Replay {
+        if self.phase == Phase::Replay {
+            return;
+        }
+        self.hide_forgotten();
+        if self.deletions.hidden.is_empty() {
             return;
         }
         let mut all = std::mem::take(&mut self.deletions.hidden);
@@ -286,6 +290,17 @@ impl Engine {
         });
         self.deletions.bytes = all.values().flatten().map(Hidden::bytes).sum();
         self.deletions.hidden = all;
+    }
+
+    /// A version that will be forgotten is not rebuilt after that: who is still to be given it must find it all the same.
+    fn hide_forgotten(&mut self) {
+        let drains = self.drains.iter().map(Drain::given);
+        for (entity, hash, event) in drains.chain(self.claims.given()) {
+            let until = arrival::until(&self.rules, event);
+            if until < Timestamp::MAX {
+                self.deletions.add(Hidden { entity, hash, event: event.clone(), until, noted: false });
+            }
+        }
     }
 
     /// Whether a version is still being given to those who waited for it.

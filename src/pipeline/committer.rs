@@ -268,8 +268,10 @@ impl Committer {
             Phase::Replay => (self.checkpoint.committed().positions.clone(), BTreeMap::new()),
             Phase::CatchUp | Phase::Live | Phase::Ending => {
                 self.metrics.bytes_read(closed.bytes);
-                // What is expired leaves the state. Not in a replay, which finds what it found the first time.
-                self.state.advance(self.clock.now().0);
+                // What is expired leaves the state. Not before deadlines fire: until then an event may wait longer than its `wait` for what hides or wakes it.
+                if phase != Phase::CatchUp {
+                    self.state.advance(self.clock.now().0);
+                }
                 let fingerprints = self.fingerprints.take(&closed.positions)?;
                 (closed.positions, fingerprints)
             }

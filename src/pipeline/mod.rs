@@ -9,6 +9,7 @@ mod expire;
 mod intake;
 mod lookup;
 mod open;
+mod replay;
 mod worker;
 
 use std::fmt;

@@ -3,7 +3,7 @@
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use resolvent_state::{Identity, OpenError, Options, State};
 use rustc_hash::FxHashSet;
@@ -12,13 +12,13 @@ use tracing::info;
 use crate::checkpoint::{Checkpoint, Instance, Recovery, Timeline, Topics};
 use crate::clock::Clock;
 use crate::config::{Delivery, Job};
-use crate::dependency::{Rules, Stream};
-use crate::event::{Dependent, EntityId, EventId, KeyHash, Partitions, Timestamp};
+use crate::event::{Dependent, EventId, KeyHash, Partitions, Timestamp};
 use crate::metrics::{Metrics, Totals};
 use crate::mode::{self, Referent, Visit};
 use crate::sink::{self, Place, SinkError, Target};
 use crate::source::{self, Fingerprints, GroupOffsets, Host, Limits, Settings, Source};
 
+use super::replay;
 use super::{RunError, RunOptions, StopFlag, UntilEnd, engine_settings};
 
 /// Bytes that a block of records aims at: some milliseconds of work for a worker.
@@ -141,11 +141,18 @@ impl Found {
         let host = start.host();
         let mut source = source::open(settings, limits, &partitions, &committed.positions, None, clock, &host)?;
         let fingerprints = source.fingerprints(&committed.fingerprints)?;
-        let replay = if needs_replay(&job.rules) && !committed.positions.0.is_empty() {
-            let (from, to) = (&committed.origins, Some(&committed.positions));
-            Some(source::open(settings, limits, &partitions, from, to, clock, &host)?)
-        } else {
-            None
+        let timeline = state.zip(replay::arrivals_kept(&job.rules)).map(|(state, keep)| Timeline::read(state, keep));
+        let timeline = timeline.transpose()?;
+        let range = replay::range(&job.rules, settings, committed, timeline.as_ref(), clock.now());
+        let replay = match &range {
+            Some((from, to)) => {
+                for (partition, begin) in &from.0 {
+                    let (partition, end) = (partitions.name(*partition), to.0.get(partition));
+                    info!(%partition, begin, end, "reading again to rebuild referents");
+                }
+                Some(source::open(settings, limits, &partitions, from, Some(to), clock, &host)?)
+            }
+            None => None,
         };
         Ok(Found { recovery, topics, partitions, source, fingerprints, replay })
     }
@@ -166,11 +173,11 @@ pub(super) fn open(job: &Job, start: &mut Start, clock: &Clock) -> Result<Opened
     let Found { recovery, topics, partitions, source, fingerprints, replay } = found;
     let committed = recovery.settle(&state)?;
     let restored = mode::restore(&state, &job.rules)?;
-    if replay.is_some() {
+    if replay::is_needed(&job.rules) {
         mode::forget_overflow(&state, &job.rules)?;
     }
     let until_end = options.until_end.or_else(|| source_ends(&settings).then_some(UntilEnd::Keep));
-    let timeline = longest_retain(&job.rules).map(|keep| Timeline::read(&state, keep)).transpose()?;
+    let timeline = replay::arrivals_kept(&job.rules).map(|keep| Timeline::read(&state, keep)).transpose()?;
     let commits_offsets = topics.as_ref().is_some_and(|topics| topics.exactly_once && settings.group() == Some(topics.group.as_str()));
     let mut checkpoint = Checkpoint::open(state.clone(), committed, restored.log, &job.sinks, topics)?;
     if let Some(timeline) = &timeline {
@@ -254,16 +261,4 @@ fn source_ends(settings: &Settings) -> bool {
         Settings::Kafka(kafka) => kafka.until_end,
         Settings::Synthetic(synthetic) => synthetic.events > 0,
     }
-}
-
-/// Whether some referents are in memory only.
-fn needs_replay(rules: &Rules) -> bool {
-    rules.entities().iter().any(|entity| entity.streaming && !entity.deferred)
-}
-
-/// The longest `retain` of referents that are in memory only.
-fn longest_retain(rules: &Rules) -> Option<Duration> {
-    let in_memory = |entity: EntityId| rules.entity(entity).streaming && !rules.entity(entity).deferred;
-    let provides = |stream: &Stream| stream.provides.into_iter().chain(stream.provides_resolved).any(in_memory);
-    rules.streams().iter().filter(|stream| provides(stream)).filter_map(|stream| stream.retain).max()
 }

@@ -62,6 +62,15 @@ impl Settings {
             Settings::Synthetic(settings) => settings.check(),
         }
     }
+
+    /// The stream of every record of a partition, where the partition decides that.
+    pub fn stream_of(&self, partition: &str) -> Option<StreamId> {
+        match self {
+            Settings::File(settings) => settings.inputs.iter().find(|input| input.path == partition)?.stream,
+            Settings::Kafka(settings) => settings.stream_of_partition(partition),
+            Settings::Synthetic(_) => None,
+        }
+    }
 }
 
 /// Files to read.
