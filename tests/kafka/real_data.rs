@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::real_data::{EVENTS, JOB, World};
 use crate::support::{
-    Kafka, Program, Random, Running, Sent, Summary, Workspace, assert_unique_positions, eventually, result_set, unique,
+    Kafka, Program, Random, Sent, Summary, Workspace, assert_unique_positions, eventually, result_set, unique,
 };
 
 const PARTITIONS: usize = 4;

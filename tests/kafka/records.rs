@@ -81,9 +81,9 @@ fn the_key_of_an_outcome_is_what_the_sink_says() {
     let kafka = Kafka::shared();
     for (key, of_payment, of_order) in [
         ("event", Some("p-1"), Some("7")),
-        ("/order", Some("7"), None),
+        ("/order", Some("7"), Some("7")),
         ("dependency:order", Some("7"), None),
-        ("/item", None, Some("kettle")),
+        ("/item", Some("p-1"), Some("kettle")),
     ] {
         let resolved = format!("key = \"{key}\"");
         let (_, received) = run_shop(kafka, Program::Sedd, &Changes { resolved: &resolved, ..Changes::default() });
@@ -118,7 +118,7 @@ depends_on = [ { entity = "order", by = "/order" } ]
         };
         let payment = Sent { value: Some(br#"{"order":7}"#), headers: &[("type", b"payment")], ..Sent::default() };
         // The one with the greater time counts, though another comes behind it.
-        let records = [order(2_000_000_000_000, r#"{"v":2}"#), order(1_000_000_000_000, r#"{"v":1}"#), payment];
+        let records = [order(1_700_000_000_000, r#"{"v":2}"#), order(1_600_000_000_000, r#"{"v":1}"#), payment];
         kafka.send(&shop.events, records);
         shop.workspace.run(program, &UNTIL_END).succeeded();
         let received = kafka.read(&shop.resolved);

@@ -27,6 +27,8 @@ const FOREIGN: &str = "RESOLVENT_KAFKA";
 pub(crate) struct Kafka {
     address: String,
     broker: Option<Broker>,
+    /// Made when it is first needed.
+    producer: OnceLock<BaseProducer<Delivered>>,
 }
 
 /// A record to put into a topic.
@@ -64,7 +66,7 @@ impl Kafka {
     pub(crate) fn shared() -> &'static Kafka {
         static SHARED: OnceLock<Kafka> = OnceLock::new();
         SHARED.get_or_init(|| match foreign() {
-            Some(address) => Kafka { address, broker: None },
+            Some(address) => Kafka { address, broker: None, producer: OnceLock::new() },
             None => Kafka::started(BrokerSettings::brief()),
         })
     }
@@ -81,7 +83,7 @@ impl Kafka {
     /// The same, or the broker of the user's, which [`is_foreign`](Kafka::is_foreign) then.
     pub(crate) fn own_or_foreign(settings: BrokerSettings) -> Kafka {
         match foreign() {
-            Some(address) => Kafka { address, broker: None },
+            Some(address) => Kafka { address, broker: None, producer: OnceLock::new() },
             None => Kafka::started(settings),
         }
     }
@@ -93,7 +95,7 @@ impl Kafka {
 
     fn started(settings: BrokerSettings) -> Kafka {
         let broker = Broker::start(settings).unwrap_or_else(|error| panic!("{error}"));
-        Kafka { address: broker.address(), broker: Some(broker) }
+        Kafka { address: broker.address(), broker: Some(broker), producer: OnceLock::new() }
     }
 
     pub(crate) fn address(&self) -> &str {
@@ -174,11 +176,12 @@ impl Kafka {
 
     /// Puts records into a topic, in their order within each partition, and waits until the broker has them.
     pub(crate) fn send<'a>(&self, topic: &str, records: impl IntoIterator<Item = Sent<'a>>) {
-        let producer = self.producer();
+        let producer = self.producer.get_or_init(|| self.producer());
         for record in records {
-            enqueue(&producer, topic, &record);
+            enqueue(producer, topic, &record);
         }
-        deliver(&producer);
+        producer.flush(PATIENCE).unwrap();
+        assert_eq!(producer.context().0.get(), None, "a record was not delivered");
     }
 
     /// Puts values without keys into partition 0.
@@ -199,7 +202,7 @@ impl Kafka {
     }
 
     /// A producer that keeps the order, and refuses nothing by itself for its size.
-    pub(crate) fn producer(&self) -> BaseProducer<Delivered> {
+    fn producer(&self) -> BaseProducer<Delivered> {
         let mut config = self.client();
         config.set("enable.idempotence", "true").set("linger.ms", "2").set("message.max.bytes", "33554432");
         config.create_with_context(Delivered::default()).unwrap()
@@ -248,7 +251,7 @@ impl Kafka {
 }
 
 /// Hands a record to a producer, which may be full for a while.
-pub(crate) fn enqueue(producer: &BaseProducer<Delivered>, topic: &str, sent: &Sent<'_>) {
+fn enqueue(producer: &BaseProducer<Delivered>, topic: &str, sent: &Sent<'_>) {
     let headers = sent
         .headers
         .iter()
@@ -265,15 +268,9 @@ pub(crate) fn enqueue(producer: &BaseProducer<Delivered>, topic: &str, sent: &Se
     producer.poll(Duration::ZERO);
 }
 
-/// Waits until the broker has all that was enqueued.
-pub(crate) fn deliver(producer: &BaseProducer<Delivered>) {
-    producer.flush(PATIENCE).unwrap();
-    assert_eq!(producer.context().0.get(), None, "a record was not delivered");
-}
-
 /// Keeps the first error of a record that was not delivered. (A report that panics would end all tests at once.)
 #[derive(Default)]
-pub(crate) struct Delivered(OnceLock<String>);
+struct Delivered(OnceLock<String>);
 
 impl rdkafka::ClientContext for Delivered {}
 
