@@ -284,11 +284,11 @@ impl KafkaSource {
             return Ok(());
         }
         let asking = Asking { cluster: &self.cluster, settings: &self.settings, waiting: self.host.waiting() };
-        let ranges = asking.ranges(&found)?;
         for topic in found.iter().map(|(topic, _)| topic).collect::<BTreeSet<_>>() {
-            // The consumer looks at topics every few minutes only, and does not read a partition that it has not heard of.
+            // Clients look at topics every few minutes only, and know nothing of a partition that they have not heard of.
             asking.refresh(&self.consumer, topic)?;
         }
+        let ranges = asking.ranges(&found)?;
         let mut list = TopicPartitionList::new();
         for (at, Range { beginning, .. }) in ranges {
             info!(topic = at.0, partition = at.1, "a partition was added, it is read from its beginning on");

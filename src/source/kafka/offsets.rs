@@ -105,11 +105,14 @@ impl Asking<'_> {
         Ok(numbers(&offsets))
     }
 
-    /// Has a consumer look at a topic now.
+    /// Has the clients look at a topic now.
     pub(super) fn refresh(&self, consumer: &BaseConsumer<Context>, topic: &str) -> Result<(), SourceError> {
         let doing = format!("asking for topic `{topic}`");
         let about = About { doing: &doing, topic, ..self.cluster.about() };
-        let look = |_: &_, timeout| consumer.fetch_metadata(Some(topic), timeout).map(drop);
+        let look = |client: &BaseConsumer<Context>, timeout| {
+            client.fetch_metadata(Some(topic), timeout)?;
+            consumer.fetch_metadata(Some(topic), timeout).map(drop)
+        };
         Ok(self.cluster.insist(about, self.waiting, look)?)
     }
 
