@@ -10,6 +10,9 @@ use crate::dependency::Rules;
 use crate::sink::{KafkaSettings, KeyRule, Settings, Target, TopicSettings};
 use crate::source;
 
+/// Bytes of the largest record that librdkafka sends unless its property `message.max.bytes` says otherwise.
+const RECORD_BYTES_MAX: usize = 1_000_000;
+
 /// A sink's file with its place in the configuration.
 struct Output {
     key: String,
@@ -38,9 +41,9 @@ pub(super) fn read(
     let mut outputs = Vec::new();
     let known = Known { rules, sources: source.map(|source| source.settings.topics()).unwrap_or_default() };
     let mut target = |key| section.section(key).and_then(|sink| read_target(&sink, &known, &mut outputs));
-    let resolved = target("resolved");
-    let dead_letter = target("dead_letter");
-    let accepted = target("accepted");
+    let mut resolved = target("resolved");
+    let mut dead_letter = target("dead_letter");
+    let mut accepted = target("accepted");
     let kafka = section.section("kafka");
     let targets = [&resolved, &dead_letter, &accepted];
     let to_topics = targets.into_iter().any(|target| matches!(target, Some(Target::Topic(_))));
@@ -61,6 +64,13 @@ pub(super) fn read(
     }
     check_outputs(root, &outputs, source, &general.state.path);
     let producer = producer.flatten().filter(|_| to_topics);
+    let largest =
+        producer.as_ref().and_then(|producer| producer.client.properties.get("message.max.bytes")?.parse().ok());
+    for target in [&mut resolved, &mut dead_letter, &mut accepted] {
+        if let (Some(Target::Topic(topic)), Some(largest)) = (target, largest) {
+            topic.record_bytes_max = largest;
+        }
+    }
     Some((Settings { resolved: resolved?, dead_letter: Some(dead_letter?), accepted }, producer))
 }
 
@@ -93,7 +103,11 @@ fn read_target(sink: &Section<'_>, known: &Known<'_>, outputs: &mut Vec<Output>)
     }
     if let Some(topic) = topic {
         check_topic(sink, &topic.value, known);
-        return Some(Target::Topic(TopicSettings { topic: topic.value, key: key.unwrap_or_default() }));
+        return Some(Target::Topic(TopicSettings {
+            topic: topic.value,
+            key: key.unwrap_or_default(),
+            record_bytes_max: RECORD_BYTES_MAX,
+        }));
     }
     match file {
         Some(file) => {

@@ -80,6 +80,9 @@ pub struct TopicSettings {
     pub topic: String,
     /// What its records are keyed by.
     pub key: KeyRule,
+    /// Bytes of the largest record that it takes: key, value, headers and what the protocol adds. An outcome that comes to more is written without its event
+    /// and what that took, with the size that it would have had.
+    pub record_bytes_max: usize,
 }
 
 /// The key of an outcome's record. Where the rule gives none it is the key that the record was read with; without that, the outcome has none.
@@ -118,7 +121,7 @@ impl Settings {
     /// How each kind is to be rendered.
     pub fn formats(&self) -> [Format; 3] {
         SinkKind::ALL.map(|kind| match self.target(kind) {
-            Some(Target::Topic(topic)) => Format::Records(topic.key.clone()),
+            Some(Target::Topic(topic)) => Format::Records { key: topic.key.clone(), bytes_max: topic.record_bytes_max },
             _ => Format::Lines,
         })
     }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 /// Bytes of a record's head: the length of its value, that of its key plus one (0: it has no key), and that of its headers, 32 bits little-endian each.
-const HEAD_BYTES: usize = 12;
+pub(super) const HEAD_BYTES: usize = 12;
 
 /// A record to be written to a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

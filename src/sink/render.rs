@@ -14,6 +14,12 @@ use super::{KeyRule, SinkKind, record};
 use crate::dependency::{Dependency, Rules, Stream};
 use crate::event::{Dependent, EventId, Found, Key, Outcome, PartitionId, Partitions, Reference, Rejection, Timestamp};
 
+/// What stands before the event in a line.
+const EVENT_MEMBER: &[u8] = b",\"event\":";
+
+/// More bytes than a client counts for a record beside key, value and headers.
+const RECORD_OVERHEAD: usize = 256;
+
 /// How outcomes of a kind are written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Format {
@@ -21,7 +27,12 @@ pub enum Format {
     #[default]
     Lines,
     /// As [records](super::records) of a topic: the value has no line break at its end.
-    Records(KeyRule),
+    Records {
+        /// What they are keyed by.
+        key: KeyRule,
+        /// Bytes of the largest one: see [`TopicSettings`](super::TopicSettings).
+        bytes_max: usize,
+    },
 }
 
 /// Renders outcomes as lines or records. One for each worker.
@@ -102,10 +113,17 @@ impl Renderer {
                 }
                 out.push(b'\n');
             }
-            Format::Records(rule) => {
+            Format::Records { key, bytes_max } => {
                 let head = record::begin(out);
                 self.write(outcome, now, out)?;
-                self.end_record(outcome, rule, head, out);
+                let size = out.len() - head - record::HEAD_BYTES;
+                self.end_record(outcome, key, None, head, out);
+                if out.len() - head + RECORD_OVERHEAD > *bytes_max {
+                    out.truncate(head);
+                    record::begin(out);
+                    self.write_cut(outcome, now, size, out)?;
+                    self.end_record(outcome, key, Some(size), head, out);
+                }
             }
         }
         Some(kind)
@@ -137,6 +155,36 @@ impl Renderer {
             Outcome::Rejected(rejection) => self.write_rejection(rejection, line),
             Outcome::Dropped(..) => return None,
         }
+        Some(())
+    }
+
+    /// Writes an outcome that is too large for its topic: without its event and what that took, or without the record that was rejected. `size` is what it
+    /// would have had, in bytes.
+    fn write_cut(&self, outcome: &Outcome, now: Timestamp, size: usize, line: &mut Vec<u8>) -> Option<()> {
+        let (dependent, reason) = match outcome {
+            Outcome::Resolved(dependent) | Outcome::Accepted(dependent) => (dependent, None),
+            Outcome::Expired(dependent, reason) => (dependent, Some(reason)),
+            Outcome::Rejected(rejection) => {
+                let size = Some(size as u64);
+                let rejection = Rejection { record: Vec::new(), size, carried: None, ..(**rejection).clone() };
+                self.write_rejection(&rejection, line);
+                return Some(());
+            }
+            Outcome::Dropped(..) => return None,
+        };
+        let parts = self.streams.get(usize::from(dependent.event.header.header.stream.0))?;
+        let prefix = match outcome {
+            Outcome::Resolved(_) => &parts.resolved,
+            Outcome::Accepted(_) => &parts.accepted,
+            _ => &parts.expired,
+        };
+        line.extend_from_slice(prefix.strip_suffix(EVENT_MEMBER).unwrap_or(prefix));
+        line.extend_from_slice(b",\"size\":");
+        write_integer(size, line);
+        if let Some(reason) = reason {
+            write_all(line, &[b",\"reason\":\"", reason.as_str().as_bytes(), b"\""]);
+        }
+        self.end(dependent, now, line);
         Some(())
     }
 
@@ -215,7 +263,7 @@ impl StreamParts {
         let prefix = |outcome: &str| {
             let mut part = format!("{{\"outcome\":\"{outcome}\",\"stream\":").into_bytes();
             write_string(&stream.name, &mut part);
-            part.extend_from_slice(b",\"event\":");
+            part.extend_from_slice(EVENT_MEMBER);
             part
         };
         StreamParts {

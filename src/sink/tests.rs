@@ -286,7 +286,7 @@ proptest! {
 /// Key, headers and value of the record of an outcome, one a line; headers as `name=value`.
 fn shown_record(outcome: &Outcome, key: KeyRule) -> String {
     let mut bytes = Vec::new();
-    let formats = std::array::from_fn(|_| Format::Records(key.clone()));
+    let formats = std::array::from_fn(|_| Format::Records { key: key.clone(), bytes_max: 1 << 20 });
     assert_eq!(
         Renderer::new(rules(), &partitions(), formats).render(outcome, Timestamp(1250), &mut bytes),
         SinkKind::of(outcome)
@@ -361,4 +361,38 @@ fn a_record_is_the_line_without_its_break_and_carries_on_what_was_read() {
     let rejected = shown_record(&Outcome::Rejected(rejection), KeyRule::Event);
     let headers = "resolvent-outcome=rejected resolvent-reason=invalid_json resolvent-position=";
     assert!(rejected.starts_with(&format!("none\n{headers}")), "{rejected}");
+}
+
+#[test]
+fn an_outcome_that_is_too_large_for_its_topic_says_so_and_keeps_its_place() {
+    let record = format!(r#"{{"type":"person","id":5,"name":"{}"}}"#, "x".repeat(1000));
+    let Decoded::Rejected(rejection) = decode(format!("[{}", "y".repeat(1000)).as_bytes()) else { panic!("no record") };
+    let outcomes = [
+        (Outcome::Resolved(event(&record)), r#"{"outcome":"resolved","stream":"person","size":SIZE,"position":"#),
+        (
+            Outcome::Expired(event(&record), ExpiredReason::Cycle),
+            r#"{"outcome":"expired","stream":"person","size":SIZE,"reason":"cycle","position":"#,
+        ),
+        (Outcome::Rejected(rejection), r#"{"outcome":"rejected","reason":"invalid_json","detail":"#),
+    ];
+    for (outcome, expected) in outcomes {
+        let rendered = |bytes_max: usize| {
+            let (mut bytes, formats) =
+                (Vec::new(), std::array::from_fn(|_| Format::Records { key: KeyRule::Event, bytes_max }));
+            Renderer::new(rules(), &partitions(), formats).render(&outcome, Timestamp(1250), &mut bytes);
+            bytes
+        };
+        let whole = rendered(1 << 20);
+        // At the limit it is whole, and one byte below it is cut.
+        assert_eq!(rendered(whole.len() + 256), whole);
+        let cut = rendered(whole.len() + 255);
+        let (all, short) = (records(&whole).next().expect("a record"), records(&cut).next().expect("a record"));
+        assert!(short.value.len() < 400 && short.key == all.key);
+        let size = all.value.len();
+        let value = String::from_utf8_lossy(short.value);
+        assert!(value.starts_with(&expected.replace("SIZE", &size.to_string())), "{value}");
+        assert!(serde_json::from_slice::<Json>(short.value).is_ok(), "{value}");
+        let headers: Vec<_> = crate::event::headers(short.headers).collect();
+        assert_eq!(headers.last(), Some(&("resolvent-size", Some(size.to_string().as_bytes()))));
+    }
 }

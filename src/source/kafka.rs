@@ -25,7 +25,7 @@ pub use self::consumer::GroupOffsets;
 pub(super) use self::fingerprint::Marks;
 pub use self::fingerprint::RecordFingerprint;
 use self::lanes::{Lane, Lanes};
-use self::offsets::{Asking, Range, TopicPartition, refusal};
+use self::offsets::{Asking, Range, Ranges, TopicPartition, refusal};
 use self::watch::Watch;
 use super::{Fingerprint, Fingerprints, Host, Lag, Limits, Next, SettingsError, Source, SourceError, check_configured};
 use crate::clock::Clock;
@@ -218,7 +218,7 @@ impl KafkaSource {
         all: &[TopicPartition],
         from: &Positions,
         ids: &BTreeMap<TopicPartition, PartitionId>,
-    ) -> Result<(BTreeMap<TopicPartition, Range>, BTreeMap<TopicPartition, u64>), SourceError> {
+    ) -> Result<(Ranges, BTreeMap<TopicPartition, u64>), SourceError> {
         let asking = Asking { cluster: &self.cluster, settings: &self.settings, waiting: self.host.waiting() };
         let ranges = asking.ranges(all)?;
         let position = |at: &TopicPartition| ids.get(at).and_then(|id| from.0.get(id)).copied();
@@ -423,10 +423,9 @@ impl Source for KafkaSource {
             if let Some(block) = self.lanes.next_block() {
                 return Ok(Next::Block(block));
             }
-            if self.look && !self.lanes.has_open() {
-                if let Some(next) = self.between() {
-                    return Ok(next);
-                }
+            let told = if self.look && !self.lanes.has_open() { self.between() } else { None };
+            if let Some(next) = told {
+                return Ok(next);
             }
             let patience = match self.lanes.has_open() {
                 true => Duration::ZERO,

@@ -156,7 +156,11 @@ impl Job {
         let committed = recovery.settle(state)?;
         failpoint::pass("settled");
         let sinks = sink::Settings {
-            resolved: Target::Topic(TopicSettings { topic: "resolved".to_owned(), key: Default::default() }),
+            resolved: Target::Topic(TopicSettings {
+                topic: "resolved".to_owned(),
+                key: Default::default(),
+                record_bytes_max: 1 << 20,
+            }),
             dead_letter: Some(Target::File(self.file.clone())),
             accepted: None,
         };

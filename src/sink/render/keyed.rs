@@ -6,8 +6,15 @@ use super::{KeyRule, Renderer, include, record, write_integer};
 use crate::event::{Carried, Dependent, EventId, Key, Outcome, push_header};
 
 impl Renderer {
-    /// Appends key and headers of the outcome whose value has been written behind the head at `head`.
-    pub(super) fn end_record(&self, outcome: &Outcome, rule: &KeyRule, head: usize, out: &mut Vec<u8>) {
+    /// Appends key and headers of the outcome whose value has been written behind the head at `head`; where that is cut, with the size that it would have had.
+    pub(super) fn end_record(
+        &self,
+        outcome: &Outcome,
+        rule: &KeyRule,
+        cut: Option<usize>,
+        head: usize,
+        out: &mut Vec<u8>,
+    ) {
         let (dependent, carried, id) = match outcome {
             Outcome::Rejected(rejection) => (None, rejection.carried.as_deref(), rejection.id),
             Outcome::Resolved(dependent)
@@ -23,6 +30,9 @@ impl Renderer {
             || carried.and_then(|carried| carried.key.as_ref()).map(|key| out.extend_from_slice(key)).is_some();
         let key = start..out.len();
         self.write_headers(outcome, carried, id, out);
+        if let Some(size) = cut {
+            push_header(out, "resolvent-size", Some(itoa::Buffer::new().format(size).as_bytes()));
+        }
         record::finish(out, head, key, has_key);
     }
 

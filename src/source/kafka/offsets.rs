@@ -31,9 +31,12 @@ pub(super) struct Range {
     pub(super) end: u64,
 }
 
+/// The ranges of partitions.
+pub(super) type Ranges = BTreeMap<TopicPartition, Range>;
+
 impl Asking<'_> {
     /// The ranges that partitions have now.
-    pub(super) fn ranges(&self, of: &[TopicPartition]) -> Result<BTreeMap<TopicPartition, Range>, SourceError> {
+    pub(super) fn ranges(&self, of: &[TopicPartition]) -> Result<Ranges, SourceError> {
         let beginnings = self.offsets_at(of, Offset::Beginning)?;
         let ends = self.offsets_at(of, Offset::End)?;
         let range = |(at, beginning): (TopicPartition, Option<u64>)| {
