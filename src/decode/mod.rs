@@ -45,6 +45,14 @@ pub struct Decoder {
     spare: Spare,
 }
 
+/// The bytes of a block.
+#[derive(Clone, Copy)]
+struct Bytes<'b> {
+    bytes: &'b [u8],
+    /// The same, where they are known to be UTF-8.
+    text: Option<&'b str>,
+}
+
 /// Why a record is no event, before its bytes are copied.
 #[derive(Debug)]
 struct Fault {
@@ -97,13 +105,13 @@ impl Decoder {
             };
             let inner = without_white_space(part(value));
             let range = value.start + inner.start..value.start + inner.end;
-            out(self.decode_record(block, id, bytes, None, range, &envelope, &mut values));
+            out(self.decode_record(block, id, Bytes { bytes, text: None }, range, &envelope, &mut values));
         }
     }
 
     fn decode_lines(&self, block: &Block, base: u64, bytes: &[u8], out: &mut impl FnMut(Decoded)) {
         // Checked once for the block: records of a valid block need no check of their own.
-        let text = simdutf8::basic::from_utf8(bytes).ok();
+        let all = Bytes { bytes, text: simdutf8::basic::from_utf8(bytes).ok() };
         let mut values = Values::new(self.plan.fields(), bytes);
         let mut start = if base == 0 && bytes.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
         let mut offset = base;
@@ -113,7 +121,7 @@ impl Decoder {
             if !record.is_empty() {
                 let id = EventId { partition: block.partition, offset };
                 let from = start + record.start;
-                out(self.decode_record(block, id, bytes, text, from..start + record.end, &NO_ENVELOPE, &mut values));
+                out(self.decode_record(block, id, all, from..start + record.end, &NO_ENVELOPE, &mut values));
             }
             start += line.len() + 1;
             offset = base + start as u64;
@@ -124,15 +132,14 @@ impl Decoder {
         &self,
         block: &Block,
         id: EventId,
-        bytes: &'b [u8],
-        text: Option<&'b str>,
+        all: Bytes<'b>,
         range: Range<usize>,
         envelope: &Envelope<'_>,
         values: &mut Values<'b>,
     ) -> Decoded {
         let end = range.end;
-        let bytes = bytes.get(range.clone()).unwrap_or_default();
-        let record = match text.and_then(|text| text.get(range)) {
+        let bytes = all.bytes.get(range.clone()).unwrap_or_default();
+        let record = match all.text.and_then(|text| text.get(range)) {
             Some(record) => Ok(record),
             None => str::from_utf8(bytes).map_err(|error| invalid_utf8(bytes, error)),
         };

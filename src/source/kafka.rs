@@ -25,7 +25,7 @@ pub use self::consumer::GroupOffsets;
 pub(super) use self::fingerprint::Marks;
 pub use self::fingerprint::RecordFingerprint;
 use self::lanes::{Lane, Lanes};
-use self::offsets::{Asking, Range, TopicPartition, refusal};
+use self::offsets::{Asking, Range, Ranges, TopicPartition, refusal};
 use self::watch::Watch;
 use super::{Fingerprint, Fingerprints, Host, Lag, Limits, Next, SettingsError, Source, SourceError, check_configured};
 use crate::clock::Clock;
@@ -223,7 +223,7 @@ impl KafkaSource {
         all: &[TopicPartition],
         from: &Positions,
         ids: &BTreeMap<TopicPartition, PartitionId>,
-    ) -> Result<(BTreeMap<TopicPartition, Range>, BTreeMap<TopicPartition, u64>), SourceError> {
+    ) -> Result<(Ranges, BTreeMap<TopicPartition, u64>), SourceError> {
         let asking = Asking { cluster: &self.cluster, settings: &self.settings, waiting: self.host.waiting() };
         let ranges = asking.ranges(all)?;
         let position = |at: &TopicPartition| ids.get(at).and_then(|id| from.0.get(id)).copied();
@@ -289,11 +289,11 @@ impl KafkaSource {
             return Ok(());
         }
         let asking = Asking { cluster: &self.cluster, settings: &self.settings, waiting: self.host.waiting() };
-        let ranges = asking.ranges(&found)?;
         for topic in found.iter().map(|(topic, _)| topic).collect::<BTreeSet<_>>() {
-            // The consumer looks at topics every few minutes only, and does not read a partition that it has not heard of.
+            // Clients look at topics every few minutes only, and know nothing of a partition that they have not heard of.
             asking.refresh(&self.consumer, topic)?;
         }
+        let ranges = asking.ranges(&found)?;
         let mut list = TopicPartitionList::new();
         for (at, Range { beginning, .. }) in ranges {
             info!(topic = at.0, partition = at.1, "a partition was added, it is read from its beginning on");
@@ -428,10 +428,9 @@ impl Source for KafkaSource {
             if let Some(block) = self.lanes.next_block() {
                 return Ok(Next::Block(block));
             }
-            if self.look && !self.lanes.has_open() {
-                if let Some(next) = self.between() {
-                    return Ok(next);
-                }
+            let told = if self.look && !self.lanes.has_open() { self.between() } else { None };
+            if let Some(next) = told {
+                return Ok(next);
             }
             let patience = match self.lanes.has_open() {
                 true => Duration::ZERO,

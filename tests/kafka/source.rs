@@ -134,7 +134,10 @@ fn partitions_that_are_added_are_read_from_their_beginning() {
     kafka.grow(&shop.posts, 2);
     shop.post(kafka, 1, "1");
     shop.like(kafka, 0, "1");
-    eventually("both are resolved", || (shop.resolved() == ["likes:0:0", "posts:1:0"]).then_some(()));
+    eventually("both are resolved", || {
+        assert!(!running.has_ended(), "{}", running.stderr());
+        (shop.resolved() == ["likes:0:0", "posts:1:0"]).then_some(())
+    });
     let lag =
         format!("resolvent_partition_lag_records{{partition=\"0\",topic=\"{}\",job=\"{}\"}} 0", shop.likes, shop.likes);
     let (_, metrics) =

@@ -31,9 +31,12 @@ pub(super) struct Range {
     pub(super) end: u64,
 }
 
+/// The ranges of partitions.
+pub(super) type Ranges = BTreeMap<TopicPartition, Range>;
+
 impl Asking<'_> {
     /// The ranges that partitions have now.
-    pub(super) fn ranges(&self, of: &[TopicPartition]) -> Result<BTreeMap<TopicPartition, Range>, SourceError> {
+    pub(super) fn ranges(&self, of: &[TopicPartition]) -> Result<Ranges, SourceError> {
         let beginnings = self.offsets_at(of, Offset::Beginning)?;
         let ends = self.offsets_at(of, Offset::End)?;
         let range = |(at, beginning): (TopicPartition, Option<u64>)| {
@@ -105,11 +108,14 @@ impl Asking<'_> {
         Ok(numbers(&offsets))
     }
 
-    /// Has a consumer look at a topic now.
+    /// Has the clients look at a topic now.
     pub(super) fn refresh(&self, consumer: &BaseConsumer<Context>, topic: &str) -> Result<(), SourceError> {
         let doing = format!("asking for topic `{topic}`");
         let about = About { doing: &doing, topic, ..self.cluster.about() };
-        let look = |_: &_, timeout| consumer.fetch_metadata(Some(topic), timeout).map(drop);
+        let look = |client: &BaseConsumer<Context>, timeout| {
+            client.fetch_metadata(Some(topic), timeout)?;
+            consumer.fetch_metadata(Some(topic), timeout).map(drop)
+        };
         Ok(self.cluster.insist(about, self.waiting, look)?)
     }
 
