@@ -115,6 +115,7 @@ fn launch(launcher: &Launcher, options: &Options, console: &Console) -> Result<(
 fn ends(job: &Job) -> bool {
     match &job.source {
         Settings::File(files) => !files.follow,
+        Settings::Kafka(_) => false,
         Settings::Synthetic(_) => true,
     }
 }

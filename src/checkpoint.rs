@@ -3,38 +3,39 @@
 //! The positions live in the same write as the state that they produced, and with them the lengths of the output files. To commit an epoch, the files are
 //! made durable first; then one synced write to the state decides. After a crash the files are cut back to the lengths that the state has, and reading goes on
 //! from its positions: what was written in between is written again.
+//!
+//! With topics the broker decides. An epoch's records are produced within one transaction while it fills. At its end the files are made durable, then one
+//! synced write keeps all that the epoch changes as one *pending* value; then the transaction commits, with the number of the epoch in it (the *marker*); then
+//! the pending value is applied. That write need not be synced: the next one makes it durable, and a crash finds the epoch pending once more. A start asks the
+//! broker for the marker, and applies what is pending or discards it ([`Recovery`]).
 
 mod failpoint;
+mod recovery;
+mod rows;
 mod timeline;
+mod topics;
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use bincode::Options;
 use resolvent_state::{Batch, Durability, State, StateError, Table};
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+pub use recovery::Recovery;
+pub use rows::Committed;
 pub use timeline::Timeline;
+pub use topics::{Instance, Topics};
+
+use rows::{News, Pending, VERSION, options, pairs};
 
 use crate::event::{Epoch, PartitionId, Partitions, Positions, Timestamp, WorkerIndex};
 use crate::metrics::Totals;
 use crate::mode::{Changes, LogEpoch};
-use crate::sink::{self, Mark, Sink, SinkError, SinkKind, Target};
+use crate::sink::{self, Sink, SinkError, SinkKind, Target};
 use crate::source::Fingerprint;
-
-/// The row that every commit writes.
-const COMMIT: &[u8] = b"commit";
-
-/// The row of the input's fingerprints.
-const INPUTS: &[u8] = b"inputs";
-
-/// The row of where the partitions begin.
-const ORIGINS: &[u8] = b"origins";
-
-/// The version of these rows.
-const VERSION: u8 = 1;
 
 /// Dead events in the log are not worth writing the living among them anew below this.
 const LOG_DEAD_BYTES: u64 = 16 << 20;
@@ -53,129 +54,71 @@ pub enum CheckpointError {
         "the state's last commit cannot be read ({0}): restore the state directory from a copy, or start over with --fresh"
     )]
     Damaged(String),
-    /// It was written by a later program.
-    #[error("the state's last commit has version {0}, this program reads {VERSION}: use the newer program")]
-    Newer(u8),
+    /// It was written by another version of the program.
+    #[error(
+        "the state's last commit has version {0}, this program reads {VERSION}: use the program that wrote it, or start over with --fresh"
+    )]
+    Version(u8),
+    /// An epoch was given to topics, and the job is now set up in a way that does not ask the broker for it.
+    #[error(
+        "epoch {} was given to topics in a transaction, and the job ended before it knew what became of it: start the job once more with its topics and \
+         `delivery = \"exactly_once\"` as they were, stop it, then change them",
+        .0.0
+    )]
+    Undecided(Epoch),
+    /// The broker has no marker.
+    #[error(
+        "group {group} has no offset with the job's last epoch ({}): the broker has dropped it, as it does with offsets of a job that is down longer than \
+         offsets.retention.minutes, or somebody has deleted it, or this is another cluster. Look at the end of the output topics: if they hold the outcomes of \
+         that epoch, start once with lost_epoch = \"committed\" in [sink.kafka], otherwise with lost_epoch = \"aborted\"",
+        epoch.0
+    )]
+    Lost {
+        /// The job's group.
+        group: String,
+        /// The epoch in question.
+        epoch: Epoch,
+    },
+    /// The broker's marker is of an epoch that the state does not know.
+    #[error(
+        "group {group} says that the job has committed epoch {}, and the state is at epoch {}: this is not the state directory that the job ran with last, or \
+         the broker has lost data. Use the newer directory; or start over with --fresh, and give the job other topics",
+        broker.0, state.0
+    )]
+    Differs {
+        /// The job's group.
+        group: String,
+        /// What the broker says.
+        broker: Epoch,
+        /// What the state says.
+        state: Epoch,
+    },
+    /// New state beside topics that the job has written to.
+    #[error(
+        "group {group} says that a job of this name has written to these topics, but the job's state knows nothing of it; use the state directory that it ran \
+         with, or start with --fresh to leave what they hold and go on behind it, or give the job another name"
+    )]
+    Used {
+        /// The job's group.
+        group: String,
+    },
 }
 
-/// All that the last commit says, and what the next one builds on.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Committed {
-    /// The last epoch.
-    pub epoch: Epoch,
-    /// How far the sources had been read.
-    pub positions: Positions,
-    /// Where partitions were read first, where that is not their start: nothing before it belongs to the job.
-    pub origins: Positions,
-    /// What the files of the input were up to there.
-    pub fingerprints: BTreeMap<PartitionId, Fingerprint>,
-    /// The names of their partitions.
-    pub partitions: Partitions,
-    /// What had become of all records.
-    pub totals: Totals,
-    /// Waiting events that are in the state and not in memory.
-    pub waiting_in_state: u64,
-    files: BTreeMap<PathBuf, u64>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Row {
-    epoch: u64,
-    positions: Vec<(u32, u64)>,
-    partitions: Vec<String>,
-    totals: Totals,
-    waiting_in_state: u64,
-    files: Vec<(PathBuf, u64)>,
-}
-
-impl Committed {
-    /// The last commit of a state; the beginning where there is none.
-    ///
-    /// # Errors
-    ///
-    /// The row is damaged or of a later version.
-    pub fn read(state: &State) -> Result<Committed, CheckpointError> {
-        let Some(row) = read_row::<Row>(state, COMMIT)? else { return Ok(Committed::default()) };
-        let fingerprints: Vec<(u32, Fingerprint)> = read_row(state, INPUTS)?.unwrap_or_default();
-        let origins: Vec<(u32, u64)> = read_row(state, ORIGINS)?.unwrap_or_default();
-        Ok(Committed {
-            epoch: Epoch(row.epoch),
-            positions: positions(row.positions),
-            origins: positions(origins),
-            fingerprints: fingerprints.into_iter().map(|(p, fingerprint)| (PartitionId(p), fingerprint)).collect(),
-            partitions: Partitions::new(row.partitions.into_iter().map(Into::into)),
-            totals: row.totals,
-            waiting_in_state: row.waiting_in_state,
-            files: row.files.into_iter().collect(),
-        })
+impl CheckpointError {
+    /// Whether the job can begin again from its last commit in the same process.
+    pub fn is_undecided(&self) -> bool {
+        matches!(self, CheckpointError::Sink(error) if error.is_undecided())
     }
-
-    fn put(&self, batch: &mut Batch) -> Result<(), CheckpointError> {
-        let row = Row {
-            epoch: self.epoch.0,
-            positions: pairs(&self.positions),
-            partitions: self.partitions.names().iter().map(|name| name.to_string()).collect(),
-            totals: self.totals,
-            waiting_in_state: self.waiting_in_state,
-            files: self.files.iter().map(|(path, length)| (path.clone(), *length)).collect(),
-        };
-        put_row(batch, COMMIT, &row)?;
-        let fingerprints: Vec<_> = self.fingerprints.iter().map(|(p, fingerprint)| (p.0, *fingerprint)).collect();
-        put_row(batch, INPUTS, &fingerprints)?;
-        put_row(batch, ORIGINS, &pairs(&self.origins))
-    }
-
-    /// Refuses sinks that are not as this commit left them: what [`Checkpoint::open`] would refuse, before anything is touched.
-    ///
-    /// # Errors
-    ///
-    /// A file is shorter than what was committed to it, holds something though nothing was, or is in use.
-    pub fn check_sinks(&self, sinks: &sink::Settings) -> Result<(), CheckpointError> {
-        let targets = SinkKind::ALL.into_iter().filter_map(|kind| sinks.target(kind));
-        targets.into_iter().try_for_each(|target| Ok(sink::check(target, self.mark(target))?))
-    }
-
-    /// What a sink held.
-    fn mark(&self, target: &Target) -> Option<Mark> {
-        let Target::File(path) = target else { return None };
-        self.files.get(path).map(|length| Mark { length: *length })
-    }
-}
-
-fn positions(pairs: Vec<(u32, u64)>) -> Positions {
-    Positions(pairs.into_iter().map(|(partition, offset)| (PartitionId(partition), offset)).collect())
-}
-
-fn pairs(positions: &Positions) -> Vec<(u32, u64)> {
-    positions.0.iter().map(|(partition, offset)| (partition.0, *offset)).collect()
-}
-
-fn read_row<T: DeserializeOwned>(state: &State, row: &[u8]) -> Result<Option<T>, CheckpointError> {
-    let Some(bytes) = state.get(Table::Meta, row)? else { return Ok(None) };
-    match bytes.split_first() {
-        Some((&VERSION, rest)) => {
-            options().deserialize(rest).map(Some).map_err(|error| CheckpointError::Damaged(error.to_string()))
-        }
-        Some((version, _)) => Err(CheckpointError::Newer(*version)),
-        None => Err(CheckpointError::Damaged("it is empty".into())),
-    }
-}
-
-fn put_row(batch: &mut Batch, row: &[u8], value: &impl Serialize) -> Result<(), CheckpointError> {
-    let mut bytes = vec![VERSION];
-    options().serialize_into(&mut bytes, value).map_err(|error| CheckpointError::Damaged(error.to_string()))?;
-    batch.put(Table::Meta, row, &bytes);
-    Ok(())
-}
-
-fn options() -> impl Options {
-    bincode::DefaultOptions::new()
 }
 
 struct Outlet {
     kind: SinkKind,
-    file: Option<PathBuf>,
-    sink: Box<dyn Sink>,
+    to: To,
+}
+
+enum To {
+    Sink(Box<dyn Sink>, Option<PathBuf>),
+    Topic(String),
 }
 
 /// What an epoch has come to.
@@ -201,7 +144,10 @@ pub struct EpochEnd {
 pub struct Checkpoint {
     state: State,
     outlets: Vec<Outlet>,
+    topics: Option<Topics>,
     committed: Committed,
+    /// How many names of partitions the state has.
+    names: usize,
     log: BTreeMap<Epoch, LogEpoch>,
     timeline: Option<Timeline>,
     spare: Vec<Batch>,
@@ -209,45 +155,55 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Opens the sinks as the last commit left them.
+    /// Opens the sinks as the last commit left them. Where they are topics in transactions, the marker of this process is put in place of that of the one before.
     ///
     /// # Errors
     ///
-    /// A file is shorter than what was committed to it, or holds something though nothing was.
+    /// A file is shorter than what was committed to it, or holds something though nothing was; the broker does not take the marker.
     pub fn open(
         state: State,
         committed: Committed,
         log: BTreeMap<Epoch, LogEpoch>,
         sinks: &sink::Settings,
+        topics: Option<Topics>,
     ) -> Result<Checkpoint, CheckpointError> {
         let mut outlets = Vec::new();
         for kind in SinkKind::ALL {
             let Some(target) = sinks.target(kind) else { continue };
-            let file = match target {
-                Target::File(path) => Some(path.clone()),
-                Target::Stdout | Target::Null => None,
+            let to = match (target, sink::open(target, committed.mark(target))?) {
+                (Target::Topic(settings), _) => To::Topic(settings.topic.clone()),
+                (Target::File(path), Some(sink)) => To::Sink(sink, Some(path.clone())),
+                (_, Some(sink)) => To::Sink(sink, None),
+                (_, None) => continue,
             };
-            let sink = sink::open(target, committed.mark(target))?;
-            outlets.push(Outlet { kind, file, sink });
+            outlets.push(Outlet { kind, to });
         }
-        let mut checkpoint =
-            Checkpoint { state, outlets, committed, log, timeline: None, spare: Vec::new(), written: false };
+        let names = committed.names;
+        let (timeline, spare, written) = (None, Vec::new(), false);
+        let mut checkpoint = Checkpoint { state, outlets, topics, committed, names, log, timeline, spare, written };
         failpoint::pass("sinks_opened");
         checkpoint.begin_files()?;
+        checkpoint.committed.place = None;
+        if let Some(topics) = &mut checkpoint.topics {
+            topics.begin(&mut checkpoint.committed)?;
+        }
         Ok(checkpoint)
     }
 
     /// Notes that files which the state does not know begin empty: what is in one of them after a crash before the first commit is then known to be
     /// this job's, and cut.
     fn begin_files(&mut self) -> Result<(), CheckpointError> {
-        let files = self.outlets.iter().filter_map(|outlet| outlet.file.as_ref());
+        let files = self.outlets.iter().filter_map(|outlet| match &outlet.to {
+            To::Sink(_, file) => file.as_ref(),
+            To::Topic(_) => None,
+        });
         let new: Vec<PathBuf> = files.filter(|path| !self.committed.files.contains_key(*path)).cloned().collect();
         if new.is_empty() {
             return Ok(());
         }
         self.committed.files.extend(new.into_iter().map(|path| (path, 0)));
         let mut batch = Batch::default();
-        self.committed.put(&mut batch)?;
+        self.committed.put(&News::default(), &mut batch)?;
         Ok(self.state.write(&batch, Durability::Synced)?)
     }
 
@@ -266,64 +222,103 @@ impl Checkpoint {
         &self.committed
     }
 
-    /// Gives lines to a sink. They count once their epoch is committed.
+    /// Gives lines or records to a sink. They count once their epoch is committed.
     ///
     /// # Errors
     ///
     /// The sink does not take them.
     pub fn write(&mut self, kind: SinkKind, lines: &[u8]) -> Result<(), CheckpointError> {
         self.written = true;
-        match self.outlets.iter_mut().find(|outlet| outlet.kind == kind) {
-            Some(outlet) => Ok(outlet.sink.write(lines)?),
-            None => Ok(()),
+        let Some(outlet) = self.outlets.iter_mut().find(|outlet| outlet.kind == kind) else { return Ok(()) };
+        match (&mut outlet.to, &mut self.topics) {
+            (To::Sink(sink, _), _) => sink.write(lines)?,
+            (To::Topic(topic), Some(topics)) => {
+                topics.broker.produce(topic, lines)?;
+                failpoint::pass("inside_transaction");
+            }
+            (To::Topic(_), None) => {}
         }
+        Ok(())
     }
 
     /// Commits an epoch; one in which nothing happened writes nothing. Returns whether it wrote.
     ///
     /// # Errors
     ///
-    /// A file cannot be made durable or the state cannot be written. Then nothing was committed, and no later commit can be.
+    /// A file cannot be made durable, the broker does not commit, or the state cannot be written. Then it is not known that anything was committed, and no later
+    /// commit can be.
     pub fn commit(&mut self, epoch: Epoch, end: EpochEnd) -> Result<bool, CheckpointError> {
         let idle = !self.written
             && end.positions == self.committed.positions
             && end.totals == Totals::default()
             && end.changes.iter().all(|(_, changes)| changes.is_empty());
         if idle {
+            if let Some(topics) = &mut self.topics {
+                topics.refresh(&self.committed)?;
+            }
             return Ok(false);
         }
         failpoint::pass("before_sinks");
         for outlet in &mut self.outlets {
-            let mark = outlet.sink.sync()?;
+            let To::Sink(sink, file) = &mut outlet.to else { continue };
+            let mark = sink.sync()?;
             failpoint::pass("between_sinks");
-            if let Some(path) = &outlet.file {
+            if let Some(path) = file {
                 self.committed.files.insert(path.clone(), mark.length);
             }
         }
+        let before = std::mem::replace(&mut self.committed.positions, end.positions);
         self.committed.epoch = epoch;
-        self.committed.positions = end.positions;
+        let mut news = News { partitions: end.partitions.len() > self.names, ..News::default() };
+        self.names = end.partitions.len();
         for (partition, start) in end.origins.0 {
+            news.origins |= !self.committed.origins.0.contains_key(&partition);
             self.committed.origins.0.entry(partition).or_insert(start);
         }
+        news.inputs.extend(end.fingerprints.keys());
         self.committed.fingerprints.extend(end.fingerprints);
         self.committed.partitions = end.partitions;
         self.committed.totals.add(&end.totals);
-        let (mut batch, changed) = (Batch::default(), self.account(epoch, end.changes));
-        self.drop_dead_log(&mut batch);
+        let (mut rows, changed) = (Batch::default(), self.account(epoch, end.changes));
+        self.drop_dead_log(&mut rows);
         if let Some(timeline) = &mut self.timeline {
-            timeline.note(end.now, &self.committed.positions, &mut batch)?;
+            timeline.note(end.now, &self.committed.positions, &mut rows)?;
         }
-        self.committed.put(&mut batch)?;
-        let batches: Vec<&Batch> = changed.iter().chain([&batch]).collect();
-        failpoint::pass("before_state");
-        self.state.write_all(&batches, Durability::Synced)?;
-        failpoint::pass("after_state");
+        self.committed.put(&news, &mut rows)?;
+        self.decide(&before, &changed, rows)?;
         self.written = false;
         self.spare.extend(changed.into_iter().map(|mut batch| {
             batch.clear();
             batch
         }));
         Ok(true)
+    }
+
+    /// Makes an epoch part of the state, once it is visible in the topics, where there are some.
+    fn decide(&mut self, before: &Positions, changed: &[Batch], mut rows: Batch) -> Result<(), CheckpointError> {
+        let mut durability = Durability::Synced;
+        match &mut self.topics {
+            Some(topics) if topics.exactly_once => {
+                let pending = Pending::put(self.committed.epoch, &rows, changed);
+                failpoint::pass("before_state");
+                self.state.write(&pending, Durability::Synced)?;
+                failpoint::pass("after_state");
+                failpoint::pass("before_commit");
+                topics.commit(&self.committed, before)?;
+                failpoint::pass("after_commit");
+                Pending::clear(&mut rows);
+                durability = Durability::Buffered;
+            }
+            Some(topics) => topics.broker.flush()?,
+            None => {}
+        }
+        let batches: Vec<&Batch> = changed.iter().chain([&rows]).collect();
+        if durability == Durability::Synced {
+            failpoint::pass("before_state");
+        }
+        self.state.write_all(&batches, durability)?;
+        failpoint::pass(if durability == Durability::Synced { "after_state" } else { "after_apply" });
+        Ok(())
     }
 
     /// Keeps count of what the workers have changed; what is to be written of it is returned.
@@ -369,8 +364,12 @@ impl Checkpoint {
         mostly_dead.next().map(|(epoch, _)| epoch.next())
     }
 
-    /// Bytes written to files.
+    /// Bytes written to files and topics.
     pub fn bytes_written(&self) -> u64 {
-        self.outlets.iter().map(|outlet| outlet.sink.bytes_written()).sum()
+        let outlets = self.outlets.iter().map(|outlet| match &outlet.to {
+            To::Sink(sink, _) => sink.bytes_written(),
+            To::Topic(_) => 0,
+        });
+        outlets.sum::<u64>() + self.topics.as_ref().map_or(0, |topics| topics.broker.bytes_written())
     }
 }

@@ -16,7 +16,7 @@ use std::fmt;
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 
-pub(crate) use cluster::{Cluster, Waiting, is_transient};
+pub(crate) use cluster::{Cluster, Waiting};
 pub(crate) use context::{Context, Observer, PartitionStatistics};
 pub use error::ClientError;
 pub(crate) use error::{About, explain};

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use super::units::{show_duration, show_size};
 use super::{Delivery, Job};
-use crate::dependency::{Dependency, Mode, Need, OnExpiry, SecondExpiry, Stream};
+use crate::dependency::{Dependency, Mode, Need, OnExpiry, Place, SecondExpiry, Stream};
 use crate::event::StreamId;
-use crate::sink::Target;
-use crate::source::{self, FileInput, FileSettings, Settings, SyntheticSettings, Workload};
+use crate::sink::{Acks, KafkaSettings, KeyRule, Target};
+use crate::source::{self, FileInput, FileSettings, Settings, Start, SyntheticSettings, Workload};
 
 /// The job in words: what it depends on, how it waits, where it reads and writes, its limits, and what has no effect.
 ///
@@ -40,6 +40,7 @@ impl Description<'_> {
         writeln!(self.out, "\nsource")?;
         match &job.source {
             Settings::File(files) => self.files(files)?,
+            Settings::Kafka(kafka) => self.kafka(kafka)?,
             Settings::Synthetic(synthetic) => self.synthetic(synthetic)?,
         }
         self.sinks()?;
@@ -53,12 +54,12 @@ impl Description<'_> {
         match (&stream.key, stream.provides) {
             (Some(key), Some(entity)) => {
                 let entity = job.shown(&job.rules.entity(entity).name);
-                write!(self.out, ": provides {entity} by {}", job.shown(key.as_str()))?;
+                write!(self.out, ": provides {entity} by {}", job.shown(&key.to_string()))?;
             }
             _ => write!(self.out, ": has no key, nothing refers to it")?,
         }
         if let Some(time) = &stream.time {
-            write!(self.out, ", event time {}", job.shown(time.as_str()))?;
+            write!(self.out, ", event time {}", job.shown(&time.to_string()))?;
         }
         if let Some(retain) = stream.retain {
             write!(self.out, ", forgotten after {}", show_duration(retain))?;
@@ -105,14 +106,43 @@ impl Description<'_> {
                 None => writeln!(self.out, "  {path}")?,
             }
         }
-        if let Some(field) = &job.stream_field {
-            writeln!(self.out, "  stream named by {}", job.shown(field.as_str()))?;
-        }
+        self.stream_field()?;
         let (order, follow) = (
             if files.interleave { "read by turns" } else { "read in this order" },
             if files.follow { "; then what is appended" } else { "" },
         );
         writeln!(self.out, "  {order}{follow}")
+    }
+
+    fn stream_field(&mut self) -> fmt::Result {
+        let Some(field) = self.job.stream_field.as_ref().map(Place::to_string) else { return Ok(()) };
+        writeln!(self.out, "  stream named by {}", self.job.shown(&field))
+    }
+
+    fn kafka(&mut self, kafka: &source::KafkaSettings) -> fmt::Result {
+        let job = self.job;
+        writeln!(self.out, "  brokers {}, group {}", job.shown(&kafka.client.brokers), job.shown(&kafka.group))?;
+        for topic in &kafka.topics {
+            let name = job.shown(&topic.name);
+            match topic.stream {
+                Some(stream) => {
+                    writeln!(self.out, "  topic {name}: stream {}", job.shown(&job.rules.stream(stream).name))?
+                }
+                None => writeln!(self.out, "  topic {name}")?,
+            }
+        }
+        self.stream_field()?;
+        let start = match kafka.start {
+            Start::Earliest => "at its first record".to_owned(),
+            Start::Latest => "at its end".to_owned(),
+            Start::Committed => "where the group stands".to_owned(),
+            Start::Time(ms) => format!("at the first record from {} on", show_time(ms)),
+        };
+        let create = if kafka.create_topics { "; missing topics are created" } else { "" };
+        writeln!(self.out, "  a partition that the state does not know begins {start}{create}")?;
+        // Values may be secrets.
+        let properties: Vec<&str> = kafka.client.properties.keys().map(String::as_str).collect();
+        if properties.is_empty() { Ok(()) } else { writeln!(self.out, "  properties {}", properties.join(", ")) }
     }
 
     fn synthetic(&mut self, settings: &SyntheticSettings) -> fmt::Result {
@@ -145,11 +175,42 @@ impl Description<'_> {
         ] {
             let target = match target {
                 Some(Target::File(path)) => format!("file {}", self.path(path)),
+                Some(Target::Topic(topic)) => {
+                    let key = match &topic.key {
+                        KeyRule::Event => "the event's own key".to_owned(),
+                        KeyRule::Field(pointer) => self.job.shown(pointer.as_str()).to_owned(),
+                        KeyRule::Dependency(name) => format!("the key of its {}", self.job.shown(name)),
+                    };
+                    format!("topic {}, keyed by {key}", self.job.shown(&topic.topic))
+                }
                 Some(Target::Stdout) => "standard output".to_owned(),
                 Some(Target::Null) => "counted and discarded".to_owned(),
                 None => "none".to_owned(),
             };
             writeln!(self.out, "  {name}: {target}")?;
+        }
+        self.job.producer.as_ref().map_or(Ok(()), |producer| self.producer(producer))
+    }
+
+    /// How topics are written to. Of properties only the names are shown: values may be secrets.
+    fn producer(&mut self, producer: &KafkaSettings) -> fmt::Result {
+        let job = self.job;
+        let brokers: Vec<&str> = producer.client.brokers.split(',').map(|broker| job.shown(broker)).collect();
+        let (compression, linger) = (producer.compression, show_duration(producer.linger));
+        write!(self.out, "  brokers {}: compression {compression}, linger {linger}, ", brokers.join(","))?;
+        match job.delivery {
+            Delivery::ExactlyOnce => {
+                writeln!(self.out, "transactions of at most {}", show_duration(producer.transaction_timeout))?;
+            }
+            Delivery::AtLeastOnce => {
+                let acks = if producer.acks == Acks::All { "all replicas" } else { "the leader" };
+                let idempotent = if producer.idempotence { ", idempotent" } else { "" };
+                writeln!(self.out, "acknowledged by {acks}{idempotent}")?;
+            }
+        }
+        let names: Vec<&str> = producer.client.properties.keys().map(String::as_str).collect();
+        if !names.is_empty() {
+            writeln!(self.out, "  with {}", names.join(", "))?;
         }
         Ok(())
     }
@@ -214,7 +275,7 @@ impl Job {
         notes.extend(
             self.unread()
                 .into_iter()
-                .map(|name| format!("stream {} has no file: nothing is read for it", self.shown(name))),
+                .map(|name| format!("stream {} has no file or topic: nothing is read for it", self.shown(name))),
         );
         if let Settings::File(files) = &self.source {
             self.input_notes(files, &mut notes);
@@ -223,7 +284,7 @@ impl Job {
         if sinks.into_iter().flatten().any(|target| *target == Target::Stdout) {
             notes.push("at least once: standard output cannot be cut after a crash".to_owned());
         }
-        if self.delivery == Delivery::AtLeastOnce {
+        if self.delivery == Delivery::AtLeastOnce && self.producer.is_none() {
             notes.push("delivery makes no difference: into files exactly once costs nothing more".to_owned());
         }
         notes
@@ -242,10 +303,13 @@ impl Job {
         }
     }
 
-    /// The streams that no file is named for, where each stream has its file.
+    /// The streams that no file or topic is named for, where each stream has its own.
     fn unread(&self) -> Vec<&str> {
-        let Settings::File(files) = &self.source else { return Vec::new() };
-        let read: Vec<StreamId> = files.inputs.iter().filter_map(|input| input.stream).collect();
+        let read: Vec<StreamId> = match &self.source {
+            Settings::File(files) => files.inputs.iter().filter_map(|input| input.stream).collect(),
+            Settings::Kafka(kafka) => kafka.topics.iter().filter_map(|topic| topic.stream).collect(),
+            Settings::Synthetic(_) => Vec::new(),
+        };
         let unread = self
             .rules
             .streams()
@@ -253,6 +317,11 @@ impl Job {
             .filter(|s| self.rules.stream_named(&s.name).is_none_or(|id| !read.contains(&id)));
         if read.is_empty() { Vec::new() } else { unread.map(|stream| stream.name.as_str()).collect() }
     }
+}
+
+/// A time in milliseconds since 1970, as RFC 3339 has it.
+fn show_time(milliseconds: i64) -> String {
+    jiff::Timestamp::from_millisecond(milliseconds).map_or_else(|_| milliseconds.to_string(), |time| time.to_string())
 }
 
 /// How long a dependency waits and what comes then.

@@ -5,6 +5,8 @@
 
 mod describe;
 mod environment;
+mod kafka;
+mod preset;
 mod problem;
 mod section;
 mod settings;
@@ -24,10 +26,11 @@ use std::time::Duration;
 
 use toml::de::DeTable;
 
-use crate::dependency::{Mode, Pointer, Rules};
+use crate::dependency::{Mode, Place, Rules};
 use crate::{sink, source};
 
 pub use describe::describe;
+pub use preset::Preset;
 pub use problem::{ConfigError, Problem};
 
 use environment::Environment;
@@ -82,12 +85,14 @@ pub struct Job {
     pub delivery: Delivery,
     /// What depends on what.
     pub rules: Arc<Rules>,
-    /// The field of a record that names its stream; `None` where its file does.
-    pub stream_field: Option<Pointer>,
+    /// What of a record names its stream; `None` where its file or topic does.
+    pub stream_field: Option<Place>,
     /// Where records come from.
     pub source: source::Settings,
     /// Where outcomes go. `dead_letter` is always there.
     pub sinks: sink::Settings,
+    /// How topics are written to; `None` where no sink is one.
+    pub producer: Option<sink::KafkaSettings>,
     /// Bytes that the tables of streaming dependencies may take in memory.
     pub streaming_memory: u64,
     /// Where the state is.
@@ -160,11 +165,12 @@ fn check(
     let root = Section::new(&reader, document.get_ref(), String::new(), 0..0);
     let rules = streams::read(&root, launcher);
     let general = settings::read(&root, overrides);
-    let source = sources::read(&root, rules.as_ref());
-    let sinks = sinks::read(&root, source.as_ref(), &general.state.path);
+    let source = sources::read(&root, rules.as_ref(), &general);
+    let sinks = sinks::read(&root, source.as_ref(), rules.as_ref(), &general);
     root.finish();
-    let (Some(rules), Some(source), Some(sinks)) = (rules, source, sinks) else { return Err(reader.into_error()) };
+    let (Some(rules), Some(source), Some((sinks, producer))) = (rules, source, sinks) else { return Err(reader.into_error()) };
     let written = reader.finish()?;
+    let has_tombstones = matches!(source.settings, source::Settings::Kafka(_));
     Ok(Job {
         name: general.name,
         launcher,
@@ -173,10 +179,11 @@ fn check(
         epoch_size: general.epoch_size,
         max_record: general.max_record,
         delivery: general.delivery,
-        rules: Arc::new(rules),
+        rules: Arc::new(if has_tombstones { rules.with_tombstones() } else { rules }),
         stream_field: source.stream_field,
         source: source.settings,
         sinks,
+        producer,
         streaming_memory: general.streaming_memory,
         state: general.state,
         metrics_listen: general.metrics_listen,

@@ -17,7 +17,7 @@ use toml::de::{DeTable, DeValue};
 use super::environment::{self, Environment};
 use super::problem::{ConfigError, Problems};
 use super::units::{self, DURATION_FORM, SIZE_FORM};
-use crate::dependency::{Pointer, PointerError};
+use crate::dependency::{Place, Pointer, PointerError};
 
 /// What all sections of one file share.
 pub(super) struct Reader<'r> {
@@ -154,11 +154,20 @@ impl<'r> Section<'r> {
         self.unknown().next().is_some()
     }
 
-    /// Refuses a key of Kafka's, which is known but cannot be had yet.
-    pub(super) fn refuse_kafka(&self, key: &'static str, instead: &str) {
-        if self.table.contains_key(key) {
-            self.problem(key, "Kafka is not available yet", format!("use {instead}; Kafka comes in a later version"));
-        }
+    /// Whether the file has a section [source.kafka], wrong or not.
+    pub(super) fn names_kafka_source(&self) -> bool {
+        let source = self.table.get("source").and_then(|source| source.get_ref().as_table());
+        source.is_some_and(|source| source.contains_key("kafka"))
+    }
+
+    /// Whether the key's value is a table.
+    pub(super) fn is_table(&self, key: &'static str) -> bool {
+        self.value(key).is_some_and(|value| value.get_ref().as_table().is_some())
+    }
+
+    /// Whether the key's value is a whole number.
+    pub(super) fn is_integer(&self, key: &'static str) -> bool {
+        self.value(key).is_some_and(|value| value.get_ref().as_integer().is_some())
     }
 
     fn wrong_type(&self, key: &'static str, value: &Spanned<DeValue<'_>>, expected: &str) {
@@ -322,6 +331,35 @@ impl<'r> Section<'r> {
             Some(text) => self.check_pointer(key, &text),
             None => Pointer::parse("/").ok(),
         }
+    }
+
+    /// A JSON Pointer, or one of the `parts` of a Kafka record (one that ends with `:` wants a name). `has_parts` is whether records have any.
+    pub(super) fn place(&self, key: &'static str, has_parts: bool, parts: &[&str]) -> Option<Place> {
+        self.value(key)?;
+        let wrong = || Pointer::parse("/").ok().map(Place::Field);
+        let expected = "a JSON Pointer in quotes, such as \"/author\"";
+        let Some(text) = self.text(key, expected) else { return wrong() };
+        if !text.value.starts_with('@') {
+            return self.check_pointer(key, &text).map(Place::Field);
+        }
+        let written = quoted(&text.value);
+        let takes = |part: &&str| text.value == **part || (part.ends_with(':') && text.value.starts_with(*part));
+        match Place::parse(&text.value) {
+            Ok(place) if has_parts && parts.iter().any(takes) => return Some(place),
+            Ok(_) if !has_parts => {
+                let right = "name a field by a JSON Pointer, such as \"/id\", or read topics with [source.kafka]";
+                self.problem(key, format!("{written} is a part of a Kafka record, and this source has none"), right);
+            }
+            Ok(_) | Err(_) => {
+                let parts: Vec<String> = parts
+                    .iter()
+                    .map(|part| if part.ends_with(':') { format!("{part}NAME") } else { (*part).to_owned() })
+                    .collect();
+                let right = format!("write {}, or a JSON Pointer such as \"/id\"", parts.join(" or "));
+                self.problem(key, format!("{written} is no part of a Kafka record that is taken here"), right);
+            }
+        }
+        wrong()
     }
 
     /// An array of JSON Pointers.

@@ -1,14 +1,14 @@
 //! `[job]`, `[streaming]`, `[state]` and `[metrics]`: how a job runs, and what the command line says instead.
 
 use std::net::SocketAddr;
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::fs::Access;
 
 use super::section::{Section, quoted};
-use super::{Delivery, Overrides, StateSettings};
+use super::{Delivery, Overrides, Preset, StateSettings};
 use crate::event::SHARDS;
 
 const EPOCHS: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(600);
@@ -26,6 +26,9 @@ pub(super) struct General {
     pub(super) epoch_size: u64,
     pub(super) max_record: usize,
     pub(super) delivery: Delivery,
+    pub(super) preset: Preset,
+    /// Where the length of an epoch is written.
+    pub(super) epoch_span: Option<Range<usize>>,
     pub(super) streaming_memory: u64,
     pub(super) state: StateSettings,
     pub(super) metrics_listen: Option<SocketAddr>,
@@ -40,13 +43,17 @@ pub(super) fn read(root: &Section<'_>, overrides: &Overrides) -> General {
         root.missing("job", "begin with a section [job] that gives the job its `name`");
     }
     let job = job.as_ref();
+    let presets = Preset::ALL.map(|preset| (preset.as_str(), preset));
+    let preset = job.and_then(|job| job.choice("preset", &presets)).unwrap_or_default();
     let size = |section: Option<&Section<'_>>, key, range| section.and_then(|s| s.size(key, range));
     let general = General {
         name: job.and_then(read_name).unwrap_or_default(),
         workers: read_workers(root, job, overrides.workers),
-        epoch: job.and_then(|j| j.duration("epoch", EPOCHS)).unwrap_or(Duration::from_millis(100)),
+        epoch: job.and_then(|j| j.duration("epoch", EPOCHS)).unwrap_or(preset.epoch()),
         epoch_size: size(job, "epoch_size", EPOCH_SIZES).unwrap_or(64 << 20),
         max_record: size(job, "max_record", RECORDS).and_then(|n| usize::try_from(n).ok()).unwrap_or(1 << 20),
+        preset,
+        epoch_span: job.filter(|job| job.has("epoch")).map(|job| job.span_of("epoch")),
         delivery: job.and_then(read_delivery).unwrap_or(Delivery::ExactlyOnce),
         streaming_memory: size(streaming.as_ref(), "memory", STREAMING_MEMORY).unwrap_or(1 << 30),
         state: read_state(root, state.as_ref(), overrides.state_dir.as_deref()),

@@ -2,9 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use super::section::{Section, quoted};
+use super::kafka::read_producer;
+use super::section::{Section, meant, quoted};
+use super::settings::General;
 use super::sources::Source;
-use crate::sink::{Settings, Target};
+use crate::dependency::Rules;
+use crate::sink::{KafkaSettings, KeyRule, Settings, Target, TopicSettings};
 use crate::source;
 
 /// A sink's file with its place in the configuration.
@@ -14,54 +17,83 @@ struct Output {
     path: PathBuf,
 }
 
-/// Reads the sinks; `None` where one that must be there is not.
-pub(super) fn read(root: &Section<'_>, source: Option<&Source>, state: &Path) -> Option<Settings> {
+/// What a target is checked against.
+struct Known<'k> {
+    rules: Option<&'k Rules>,
+    /// Topics that the job reads.
+    sources: Vec<String>,
+}
+
+/// Reads the sinks, and how topics among them are written to; `None` where one that must be there is not.
+pub(super) fn read(
+    root: &Section<'_>,
+    source: Option<&Source>,
+    rules: Option<&Rules>,
+    general: &General,
+) -> Option<(Settings, Option<KafkaSettings>)> {
     if !root.has("sink") {
         root.missing("sink", "say where outcomes go: [sink.resolved] and [sink.dead_letter]");
     }
     let section = root.section("sink")?;
     let mut outputs = Vec::new();
-    let mut target = |key| section.section(key).and_then(|sink| read_target(&sink, &mut outputs));
+    let known = Known { rules, sources: source.map(|source| source.settings.topics()).unwrap_or_default() };
+    let mut target = |key| section.section(key).and_then(|sink| read_target(&sink, &known, &mut outputs));
     let resolved = target("resolved");
     let dead_letter = target("dead_letter");
     let accepted = target("accepted");
+    let kafka = section.section("kafka");
+    let targets = [&resolved, &dead_letter, &accepted];
+    let to_topics = targets.into_iter().any(|target| matches!(target, Some(Target::Topic(_))));
+    let client = source.and_then(|source| source.client.as_ref());
+    let producer = (to_topics || kafka.is_some()).then(|| read_producer(&section, kafka.as_ref(), client, general));
+    kafka.iter().for_each(Section::finish);
     section.finish();
     if !section.has("resolved") {
         section.missing(
             "resolved",
-            "say where resolved events go: [sink.resolved] with file = \"…\", stdout = true or null = true",
+            "say where resolved events go: [sink.resolved] with file = \"…\", topic = \"…\", stdout = true or null = true",
         );
     }
     if !section.has("dead_letter") {
-        let right = "add [sink.dead_letter] with file = \"…\", stdout = true or null = true: any record can be rejected, \
+        let right = "add [sink.dead_letter] with file = \"…\", topic = \"…\", stdout = true or null = true: any record can be rejected, \
                      for instance where it lacks a field that this configuration names, and an event can expire";
         section.missing("dead_letter", right);
     }
-    check_outputs(root, &outputs, source, state);
-    Some(Settings { resolved: resolved?, dead_letter: Some(dead_letter?), accepted })
+    check_outputs(root, &outputs, source, &general.state.path);
+    let producer = producer.flatten().filter(|_| to_topics);
+    Some((Settings { resolved: resolved?, dead_letter: Some(dead_letter?), accepted }, producer))
 }
 
-fn read_target(sink: &Section<'_>, outputs: &mut Vec<Output>) -> Option<Target> {
-    sink.refuse_kafka("topic", "`file`");
+fn read_target(sink: &Section<'_>, known: &Known<'_>, outputs: &mut Vec<Output>) -> Option<Target> {
     let file = sink.text("file", "a path in quotes");
+    let topic = sink.text("topic", "the name of a topic in quotes");
+    let key = read_key(sink, known.rules);
     let stdout = sink.flag("stdout");
     let null = sink.flag("null");
     sink.finish();
-    let right = "write exactly one of file = \"…\", stdout = true and null = true";
+    let right = "write exactly one of file = \"…\", topic = \"…\", stdout = true and null = true";
     for (key, flag) in [("stdout", stdout), ("null", null)] {
         if flag == Some(false) {
             sink.problem(key, "false says where outcomes do not go", right);
         }
     }
-    let named: Vec<&'static str> = ["file", "stdout", "null"].into_iter().filter(|key| sink.has(key)).collect();
+    let named: Vec<&'static str> =
+        ["file", "topic", "stdout", "null"].into_iter().filter(|key| sink.has(key)).collect();
     match named.as_slice() {
-        [] if !sink.has("topic") && !sink.has_unknown() => {
+        [] if !sink.has_unknown() => {
             sink.reader.problem(sink.name.clone(), Some(sink.span.clone()), "it says nowhere to write", right);
         }
         [] | [_] => {}
         [_, second, ..] => {
             sink.problem(second, format!("there is more than one place to write: {}", named.join(", ")), right)
         }
+    }
+    if key.is_some() && topic.is_none() && !sink.has("topic") {
+        sink.problem("key", "only a record of a topic has a key", "leave it out, or write topic = \"…\"");
+    }
+    if let Some(topic) = topic {
+        check_topic(sink, &topic.value, known);
+        return Some(Target::Topic(TopicSettings { topic: topic.value, key: key.unwrap_or_default() }));
     }
     match file {
         Some(file) => {
@@ -82,6 +114,44 @@ fn read_target(sink: &Section<'_>, outputs: &mut Vec<Output>) -> Option<Target> 
     }
 }
 
+fn check_topic(sink: &Section<'_>, topic: &str, known: &Known<'_>) {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if topic.is_empty() || topic.len() > 249 || matches!(topic, "." | "..") || !topic.chars().all(fits) {
+        let right = "1 to 249 letters (a to z), digits, `.`, `_` and `-`";
+        sink.problem("topic", format!("{} is no name of a topic", quoted(topic)), right);
+    }
+    if known.sources.iter().any(|source| source == topic) {
+        let found = format!("{} is also read by the source: the job would read what it writes", quoted(topic));
+        sink.problem("topic", found, "write to another topic");
+    }
+}
+
+/// What the records of a topic are keyed by.
+fn read_key(sink: &Section<'_>, rules: Option<&Rules>) -> Option<KeyRule> {
+    let text = sink.text("key", "\"event\", \"/FIELD\" or \"dependency:NAME\"")?.value;
+    if text == "event" {
+        return Some(KeyRule::Event);
+    }
+    if text.starts_with('/') {
+        return sink.pointer("key").map(KeyRule::Field);
+    }
+    let Some(name) = text.strip_prefix("dependency:") else {
+        let right =
+            "write \"event\" (the event's own key), \"/FIELD\", or \"dependency:NAME\" (the key that it refers to)";
+        sink.problem("key", format!("{} is no key of an outcome", quoted(&text)), right);
+        return None;
+    };
+    let names: Vec<&str> = rules
+        .into_iter()
+        .flat_map(|rules| rules.streams().iter().flat_map(|stream| stream.depends_on.iter().map(|d| d.name.as_str())))
+        .collect();
+    if rules.is_some() && !names.contains(&name) {
+        let hint = meant(name, names.iter().copied());
+        sink.problem("key", format!("no stream has a dependency {}{hint}", quoted(name)), "name one that is declared");
+    }
+    Some(KeyRule::Dependency(name.to_owned()))
+}
+
 fn directory_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
@@ -92,7 +162,7 @@ fn check_outputs(root: &Section<'_>, outputs: &[Output], source: Option<&Source>
         Some(source::Settings::File(files)) => {
             files.inputs.iter().filter(|input| input.path != "-").map(|input| real(Path::new(&input.path))).collect()
         }
-        Some(source::Settings::Synthetic(_)) | None => Vec::new(),
+        Some(source::Settings::Kafka(_) | source::Settings::Synthetic(_)) | None => Vec::new(),
     };
     let state = real(state);
     for (at, output) in outputs.iter().enumerate() {

@@ -20,11 +20,12 @@ struct Declared<'r> {
 /// Reads all streams; `None` where no rules can be made of them. `launcher` is the mode of every dependency that names
 /// none.
 pub(super) fn read(root: &Section<'_>, launcher: Mode) -> Option<Rules> {
+    let has_parts = root.names_kafka_source();
     let mut declared = Declared { drafts: Vec::new(), sections: Vec::new() };
     let form = "sections [[stream]], one for each stream";
     let declare = "declare each kind of event as a section [[stream]] with a `name`";
     for section in root.sections("stream", form, |at| format!("stream[{at}]")) {
-        read_stream(section, launcher, &mut declared);
+        read_stream(section, launcher, has_parts, &mut declared);
     }
     if !root.has("stream") {
         root.missing("stream", declare);
@@ -40,7 +41,7 @@ pub(super) fn read(root: &Section<'_>, launcher: Mode) -> Option<Rules> {
     }
 }
 
-fn read_stream<'r>(mut section: Section<'r>, launcher: Mode, declared: &mut Declared<'r>) {
+fn read_stream<'r>(mut section: Section<'r>, launcher: Mode, has_parts: bool, declared: &mut Declared<'r>) {
     let name = section.name_text("name");
     match &name {
         Some(name) => section.name = format!("stream {}", quoted(name)),
@@ -54,14 +55,13 @@ fn read_stream<'r>(mut section: Section<'r>, launcher: Mode, declared: &mut Decl
     let (depends_on, parts) = dependencies.into_iter().filter_map(|part| read_dependency(part, launcher)).unzip();
     let draft = StreamDraft {
         name: name.unwrap_or_else(|| section.name.clone()),
-        key: section.pointer("key"),
+        key: section.place("key", has_parts, &["@key", "@key:text"]),
         provides: section.name_text("provides"),
-        time: section.pointer("time"),
+        time: section.place("time", has_parts, &["@timestamp"]),
         retain: section.duration("retain", WAITS),
         ordered_by: section.pointer("ordered_by"),
         depends_on,
     };
-    section.refuse_kafka("topic", "[source.file] with `stream` or `streams`");
     section.finish();
     declared.drafts.push(draft);
     declared.sections.push((section, parts));

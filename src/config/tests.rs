@@ -124,11 +124,50 @@ fn what_a_launcher_or_a_source_makes_void_is_said() {
     assert_eq!(
         notes(&text, Mode::Streaming),
         [
-            "stream person has no file: nothing is read for it",
+            "stream person has no file or topic: nothing is read for it",
             "at least once: standard input cannot be read again after a crash",
             "at least once: standard output cannot be cut after a crash",
         ]
     );
+}
+
+#[test]
+fn topics_are_read_and_described_without_their_secrets() {
+    let text = completed(
+        "[[stream]]\nname = \"post\"\nkey = \"@key\"\ntime = \"@timestamp\"\n[[stream]]\nname = \"like\"\nkey = \"@key:text\"\n\
+         [source.kafka]\nbrokers = [\"a:1\", \"b:2\"]\ntopics = { posts = \"post\", likes = \"like\" }\n\
+         start = \"2026-01-31T09:30:00Z\"\ncreate_topics = true\n\
+         properties = { \"security.protocol\" = \"SASL_SSL\", \"sasl.password\" = \"hunter2\" }\n",
+    );
+    let job = checked(&text, Mode::Streaming).unwrap();
+    let source::Settings::Kafka(settings) = &job.source else { panic!("{:?}", job.source) };
+    assert_eq!((settings.client.brokers.as_str(), settings.start), ("a:1,b:2", source::Start::Time(1_769_851_800_000)));
+    assert_eq!((settings.group.as_str(), settings.client_id.as_str()), ("resolvent-case", "resolvent-case"));
+    assert_eq!(job.rules.streams().iter().map(|s| s.key.clone()).collect::<Vec<_>>(), [Some(Place::KeyText), Some(Place::Key)]);
+    let described = "source\n  brokers a:1,b:2, group resolvent-case\n  topic likes: stream like\n  topic posts: stream post\n  \
+                     a partition that the state does not know begins at the first record from 2026-01-31T09:30:00Z on; \
+                     missing topics are created\n  properties sasl.password, security.protocol\n";
+    assert!(describe(&job).contains(described), "{}", describe(&job));
+    assert!(!format!("{job:?} {}", describe(&job)).contains("hunter2"));
+}
+
+#[test]
+fn starts_are_words_times_or_milliseconds() {
+    for (written, start) in [
+        ("\"earliest\"", source::Start::Earliest),
+        ("\"latest\"", source::Start::Latest),
+        ("\"committed\"", source::Start::Committed),
+        ("\"1970-01-01T00:00:01.5Z\"", source::Start::Time(1_500)),
+        ("\"1500\"", source::Start::Time(1_500)),
+        ("1_500", source::Start::Time(1_500)),
+    ] {
+        let text = completed(&format!(
+            "[source.kafka]\nbrokers = \"a:1\"\ntopics = [\"all\"]\nstream = \"@header:type\"\nstart = {written}\n"
+        ));
+        let job = checked(&text, Mode::Streaming).unwrap();
+        let source::Settings::Kafka(settings) = &job.source else { panic!("{:?}", job.source) };
+        assert_eq!((settings.start, &job.stream_field), (start, &Some(Place::Header("type".to_owned()))), "{written}");
+    }
 }
 
 #[test]
@@ -151,10 +190,34 @@ fn a_workload_is_read_and_described() {
         never: 0.25,
     };
     assert_eq!(*settings, expected);
-    assert_eq!(job.stream_field, Pointer::parse("/type").ok());
+    assert_eq!(job.stream_field, Place::parse("/type").ok());
     let described = "source\n  synthetic social: 1000 events, seed 7\n  50 events/s\n  \
                      disorder within 10 events; shares: duplicates 0.1, late 1 (by 5 events), never 0.25\n";
     assert!(describe(&job).contains(described), "{}", describe(&job));
+}
+
+#[test]
+fn topics_are_described_without_secrets_and_presets_give_way_to_what_is_written() {
+    let sinks = "[sink.resolved]\ntopic = \"out\"\nkey = \"/id\"\n[sink.dead_letter]\ntopic = \"dead\"\n[sink.kafka]\n\
+                 brokers = [\"a:1\", \"b:2\"]\nproperties = { \"sasl.password\" = \"${SECRET}\", \"batch.size\" = \"9\" }\n";
+    let job = checked(&completed(sinks), Mode::Streaming).unwrap();
+    let described = "sinks\n  resolved: topic out, keyed by /id\n  dead_letter: topic dead, keyed by the event's own key\n  \
+                     accepted: none\n  brokers a:1,b:2: compression lz4, linger 5ms, transactions of at most 1m\n  \
+                     with batch.size, sasl.password\n";
+    assert!(describe(&job).contains(described), "{}", describe(&job));
+    assert!(!describe(&job).contains("hunter2") && !format!("{job:?}").contains("hunter2\"}"));
+
+    let fast = "[job]\nname = \"case\"\npreset = \"fast\"\ndelivery = \"at_least_once\"\n";
+    let job = checked(&completed(&format!("{fast}{sinks}")), Mode::Streaming).unwrap();
+    let (producer, epoch) = (job.producer.as_ref().unwrap(), job.epoch);
+    assert_eq!((producer.compression, producer.acks, producer.idempotence), ("lz4", sink::Acks::Leader, false));
+    assert_eq!((producer.linger, epoch), (Duration::from_millis(50), Duration::from_secs(1)));
+    let written =
+        format!("{}{sinks}linger = \"1ms\"\nidempotence = true\n", fast.replace("preset", "epoch = \"20ms\"\npreset"));
+    let job = checked(&completed(&written), Mode::Streaming).unwrap();
+    let (producer, epoch) = (job.producer.as_ref().unwrap(), job.epoch);
+    assert_eq!((producer.acks, producer.idempotence), (sink::Acks::All, true));
+    assert_eq!((producer.linger, epoch), (Duration::from_millis(1), Duration::from_millis(20)));
 }
 
 #[test]

@@ -5,26 +5,54 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use super::Fault;
-use super::collect::{Value, Values};
+use super::collect::{Value, Values, cut};
 use super::fields::{FieldId, Fields};
-use crate::dependency::{Dependency, Mode, Need, Pointer, Rules, Stream};
+use super::topic::Envelope;
+use crate::dependency::{Dependency, Mode, Need, Place, Pointer, Rules, Stream};
 use crate::event::{
-    Block, Dependent, EntityId, EventHeader, EventId, Found, Key, Order, Reference, RejectedReason, Stored, StreamId,
-    Timestamp, event,
+    Block, Carried, Dependent, EntityId, Event, EventHeader, EventId, Found, Key, Order, Reference, RejectedReason,
+    Stored, StreamId, Timestamp, event,
 };
 
 /// The rules of a job with every pointer made a [`FieldId`].
 #[derive(Debug)]
 pub(super) struct Plan {
     fields: Fields,
-    stream_field: Option<Place>,
+    stream_name: Option<StreamName>,
     /// In the order of their ids, which is that of their names.
     streams: Vec<StreamPlan>,
+    /// Whether events and rejections carry what their records do besides a value.
+    pub(super) carries: bool,
+}
+
+/// Where a record says its stream.
+#[derive(Debug)]
+enum StreamName {
+    Field(FieldPlace),
+    Header(String),
+}
+
+/// Where an event's own key is.
+#[derive(Debug)]
+enum OwnKey {
+    Field(FieldPlace),
+    /// The record's key; always a text where that is asked for.
+    Record {
+        text: bool,
+    },
+}
+
+/// Where an event's time is.
+#[derive(Debug)]
+enum Time {
+    Field(FieldPlace),
+    /// The record's timestamp.
+    Record,
 }
 
 /// A field, and how users write it.
 #[derive(Debug)]
-struct Place {
+struct FieldPlace {
     field: FieldId,
     pointer: String,
 }
@@ -32,15 +60,15 @@ struct Place {
 #[derive(Debug)]
 struct StreamPlan {
     name: String,
-    key: Option<Place>,
-    time: Option<Place>,
-    order: Option<(Place, EntityId)>,
+    key: Option<OwnKey>,
+    time: Option<Time>,
+    order: Option<(FieldPlace, EntityId)>,
     dependencies: Vec<DependencyPlan>,
 }
 
 #[derive(Debug)]
 struct DependencyPlan {
-    by: Place,
+    by: FieldPlace,
     entity: EntityId,
     required: bool,
     wait: Option<Duration>,
@@ -59,10 +87,16 @@ struct References {
 }
 
 impl Plan {
-    pub(super) fn new(rules: &Rules, stream_field: Option<Pointer>) -> Self {
-        let fields = Fields::new(stream_field.iter().chain(rules.streams().iter().flat_map(pointers)));
+    pub(super) fn new(rules: &Rules, stream_field: Option<&Place>) -> Self {
+        let named_by = stream_field.and_then(Place::field);
+        let fields = Fields::new(named_by.into_iter().chain(rules.streams().iter().flat_map(pointers)));
         let streams = rules.streams().iter().map(|stream| StreamPlan::new(stream, rules, &fields)).collect();
-        Plan { stream_field: stream_field.map(|pointer| place(&pointer, &fields)), streams, fields }
+        let stream_name = stream_field.and_then(|named_by| match named_by {
+            Place::Field(pointer) => Some(StreamName::Field(place(pointer, &fields))),
+            Place::Header(name) => Some(StreamName::Header(name.clone())),
+            Place::Key | Place::KeyText | Place::Timestamp => None,
+        });
+        Plan { stream_name, streams, fields, carries: false }
     }
 
     pub(super) fn fields(&self) -> &Fields {
@@ -75,11 +109,12 @@ impl Plan {
         block: &Block,
         id: EventId,
         record: &[u8],
+        envelope: &Envelope<'_>,
         values: &Values<'_>,
     ) -> Result<Dependent, Fault> {
-        let (stream, plan) = self.stream_of(block, values)?;
-        let key = plan.key.as_ref().map(|place| key(place, values)).transpose()?;
-        let time = plan.time.as_ref().map(|place| time(place, values)).transpose()?;
+        let (stream, plan) = self.stream_of(block, envelope, Some(values))?;
+        let key = plan.key.as_ref().map(|own| own.of(envelope, values)).transpose()?;
+        let time = plan.time.as_ref().map(|time| time.of(envelope, values)).transpose()?;
         let order = plan.order.as_ref().map(|(place, entity)| order(place, *entity, values)).transpose()?;
         let References { list, present, arrays } = plan.references(block.arrival, key.as_ref(), values)?;
         let header = EventHeader {
@@ -89,22 +124,46 @@ impl Plan {
             time,
             key,
             line_breaks: values.has_line_breaks(record),
-            carried: None,
+            carried: self.carried(envelope),
         };
-        Ok(Dependent {
-            event: event(header, record),
-            references: list,
-            present,
-            arrays,
-            order,
-            completed_at: block.arrival,
-            accepted: false,
-            judging: false,
-            stored: Stored::No,
-        })
+        let event = event(header, record);
+        Ok(Dependent { references: list, present, arrays, order, ..alone(event, block.arrival) })
     }
 
-    fn stream_of(&self, block: &Block, values: &Values<'_>) -> Result<(StreamId, &StreamPlan), Fault> {
+    /// The event of a record without a value: it deletes the referent of its key.
+    pub(super) fn tombstone(&self, block: &Block, id: EventId, envelope: &Envelope<'_>) -> Result<Dependent, Fault> {
+        let (stream, plan) = self.stream_of(block, envelope, None)?;
+        let text = match &plan.key {
+            Some(OwnKey::Field(_)) => false,
+            Some(OwnKey::Record { text }) => *text,
+            None => {
+                let detail =
+                    format!("a record without a value deletes a referent, and stream {:?} has no key", plan.name);
+                return Err(Fault::new(RejectedReason::InvalidKey, detail));
+            }
+        };
+        let time = match plan.time {
+            Some(Time::Record) => Some(envelope.time()?),
+            Some(Time::Field(_)) | None => None,
+        };
+        let (arrival, key) = (block.arrival, Some(envelope.key(text)?));
+        let header =
+            EventHeader { id, stream, arrival, time, key, line_breaks: false, carried: self.carried(envelope) };
+        Ok(alone(event(header, &[]), arrival))
+    }
+
+    /// What a record carries, where somebody asks for it.
+    pub(super) fn carried(&self, envelope: &Envelope<'_>) -> Option<Box<Carried>> {
+        if self.carries { envelope.carried() } else { None }
+    }
+
+    /// The stream of a record; `values` are those of its value, where it has one.
+    fn stream_of(
+        &self,
+        block: &Block,
+        envelope: &Envelope<'_>,
+        values: Option<&Values<'_>>,
+    ) -> Result<(StreamId, &StreamPlan), Fault> {
         let unknown = |detail| Fault::new(RejectedReason::UnknownStream, detail);
         if let Some(id) = block.stream {
             let plan = self.streams.get(usize::from(id.0));
@@ -112,15 +171,28 @@ impl Plan {
                 .map(|plan| (id, plan))
                 .ok_or_else(|| unknown(format!("the job has no stream number {}", id.0)));
         }
-        let Some(place) = &self.stream_field else {
-            return Err(unknown("neither the source nor a field says what stream this is".to_owned()));
+        let (found, describe): (_, &dyn Fn() -> String) = match (&self.stream_name, values) {
+            (Some(StreamName::Field(place)), Some(values)) => {
+                let value = values.get(place.field);
+                let named = values.text(value).and_then(|name| self.stream_named(name));
+                (named, &move || format!("`{}` is {}", place.pointer, values.describe(value)))
+            }
+            (Some(StreamName::Field(place)), None) => {
+                (None, &move || format!("`{}` is missing, as the record has no value", place.pointer))
+            }
+            (Some(StreamName::Header(name)), _) => {
+                let value = envelope.header(name);
+                let named = value.and_then(|value| self.stream_named(value));
+                (named, &move || match value {
+                    None => format!("header {name:?} is missing"),
+                    Some(value) => format!("header {name:?} is {:?}", cut(&String::from_utf8_lossy(value), 40)),
+                })
+            }
+            (None, _) => return Err(unknown("neither the source nor a field says what stream this is".to_owned())),
         };
-        let value = values.get(place.field);
-        let found = values.text(value).and_then(|name| self.stream_named(name));
         found.ok_or_else(|| {
             let names: Vec<&str> = self.streams.iter().map(|s| s.name.as_str()).collect();
-            let found = values.describe(value);
-            unknown(format!("`{}` is {found}, not the name of a stream: {}", place.pointer, names.join(", ")))
+            unknown(format!("{}, not the name of a stream: {}", describe(), names.join(", ")))
         })
     }
 
@@ -134,13 +206,13 @@ impl Plan {
 /// All pointers of a stream into its records.
 fn pointers(stream: &Stream) -> impl Iterator<Item = &Pointer> {
     let order = stream.ordered_by.as_ref().map(|(pointer, _)| pointer);
-    let own = stream.key.iter().chain(&stream.time).chain(order);
+    let own = stream.key.iter().chain(&stream.time).filter_map(Place::field).chain(order);
     own.chain(stream.depends_on.iter().map(|dependency| &dependency.by))
 }
 
-fn place(pointer: &Pointer, fields: &Fields) -> Place {
+fn place(pointer: &Pointer, fields: &Fields) -> FieldPlace {
     // Every pointer was given to `Fields::new`; one that was not would find an object and reject the record.
-    Place { field: fields.id(pointer).unwrap_or(FieldId::ROOT), pointer: pointer.to_string() }
+    FieldPlace { field: fields.id(pointer).unwrap_or(FieldId::ROOT), pointer: pointer.to_string() }
 }
 
 impl StreamPlan {
@@ -155,8 +227,8 @@ impl StreamPlan {
         });
         StreamPlan {
             name: stream.name.clone(),
-            key: stream.key.as_ref().map(|pointer| place(pointer, fields)),
-            time: stream.time.as_ref().map(|pointer| place(pointer, fields)),
+            key: stream.key.as_ref().map(|at| OwnKey::new(at, fields)),
+            time: stream.time.as_ref().map(|at| Time::new(at, fields)),
             order: stream.ordered_by.as_ref().map(|(pointer, entity)| (place(pointer, fields), *entity)),
             dependencies: dependencies.collect(),
         }
@@ -243,15 +315,66 @@ fn mismatch(reason: RejectedReason, pointer: &str, value: Value<'_>, values: &Va
     Fault::new(reason, format!("`{pointer}` is {}, expected {expected}", values.describe(value)))
 }
 
+impl OwnKey {
+    fn new(at: &Place, fields: &Fields) -> OwnKey {
+        match at {
+            Place::Field(pointer) => OwnKey::Field(place(pointer, fields)),
+            Place::KeyText => OwnKey::Record { text: true },
+            // A configuration gives no other part.
+            Place::Key | Place::Timestamp | Place::Header(_) => OwnKey::Record { text: false },
+        }
+    }
+
+    #[inline]
+    fn of(&self, envelope: &Envelope<'_>, values: &Values<'_>) -> Result<Key, Fault> {
+        match self {
+            OwnKey::Field(place) => key(place, values),
+            OwnKey::Record { text } => envelope.key(*text),
+        }
+    }
+}
+
+impl Time {
+    fn new(at: &Place, fields: &Fields) -> Time {
+        match at.field() {
+            Some(pointer) => Time::Field(place(pointer, fields)),
+            None => Time::Record,
+        }
+    }
+
+    #[inline]
+    fn of(&self, envelope: &Envelope<'_>, values: &Values<'_>) -> Result<i64, Fault> {
+        match self {
+            Time::Field(place) => time(place, values),
+            Time::Record => envelope.time(),
+        }
+    }
+}
+
+/// An event without references.
+fn alone(event: Event, arrival: Timestamp) -> Dependent {
+    Dependent {
+        event,
+        references: SmallVec::new(),
+        present: 0,
+        arrays: 0,
+        order: None,
+        completed_at: arrival,
+        accepted: false,
+        judging: false,
+        stored: Stored::No,
+    }
+}
+
 #[inline]
-fn key(place: &Place, values: &Values<'_>) -> Result<Key, Fault> {
+fn key(place: &FieldPlace, values: &Values<'_>) -> Result<Key, Fault> {
     let value = values.get(place.field);
     values
         .key(value)
         .ok_or_else(|| mismatch(RejectedReason::InvalidKey, &place.pointer, value, values, INTEGER_OR_STRING))
 }
 
-fn order(place: &Place, entity: EntityId, values: &Values<'_>) -> Result<Order, Fault> {
+fn order(place: &FieldPlace, entity: EntityId, values: &Values<'_>) -> Result<Order, Fault> {
     let value = values.get(place.field);
     let key = values
         .key(value)
@@ -261,7 +384,7 @@ fn order(place: &Place, entity: EntityId, values: &Values<'_>) -> Result<Order, 
 }
 
 /// Milliseconds since the Unix epoch.
-fn time(place: &Place, values: &Values<'_>) -> Result<i64, Fault> {
+fn time(place: &FieldPlace, values: &Values<'_>) -> Result<i64, Fault> {
     let value = values.get(place.field);
     let milliseconds = match value {
         Value::Signed(milliseconds) => Some(milliseconds),

@@ -107,7 +107,7 @@ impl<'b> Values<'b> {
 }
 
 /// At most `chars` characters of a text.
-fn cut(text: &str, chars: usize) -> &str {
+pub(super) fn cut(text: &str, chars: usize) -> &str {
     text.char_indices().nth(chars).and_then(|(at, _)| text.get(..at)).unwrap_or(text)
 }
 

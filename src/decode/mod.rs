@@ -13,6 +13,7 @@ mod number;
 mod scan;
 #[cfg(test)]
 mod tests;
+mod topic;
 
 use std::ops::Range;
 use std::str::Utf8Error;
@@ -20,12 +21,13 @@ use std::sync::Arc;
 
 use memchr::memchr;
 
-use crate::dependency::{Pointer, Rules};
+use crate::dependency::{Place, Rules};
 use crate::event::{Block, Content, Dependent, EventId, RejectedReason, Rejection, Spare, TopicRecord};
 use build::Plan;
 use collect::{Value, Values};
 use fields::FieldId;
 use scan::NotJson;
+use topic::Envelope;
 
 /// What a record became.
 #[derive(Clone, Debug)]
@@ -57,9 +59,15 @@ impl Fault {
 }
 
 impl Decoder {
-    /// A decoder by `rules`. `stream_field` is the field that names a record's stream; where a block says that itself, the field is not looked at.
-    pub fn new(rules: Arc<Rules>, stream_field: Option<Pointer>) -> Self {
+    /// A decoder by `rules`. `stream_field` is what of a record names its stream; where a block says that itself, it is not looked at.
+    pub fn new(rules: Arc<Rules>, stream_field: Option<&Place>) -> Self {
         Decoder { plan: Plan::new(&rules, stream_field), spare: Spare::default() }
+    }
+
+    /// The same; with `carries` events and rejections keep key and headers of their records, for sinks that pass them on.
+    pub fn carrying(mut self, carries: bool) -> Self {
+        self.plan.carries = carries;
+        self
     }
 
     /// Where it takes boxes for events from, to be given those that have ended.
@@ -80,10 +88,16 @@ impl Decoder {
         let mut values = Values::new(self.plan.fields(), bytes);
         for record in records {
             let id = EventId { partition: block.partition, offset: record.offset };
-            let value = record.value.clone().unwrap_or_default();
-            let inner = without_white_space(bytes.get(value.clone()).unwrap_or_default());
+            let part = |range: &Range<usize>| bytes.get(range.clone()).unwrap_or_default();
+            let key = record.key.as_ref().map(part);
+            let envelope = Envelope { key, timestamp: record.timestamp, headers: part(&record.headers) };
+            let Some(value) = &record.value else {
+                out(self.decoded(block, id, &[], &envelope, self.plan.tombstone(block, id, &envelope)));
+                continue;
+            };
+            let inner = without_white_space(part(value));
             let range = value.start + inner.start..value.start + inner.end;
-            out(self.decode_record(block, id, bytes, None, range, &mut values));
+            out(self.decode_record(block, id, bytes, None, range, &envelope, &mut values));
         }
     }
 
@@ -99,7 +113,7 @@ impl Decoder {
             if !record.is_empty() {
                 let id = EventId { partition: block.partition, offset };
                 let from = start + record.start;
-                out(self.decode_record(block, id, bytes, text, from..start + record.end, &mut values));
+                out(self.decode_record(block, id, bytes, text, from..start + record.end, &NO_ENVELOPE, &mut values));
             }
             start += line.len() + 1;
             offset = base + start as u64;
@@ -113,6 +127,7 @@ impl Decoder {
         bytes: &'b [u8],
         text: Option<&'b str>,
         range: Range<usize>,
+        envelope: &Envelope<'_>,
         values: &mut Values<'b>,
     ) -> Decoded {
         let end = range.end;
@@ -122,16 +137,29 @@ impl Decoder {
             None => str::from_utf8(bytes).map_err(|error| invalid_utf8(bytes, error)),
         };
         let read = record.and_then(|record| self.read(record, end, values));
-        match read.and_then(|()| self.plan.dependent(block, id, bytes, values)) {
+        let dependent = read.and_then(|()| self.plan.dependent(block, id, bytes, envelope, values));
+        self.decoded(block, id, bytes, envelope, dependent)
+    }
+
+    #[inline]
+    fn decoded(
+        &self,
+        block: &Block,
+        id: EventId,
+        record: &[u8],
+        envelope: &Envelope<'_>,
+        dependent: Result<Dependent, Fault>,
+    ) -> Decoded {
+        match dependent {
             Ok(dependent) => Decoded::Event(self.spare.boxed(dependent)),
             Err(Fault { reason, detail }) => Decoded::Rejected(Box::new(Rejection {
                 id,
                 arrival: block.arrival,
                 reason,
                 detail,
-                record: bytes.to_vec(),
+                record: record.to_vec(),
                 size: None,
-                carried: None,
+                carried: self.plan.carried(envelope),
             })),
         }
     }
@@ -147,6 +175,9 @@ impl Decoder {
         }
     }
 }
+
+/// That of a line of a file.
+const NO_ENVELOPE: Envelope<'_> = Envelope { key: None, timestamp: None, headers: &[] };
 
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
 use super::graph::{self, Deadlock};
-use super::{DEPENDENCIES_MAX, Dependency, Entity, Mode, Need, OnExpiry, Pointer, Rules, STREAMS_MAX, Stream};
+use super::{DEPENDENCIES_MAX, Dependency, Entity, Mode, Need, OnExpiry, Place, Pointer, Rules, STREAMS_MAX, Stream};
 use crate::event::{EntityId, StreamId};
 
 /// A stream as it was declared, not yet checked against the others.
@@ -13,11 +13,11 @@ pub struct StreamDraft {
     /// Unique in the job.
     pub name: String,
     /// Where its key is.
-    pub key: Option<Pointer>,
+    pub key: Option<Place>,
     /// The entity it provides; the stream's name where it has a key and this is `None`.
     pub provides: Option<String>,
     /// Where its event time is.
-    pub time: Option<Pointer>,
+    pub time: Option<Place>,
     /// How long a referent is kept; `None` is for ever.
     pub retain: Option<Duration>,
     /// The field whose equal values keep their order.

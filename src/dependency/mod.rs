@@ -4,6 +4,7 @@
 
 mod build;
 mod graph;
+mod place;
 mod pointer;
 mod rules;
 #[cfg(test)]
@@ -12,6 +13,7 @@ mod tests;
 use std::time::Duration;
 
 pub use build::{DependencyDraft, RuleError, RuleProblem, StreamDraft};
+pub use place::Place;
 pub use pointer::{Pointer, PointerError};
 
 use crate::event::{EntityId, StreamId};
@@ -155,13 +157,13 @@ pub struct Stream {
     /// Unique in the job.
     pub name: String,
     /// Where its key is; without one nothing can refer to it.
-    pub key: Option<Pointer>,
+    pub key: Option<Place>,
     /// The entity it provides as soon as it has arrived: present with `key`.
     pub provides: Option<EntityId>,
     /// The resolved twin of that entity, where some dependency needs it.
     pub provides_resolved: Option<EntityId>,
     /// Where its event time is.
-    pub time: Option<Pointer>,
+    pub time: Option<Place>,
     /// How long after its arrival a referent is forgotten; `None` is never.
     pub retain: Option<Duration>,
     /// The field whose equal values keep their order, and the entity that is its queue.

@@ -15,8 +15,8 @@ pub enum PointerError {
     /// The empty pointer.
     #[error("the empty pointer names the whole record, not a field")]
     Whole,
-    /// A name that starts with `@`: a part of a Kafka record that is not its value.
-    #[error("`@` names a part of a Kafka record, and Kafka sources are not available yet")]
+    /// A name that starts with `@`: no field of the record's value.
+    #[error("`@` names a part of a Kafka record besides its value, and there is none of this name here")]
     RecordPart,
     /// It does not start with `/`.
     #[error("a JSON Pointer starts with `/`")]

@@ -53,7 +53,7 @@ impl Rules {
         let mut lines = Vec::new();
         for stream in &self.streams {
             let name = quoted(&stream.name);
-            let key = stream.key.as_ref().map_or("-".to_owned(), |key| quoted(key.as_str()));
+            let key = stream.key.as_ref().map_or("-".to_owned(), |key| quoted(&key.to_string()));
             let provides = stream.provides.map_or("-".to_owned(), |entity| quoted(&self.entity(entity).name));
             lines.push(format!("stream {name} key {key} provides {provides}"));
             for dependency in &stream.depends_on {

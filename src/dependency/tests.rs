@@ -20,9 +20,9 @@ fn draft(line: &str) -> StreamDraft {
     };
     for word in words {
         match word.split_once('=').unwrap_or((word, "")) {
-            ("key", _) => draft.key = Some(Pointer::parse("/id").unwrap()),
+            ("key", _) => draft.key = Place::parse("/id").ok(),
             ("provides", entity) => draft.provides = Some(entity.to_owned()),
-            ("time", _) => draft.time = Some(Pointer::parse("/time").unwrap()),
+            ("time", _) => draft.time = Place::parse("/time").ok(),
             ("ordered", _) => draft.ordered_by = Some(Pointer::parse("/order").unwrap()),
             other => panic!("{other:?}"),
         }

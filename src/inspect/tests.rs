@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::*;
 use crate::checkpoint::{Checkpoint, EpochEnd};
 use crate::decode::{Decoded, Decoder};
-use crate::dependency::{DependencyDraft, Mode, Need, OnExpiry, Pointer, StreamDraft};
+use crate::dependency::{DependencyDraft, Mode, Need, OnExpiry, Place, Pointer, StreamDraft};
 use crate::event::{Block, Content, Epoch, Key, Outcome, PartitionId, Partitions, Positions, WorkerIndex};
 use crate::metrics::Totals;
 use crate::mode::{Effects, Engine, Phase, Settings, Visit};
@@ -54,7 +54,7 @@ fn dependency(name: &str, entity: &str, mode: Mode) -> DependencyDraft {
 fn stream(name: &str, keyed: bool, depends_on: Vec<DependencyDraft>) -> StreamDraft {
     StreamDraft {
         name: name.to_owned(),
-        key: keyed.then(|| Pointer::parse("/id").unwrap()),
+        key: keyed.then(|| Place::parse("/id").unwrap()),
         provides: None,
         time: None,
         retain: None,
@@ -110,7 +110,7 @@ impl Job {
         };
         let sinks = sink::Settings { resolved: Target::Null, dead_letter: None, accepted: None };
         Job {
-            checkpoint: Checkpoint::open(state.clone(), Committed::default(), BTreeMap::new(), &sinks).unwrap(),
+            checkpoint: Checkpoint::open(state.clone(), Committed::default(), BTreeMap::new(), &sinks, None).unwrap(),
             engine: Engine::new(Arc::clone(&rules), WorkerIndex(0), 1, settings),
             rules,
             state,
@@ -137,7 +137,7 @@ impl Job {
         self.engine.begin(self.epoch, Phase::Live);
         let (mut effects, mut totals) = (Effects::default(), Totals::default());
         self.engine.handle(Visit::Tick(arrival), &mut effects);
-        let mut decoder = Decoder::new(Arc::clone(&self.rules), Some(Pointer::parse("/type").unwrap()));
+        let mut decoder = Decoder::new(Arc::clone(&self.rules), Place::parse("/type").ok().as_ref());
         decoder.decode(&block, &mut |decoded| {
             totals.read += 1;
             let Decoded::Event(event) = decoded else { return totals.rejected += 1 };

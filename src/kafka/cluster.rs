@@ -244,7 +244,7 @@ impl Cluster {
 }
 
 /// Whether an error may pass by itself.
-pub(crate) fn is_transient(error: &KafkaError) -> bool {
+fn is_transient(error: &KafkaError) -> bool {
     let Some(code) = error.rdkafka_error_code() else { return false };
     matches!(
         code,

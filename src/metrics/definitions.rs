@@ -177,6 +177,7 @@ pub(super) struct Kafka {
     pub(super) throttled: CounterVec,
     pub(super) rebalances: IntCounter,
     pub(super) transactions: IntCounterVec,
+    pub(super) began_again: IntCounter,
 }
 
 impl Kafka {
@@ -206,6 +207,11 @@ impl Kafka {
                 registry,
                 "resolvent_kafka_rebalances_total",
                 "How often partitions of the consumer group were shared out anew.",
+            )?,
+            began_again: counter(
+                registry,
+                "resolvent_began_again_total",
+                "How often the job began again from its last commit, because the broker did not say what had become of an epoch.",
             )?,
             transactions: counters(
                 registry,

@@ -169,11 +169,10 @@ impl Metrics {
         &self.inner.health
     }
 
-    /// Starts the totals where the last committed epoch left them. Once, before anything is counted.
+    /// Starts the totals where the last committed epoch left them: before anything is counted, and when the job begins again.
     pub fn restore_totals(&self, totals: &Totals) {
-        if self.inner.restored.set(*totals).is_err() {
-            return;
-        }
+        // What this process has done counts from its first start.
+        _ = self.inner.restored.set(*totals);
         let events = &self.inner.events;
         for (counter, count) in [
             (&events.read, totals.read),
@@ -183,6 +182,7 @@ impl Metrics {
             (&events.expired, totals.expired),
             (&events.dropped, totals.dropped),
         ] {
+            counter.reset();
             counter.inc_by(count);
         }
     }
@@ -314,6 +314,11 @@ impl Metrics {
     /// A transaction was aborted, or its producer given up.
     pub fn transaction_aborted(&self) {
         self.inner.kafka.transactions.with_label_values(&["aborted"]).inc();
+    }
+
+    /// The job began again from its last commit, for nobody knew what had become of an epoch.
+    pub fn began_again(&self) {
+        self.inner.kafka.began_again.inc();
     }
 
     /// The source was held back for this long.

@@ -350,7 +350,7 @@ mod tests {
         let pointer = |field| Pointer::parse(field).unwrap();
         let stream = |name: &str, key: Option<Pointer>, depends_on| StreamDraft {
             name: name.into(),
-            key,
+            key: key.map(Into::into),
             provides: None,
             time: None,
             retain: None,

@@ -11,7 +11,7 @@ use crate::event::{DroppedReason, Epoch, ExpiredReason, Partitions, RejectedReas
 use crate::metrics::{MemoryPart, Metrics, Totals};
 use crate::mode::{Backlog, Changes, Memory, Phase};
 use crate::sink::SinkKind;
-use crate::source::Fingerprints;
+use crate::source::{Fingerprints, GroupOffsets};
 
 use super::intake::{Closed, Intake};
 use super::lookup::CommittedEpoch;
@@ -110,6 +110,7 @@ pub(super) struct Committer {
     pub(super) workers: usize,
     pub(super) partitions: Partitions,
     pub(super) fingerprints: Fingerprints,
+    pub(super) group_offsets: Option<GroupOffsets>,
     pub(super) until_end: Option<UntilEnd>,
     pub(super) replay: bool,
     pub(super) metrics: Metrics,
@@ -139,7 +140,6 @@ impl Committer {
     pub(super) fn run(mut self) -> Result<(u64, Checkpoint), RunError> {
         let mut epoch = self.checkpoint.committed().epoch.next();
         let mut phase = if self.replay { Phase::Replay } else { Phase::CatchUp };
-        self.committed.set(self.checkpoint.committed().epoch);
         self.intake.open(epoch, phase);
         loop {
             let gathered = self.gather(epoch)?;
@@ -159,7 +159,12 @@ impl Committer {
             self.tell_health(caught_up && phase != Phase::Replay, stopped);
             match then {
                 Then::Open(next) => phase = next,
-                Then::Finish => return Ok((waiting, self.checkpoint)),
+                Then::Finish => {
+                    if let Some(offsets) = self.group_offsets.take() {
+                        offsets.finish(&self.checkpoint.committed().positions, &self.partitions);
+                    }
+                    return Ok((waiting, self.checkpoint));
+                }
             }
             epoch = epoch.next();
         }
@@ -291,7 +296,10 @@ impl Committer {
         while let Some(batch) = self.checkpoint.spare_batch() {
             self.intake.give_batch(batch);
         }
-        self.committed.set(epoch);
+        self.committed.set(Some(epoch));
+        if let Some(offsets) = &mut self.group_offsets {
+            offsets.committed(&self.checkpoint.committed().positions, &self.partitions);
+        }
         self.metrics.waiting(in_memory, self.checkpoint.committed().waiting_in_state);
         if let Some(before) = self.checkpoint.rewrite_before() {
             self.rewrite.store(before.0, std::sync::atomic::Ordering::Relaxed);

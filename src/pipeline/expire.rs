@@ -1,18 +1,20 @@
 //! Ends one wait by hand, in the state of a job that does not run: as the job itself would, and through the same commit protocol.
 
+use std::sync::Arc;
+
 use resolvent_state::{OpenError, State, StateError};
 use thiserror::Error;
 
-use crate::checkpoint::{Checkpoint, CheckpointError, Committed, EpochEnd};
+use crate::checkpoint::{Checkpoint, CheckpointError, EpochEnd, Recovery, Topics};
 use crate::clock::Clock;
 use crate::config::Job;
 use crate::dependency::Rules;
 use crate::event::{Dependent, Epoch, EventId, ExpiredReason, Found, Outcome, Timestamp, WorkerIndex};
-use crate::metrics::{ConservationError, Totals};
+use crate::metrics::{ConservationError, Metrics, Totals};
 use crate::mode::{self, Log, RestoreError};
-use crate::sink::{Renderer, SinkKind};
+use crate::sink::{self, Renderer, SinkError, SinkKind};
 
-use super::open::open_state;
+use super::open::{connect, new_instance, open_state};
 
 /// Why a wait was not ended. Nothing has changed then, but where [`ExpireError::Commit`] leaves that unknown until the job starts.
 #[derive(Debug, Error)]
@@ -26,6 +28,9 @@ pub enum ExpireError {
     /// The outcome cannot be committed.
     #[error(transparent)]
     Commit(#[from] CheckpointError),
+    /// The broker of the output topics cannot be used.
+    #[error(transparent)]
+    Sink(#[from] SinkError),
     /// The outcome is committed, and the state could not be closed in order.
     #[error(transparent)]
     State(#[from] StateError),
@@ -62,7 +67,8 @@ pub struct Ended {
 ///
 /// The state is in use, the event does not wait or needs no end, or the outcome cannot be written.
 pub fn expire(job: &Job, id: EventId) -> Result<Ended, ExpireError> {
-    let (state, committed) = open_state(job, |state| look(job, state))?;
+    let (state, (recovery, topics)) = open_state(job, |state| look(job, state))?;
+    let committed = recovery.settle(&state)?;
     let log = Log::read(&state)?;
     let position = committed.partitions.position(id);
     let now = Clock::start().now();
@@ -85,9 +91,9 @@ pub fn expire(job: &Job, id: EventId) -> Result<Ended, ExpireError> {
     let waited_us = now.micros_since(dependent.event.header.header.arrival);
     let mut line = Vec::new();
     let outcome = Outcome::Expired(dependent, ExpiredReason::Operator);
-    Renderer::new(job.rules.clone(), &partitions).render(&outcome, now, &mut line);
+    Renderer::new(job.rules.clone(), &partitions, job.sinks.formats()).render(&outcome, now, &mut line);
 
-    let mut checkpoint = Checkpoint::open(state.clone(), committed, log.epochs, &job.sinks)?;
+    let mut checkpoint = Checkpoint::open(state.clone(), committed, log.epochs, &job.sinks, topics)?;
     checkpoint.write(SinkKind::DeadLetter, &line)?;
     let totals = Totals { expired: 1, ..Totals::default() };
     let changes = vec![(WorkerIndex(0), changes)];
@@ -96,11 +102,13 @@ pub fn expire(job: &Job, id: EventId) -> Result<Ended, ExpireError> {
     Ok(Ended { epoch, waited_us, totals: checkpoint.committed().totals })
 }
 
-/// The last commit; refuses output that does not go with it.
-fn look(job: &Job, state: Option<&State>) -> Result<Committed, ExpireError> {
-    let committed = state.map(Committed::read).transpose()?.unwrap_or_default();
-    committed.check_sinks(&job.sinks)?;
-    Ok(committed)
+/// The last commit, and the topics that outcomes go to; refuses output that does not go with it.
+fn look(job: &Job, state: Option<&State>) -> Result<(Recovery, Option<Topics>), ExpireError> {
+    let never: sink::GiveUp = Arc::new(|| false);
+    let mut topics = connect(job, new_instance(), false, &Metrics::new(&job.name), never)?;
+    let recovery = Recovery::find(state, topics.as_mut())?;
+    recovery.committed().check_sinks(&job.sinks)?;
+    Ok((recovery, topics))
 }
 
 /// Visits what the event lacks once more, as the job does before it ends a wait: referents that the state has, it takes. So it does with those that it

@@ -83,6 +83,7 @@ struct Inner {
     end_closed: bool,
     stop: bool,
     finished: bool,
+    begins_again: bool,
     waiting_lines: u64,
     /// Since when workers may take no block though the queue is full.
     held_since: Option<Instant>,
@@ -122,6 +123,7 @@ impl Intake {
             end_closed: false,
             stop: false,
             finished: false,
+            begins_again: false,
             waiting_lines: 0,
             held_since: None,
             held: Duration::ZERO,
@@ -261,6 +263,11 @@ impl Intake {
         self.lock().finished
     }
 
+    /// Whether it is over only to begin again in this process.
+    pub(super) fn begins_again(&self) -> bool {
+        self.lock().begins_again
+    }
+
     // --- the committer ---
 
     /// Gives a batch that has been committed back. There are no more of them than workers have handed in.
@@ -310,10 +317,11 @@ impl Intake {
         inner.caught_up = false;
     }
 
-    /// Ends the job: workers come to rest.
-    pub(super) fn finish(&self) {
+    /// Ends the job, for good or to begin again: workers come to rest.
+    pub(super) fn finish(&self, begins_again: bool) {
         let mut inner = self.lock();
         inner.finished = true;
+        inner.begins_again = begins_again;
         inner.open = false;
         inner.wake();
         self.room.notify_all();

@@ -16,24 +16,31 @@ use super::committer::Told;
 use super::worker::TellOnPanic;
 
 /// The last epoch that the state has.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct CommittedEpoch {
-    epoch: Mutex<Epoch>,
+    /// `None` once there will be no more of them.
+    epoch: Mutex<Option<Epoch>>,
     moved: Condvar,
 }
 
 impl CommittedEpoch {
-    pub(super) fn set(&self, epoch: Epoch) {
+    pub(super) fn new(epoch: Epoch) -> CommittedEpoch {
+        CommittedEpoch { epoch: Mutex::new(Some(epoch)), moved: Condvar::new() }
+    }
+
+    /// Moves on; `None`: nothing more is committed, and nobody waits for it.
+    pub(super) fn set(&self, epoch: Option<Epoch>) {
         *self.epoch.lock().unwrap_or_else(PoisonError::into_inner) = epoch;
         self.moved.notify_all();
     }
 
-    /// Waits until every epoch before this one is in the state.
-    fn wait_before(&self, epoch: Epoch) {
+    /// Waits until every epoch before this one is in the state. Returns whether it is.
+    fn wait_before(&self, epoch: Epoch) -> bool {
         let mut committed = self.epoch.lock().unwrap_or_else(PoisonError::into_inner);
-        while committed.next() < epoch {
+        while committed.is_some_and(|committed| committed.next() < epoch) {
             committed = self.moved.wait(committed).unwrap_or_else(PoisonError::into_inner);
         }
+        committed.is_some()
     }
 }
 
@@ -108,7 +115,9 @@ impl Reader {
         let _guard = TellOnPanic(self.tell.clone());
         let next = || questions.lock().unwrap_or_else(PoisonError::into_inner).recv();
         while let Ok((call, epoch, queries)) = next() {
-            self.committed.wait_before(epoch);
+            if !self.committed.wait_before(epoch) {
+                return;
+            }
             self.metrics.state_lookups(queries.len() as u64);
             let found = match self.answer(queries) {
                 Ok(found) => found,

@@ -39,7 +39,7 @@ pub use open::identity;
 use committer::{Committer, Told};
 use intake::{Intake, Item};
 use lookup::{CommittedEpoch, Reader};
-use open::Opened;
+use open::{Opened, Start};
 
 /// How long the reading thread waits for records before it looks whether the job is to stop.
 const READ_WAIT: Duration = Duration::from_millis(50);
@@ -49,6 +49,9 @@ const LAG_EVERY: Duration = Duration::from_millis(200);
 
 /// Bytes of lines that may wait for the committer before sources are held back.
 const SINK_BYTES_MAX: u64 = 64 << 20;
+
+/// How long a job waits before it begins again: what made it do so may take its time to pass.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// What happens to what still waits at the end of the input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,9 +110,22 @@ impl StopFlag {
         }
     }
 
+    /// Whether the job is to stop.
+    fn is_raised(&self) -> bool {
+        self.inner.asked.load(Ordering::SeqCst)
+    }
+
+    /// Waits so long, or until the job is to stop.
+    fn wait(&self, time: Duration) {
+        let until = Instant::now() + time;
+        while !self.is_raised() && Instant::now() < until {
+            thread::sleep(READ_WAIT.min(time));
+        }
+    }
+
     fn watch(&self, intake: &Arc<Intake>) {
         *self.inner.intake.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(intake));
-        if self.inner.asked.load(Ordering::SeqCst) {
+        if self.is_raised() {
             intake.stop();
         }
     }
@@ -185,7 +201,20 @@ pub enum RunError {
     },
 }
 
+impl RunError {
+    /// Whether all that is not known is what became of the last epoch, so that the job can begin again from the one before in this process.
+    fn is_undecided(&self) -> bool {
+        match self {
+            RunError::Sink(error) => error.is_undecided(),
+            RunError::Checkpoint(error) => error.is_undecided(),
+            _ => false,
+        }
+    }
+}
+
 /// Runs a job until its input ends or it is asked to stop. One job a process: the memory of its tables is left to the system when the process ends.
+///
+/// Where it is not known whether a broker has committed an epoch, the job begins again from what is known, in this process.
 ///
 /// # Errors
 ///
@@ -195,16 +224,23 @@ pub fn run(job: Job, options: RunOptions, metrics: Metrics, stop: StopFlag) -> R
     let health = metrics.health().clone();
     health.not_ready("reading the state");
     let clock = Clock::start();
-    let opened = open::open(&job, options, &clock)?;
-    let before = opened.checkpoint.committed().totals;
-    metrics.restore_totals(&before);
-    let finished = match run_opened(&job, opened, &metrics, clock, &stop) {
-        Ok(finished) => finished,
-        Err(error) => {
-            health.failed(error.to_string());
-            return Err(error);
+    let mut start = Start::new(options, metrics.clone(), stop);
+    let finished = loop {
+        match open_and_run(&job, &mut start, &clock) {
+            Ok(finished) => break finished,
+            Err(error) if error.is_undecided() && !start.stop.is_raised() => {
+                tracing::warn!("beginning again from the last commit: {error}");
+                metrics.began_again();
+                health.not_ready("beginning again from the last commit");
+                start.stop.wait(AGAIN_AFTER);
+            }
+            Err(error) => {
+                health.failed(error.to_string());
+                return Err(error);
+            }
         }
     };
+    let before = start.before.unwrap_or_default();
     let committed = finished.checkpoint.committed();
     let waiting = finished.waiting_in_memory + committed.waiting_in_state;
     finished.state.flush()?;
@@ -226,6 +262,15 @@ struct Finished {
     waiting_in_memory: u64,
     checkpoint: Checkpoint,
     state: resolvent_state::State,
+}
+
+fn open_and_run(job: &Job, start: &mut Start, clock: &Clock) -> Result<Finished, RunError> {
+    let opened = open::open(job, start, clock)?;
+    start.state = Some(opened.state.clone());
+    let totals = opened.checkpoint.committed().totals;
+    start.before.get_or_insert(totals);
+    start.metrics.restore_totals(&totals);
+    run_opened(job, opened, &start.metrics, clock.clone(), &start.stop)
 }
 
 fn run_opened(
@@ -250,7 +295,7 @@ fn run_opened(
     stop.watch(&intake);
     metrics.health().not_ready(if opened.replay.is_some() { "replaying" } else { "catching up" });
 
-    let committed = Arc::new(CommittedEpoch::default());
+    let committed = Arc::new(CommittedEpoch::new(opened.checkpoint.committed().epoch));
     let rewrite = Arc::new(AtomicU64::new(0));
     let reader = Reader {
         state: opened.state.clone(),
@@ -264,8 +309,10 @@ fn run_opened(
     let setup = worker::Setup {
         rules: Arc::clone(&job.rules),
         stream_field: job.stream_field.clone(),
+        carries: job.sinks.topics().next().is_some(),
         settings: opened.engine,
         discards: discards(&job.sinks),
+        formats: job.sinks.formats(),
         partitions: opened.partitions.clone(),
         intake: Arc::clone(&intake),
         reader,
@@ -285,20 +332,22 @@ fn run_opened(
         workers,
         partitions: opened.partitions,
         fingerprints: opened.fingerprints,
+        group_offsets: opened.group_offsets,
         until_end: opened.until_end,
         replay: opened.replay.is_some(),
         metrics: metrics.clone(),
         clock,
         state: opened.state.clone(),
         streams: job.rules.streams().iter().map(|stream| stream.name.clone()).collect(),
-        committed,
+        committed: Arc::clone(&committed),
         rewrite,
     };
     let replay = opened.replay.map(|source| (source, opened.timeline));
     let reading = start_reading(replay, opened.source, Arc::clone(&intake), metrics.clone(), tell.clone())?;
     let working = start_workers(workers, setup, tell)?;
     let outcome = committer.run();
-    intake.finish();
+    intake.finish(matches!(&outcome, Err(error) if error.is_undecided()));
+    committed.set(None);
     // What a thread had to say it has told the committer; it only remains to wait for it.
     let _ = reading.join();
     let _ = working.join();

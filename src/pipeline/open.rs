@@ -1,22 +1,95 @@
 //! Opens all that a job needs, in an order in which nothing is touched before everything that can be refused has been.
 
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+use std::sync::Arc;
+use std::time::Instant;
+
 use resolvent_state::{Identity, OpenError, Options, State};
 use rustc_hash::FxHashSet;
 use tracing::info;
 
-use crate::checkpoint::{Checkpoint, Committed, Timeline};
+use crate::checkpoint::{Checkpoint, Instance, Recovery, Timeline, Topics};
 use crate::clock::Clock;
-use crate::config::Job;
+use crate::config::{Delivery, Job};
 use crate::event::{Dependent, EventId, KeyHash, Partitions, Timestamp};
+use crate::metrics::{Metrics, Totals};
 use crate::mode::{self, Referent, Visit};
-use crate::sink::Target;
-use crate::source::{self, Fingerprints, Limits, Settings, Source};
+use crate::sink::{self, Place, SinkError, Target};
+use crate::source::{self, Fingerprints, GroupOffsets, Host, Limits, Settings, Source};
 
 use super::replay;
-use super::{RunError, RunOptions, UntilEnd, engine_settings};
+use super::{RunError, RunOptions, StopFlag, UntilEnd, engine_settings};
 
 /// Bytes that a block of records aims at: some milliseconds of work for a worker.
 const BLOCK_BYTES: usize = 256 << 10;
+
+/// What a job keeps when it begins again.
+pub(super) struct Start {
+    pub(super) options: RunOptions,
+    pub(super) metrics: Metrics,
+    pub(super) stop: StopFlag,
+    /// The state, once it is open.
+    pub(super) state: Option<State>,
+    /// The totals when the job was started.
+    pub(super) before: Option<Totals>,
+    instance: Instance,
+    /// Whether what the job had has been deleted, where it starts over.
+    is_fresh: bool,
+}
+
+impl Start {
+    pub(super) fn new(options: RunOptions, metrics: Metrics, stop: StopFlag) -> Start {
+        let instance = new_instance();
+        Start { options, metrics, stop, state: None, before: None, instance, is_fresh: false }
+    }
+
+    /// What the source needs of the job.
+    fn host(&self) -> Host {
+        let (stop, health) = (self.stop.clone(), self.metrics.health().clone());
+        let (give_up, say) = (move || stop.is_raised(), move |text: &str| health.not_ready(text.to_owned()));
+        Host { metrics: self.metrics.clone(), give_up: Arc::new(give_up), say: Arc::new(say) }
+    }
+
+    fn topics(&self, job: &Job) -> Result<Option<Topics>, SinkError> {
+        let stop = self.stop.clone();
+        let give_up = Arc::new(move || stop.is_raised());
+        connect(job, self.instance.clone(), self.options.fresh, &self.metrics, give_up)
+    }
+}
+
+/// An instance of a name that comes from the system's random numbers.
+pub(super) fn new_instance() -> Instance {
+    let random = || RandomState::new().hash_one(std::process::id());
+    Instance::new(&format!("{:016x}{:016x}", random(), random()))
+}
+
+/// The topics of a job that writes to some, once their broker is there.
+pub(super) fn connect(
+    job: &Job,
+    instance: Instance,
+    fresh: bool,
+    metrics: &Metrics,
+    give_up: sink::GiveUp,
+) -> Result<Option<Topics>, SinkError> {
+    let (Some(settings), Some(first)) = (&job.producer, job.sinks.topics().next()) else { return Ok(None) };
+    let exactly_once = job.delivery == Delivery::ExactlyOnce;
+    let group = format!("resolvent-{}", job.name);
+    let topics: Vec<&str> = job.sinks.topics().collect();
+    let broker = sink::connect(settings, &topics, exactly_once.then_some(group.as_str()), metrics, give_up)?;
+    Ok(Some(Topics {
+        broker,
+        exactly_once,
+        job: job.name.clone(),
+        group,
+        instance,
+        place: Place { topic: first.to_owned(), partition: 0 },
+        sources: job.source.topics(),
+        lost_epoch: settings.lost_epoch,
+        fresh,
+        refreshed: Instant::now(),
+    }))
+}
 
 /// A job with all that it needs.
 pub(super) struct Opened {
@@ -24,6 +97,7 @@ pub(super) struct Opened {
     pub(super) checkpoint: Checkpoint,
     pub(super) source: Box<dyn Source>,
     pub(super) fingerprints: Fingerprints,
+    pub(super) group_offsets: Option<GroupOffsets>,
     /// The committed input, to be read again.
     pub(super) replay: Option<Box<dyn Source>>,
     /// When that was read first, where some of it is only retained for a time.
@@ -41,66 +115,81 @@ pub(super) struct Opened {
 
 /// What is found before anything is touched: the last commit, and the input behind it.
 struct Found {
-    committed: Committed,
+    recovery: Recovery,
+    topics: Option<Topics>,
     partitions: Partitions,
     source: Box<dyn Source>,
     fingerprints: Fingerprints,
     replay: Option<Box<dyn Source>>,
-    timeline: Option<Timeline>,
 }
 
 impl Found {
     /// Refuses input and output that do not go with the state, `None` being a new one.
-    fn look(job: &Job, settings: &Settings, state: Option<&State>, clock: &Clock) -> Result<Found, RunError> {
-        let committed = state.map(Committed::read).transpose()?.unwrap_or_default();
+    fn look(
+        job: &Job,
+        settings: &Settings,
+        state: Option<&State>,
+        start: &Start,
+        clock: &Clock,
+    ) -> Result<Found, RunError> {
+        let mut topics = start.topics(job)?;
+        let recovery = Recovery::find(state, topics.as_mut())?;
+        let committed = recovery.committed();
         committed.check_sinks(&job.sinks)?;
         let partitions = committed.partitions.clone();
         let limits = Limits { block_bytes: BLOCK_BYTES, record_bytes_max: job.max_record };
-        let source = source::open(settings, limits, &partitions, &committed.positions, None, clock)?;
+        let host = start.host();
+        let mut source = source::open(settings, limits, &partitions, &committed.positions, None, clock, &host)?;
         let fingerprints = source.fingerprints(&committed.fingerprints)?;
         let timeline = state.zip(replay::arrivals_kept(&job.rules)).map(|(state, keep)| Timeline::read(state, keep));
         let timeline = timeline.transpose()?;
-        let range = replay::range(&job.rules, settings, &committed, timeline.as_ref(), clock.now());
+        let range = replay::range(&job.rules, settings, committed, timeline.as_ref(), clock.now());
         let replay = match &range {
             Some((from, to)) => {
                 for (partition, begin) in &from.0 {
                     let (partition, end) = (partitions.name(*partition), to.0.get(partition));
                     info!(%partition, begin, end, "reading again to rebuild referents");
                 }
-                Some(source::open(settings, limits, &partitions, from, Some(to), clock)?)
+                Some(source::open(settings, limits, &partitions, from, Some(to), clock, &host)?)
             }
             None => None,
         };
-        Ok(Found { committed, partitions, source, fingerprints, replay, timeline })
+        Ok(Found { recovery, topics, partitions, source, fingerprints, replay })
     }
 }
 
-pub(super) fn open(job: &Job, options: RunOptions, clock: &Clock) -> Result<Opened, RunError> {
+pub(super) fn open(job: &Job, start: &mut Start, clock: &Clock) -> Result<Opened, RunError> {
+    let options = start.options;
     let settings = until_end_of(&job.source, options);
-    if options.fresh {
+    if options.fresh && !start.is_fresh {
         source::check_readable(&settings)?;
         start_over(job)?;
+        start.is_fresh = true;
     }
-    let (state, found) = open_state(job, |state| Found::look(job, &settings, state, clock))?;
-    let Found { committed, partitions, source, fingerprints, replay, timeline } = found;
+    let (state, found) = match &start.state {
+        Some(state) => (state.clone(), Found::look(job, &settings, Some(state), start, clock)?),
+        None => open_state(job, |state| Found::look(job, &settings, state, start, clock))?,
+    };
+    let Found { recovery, topics, partitions, source, fingerprints, replay } = found;
+    let committed = recovery.settle(&state)?;
     let restored = mode::restore(&state, &job.rules)?;
     if replay::is_needed(&job.rules) {
         mode::forget_overflow(&state, &job.rules)?;
     }
     let until_end = options.until_end.or_else(|| source_ends(&settings).then_some(UntilEnd::Keep));
-    let timeline = match (timeline, replay::arrivals_kept(&job.rules)) {
-        (None, Some(keep)) => Some(Timeline::read(&state, keep)?),
-        (known, _) => known,
-    };
-    let mut checkpoint = Checkpoint::open(state.clone(), committed, restored.log, &job.sinks)?;
+    let timeline = replay::arrivals_kept(&job.rules).map(|keep| Timeline::read(&state, keep)).transpose()?;
+    let commits_offsets = topics.as_ref().is_some_and(|topics| topics.exactly_once && settings.group() == Some(topics.group.as_str()));
+    let mut checkpoint = Checkpoint::open(state.clone(), committed, restored.log, &job.sinks, topics)?;
     if let Some(timeline) = &timeline {
         checkpoint.keep_timeline(timeline.clone());
     }
+    let group_offsets = source.group_offsets().filter(|_| !commits_offsets);
     Ok(Opened {
         state,
         checkpoint,
         source,
         fingerprints,
+        group_offsets,
         replay,
         timeline,
         partitions,
@@ -156,8 +245,12 @@ fn start_over(job: &Job) -> Result<(), RunError> {
 /// The source as it is to be read: one that is to stop at its end is not followed.
 fn until_end_of(settings: &Settings, options: RunOptions) -> Settings {
     let mut settings = settings.clone();
-    if let (Settings::File(files), Some(_)) = (&mut settings, options.until_end) {
-        files.follow = false;
+    if options.until_end.is_some() {
+        match &mut settings {
+            Settings::File(files) => files.follow = false,
+            Settings::Kafka(kafka) => kafka.until_end = true,
+            Settings::Synthetic(_) => {}
+        }
     }
     settings
 }
@@ -165,6 +258,7 @@ fn until_end_of(settings: &Settings, options: RunOptions) -> Settings {
 fn source_ends(settings: &Settings) -> bool {
     match settings {
         Settings::File(files) => !files.follow,
+        Settings::Kafka(kafka) => kafka.until_end,
         Settings::Synthetic(synthetic) => synthetic.events > 0,
     }
 }

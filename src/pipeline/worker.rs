@@ -21,13 +21,13 @@ use timely::worker::Worker;
 
 use crate::clock::Clock;
 use crate::decode::{Decoded, Decoder};
-use crate::dependency::{Mode, Pointer, Rules};
+use crate::dependency::{Mode, Place, Rules};
 use crate::event::{
     Block, Content, Dependent, Epoch, Event, EventId, KeyHash, Outcome, Partitions, Spare, StreamId, Timestamp,
     WorkerIndex,
 };
 use crate::mode::{self, Backlog, Engine, Message, Phase, Referent, Visit};
-use crate::sink::{Renderer, SinkKind};
+use crate::sink::{Format, Renderer, SinkKind};
 
 use super::RunError;
 use super::committer::{Chunk, Happening, Times, Told, WorkerEnd};
@@ -43,10 +43,14 @@ const SINK_BEHIND: Duration = Duration::from_millis(1);
 /// What every worker is given.
 pub(super) struct Setup {
     pub(super) rules: Arc<Rules>,
-    pub(super) stream_field: Option<Pointer>,
+    pub(super) stream_field: Option<Place>,
+    /// Whether a sink passes on what records carry besides their value.
+    pub(super) carries: bool,
     pub(super) settings: mode::Settings,
     /// By kind of sink: whether its lines are only counted.
     pub(super) discards: [bool; 3],
+    /// By kind of sink: how its outcomes are written.
+    pub(super) formats: [Format; 3],
     pub(super) partitions: Partitions,
     pub(super) intake: Arc<Intake>,
     pub(super) reader: Reader,
@@ -98,7 +102,7 @@ pub(super) fn run(worker: &mut Worker, setup: &Setup) {
     }
     engine.borrow_mut().remember(&setup.reminders);
     let shared = Rc::new(Shared::default());
-    let decoder = Decoder::new(Arc::clone(&setup.rules), setup.stream_field.clone());
+    let decoder = Decoder::new(Arc::clone(&setup.rules), setup.stream_field.as_ref()).carrying(setup.carries);
     let lines = Rc::new(RefCell::new(Lines::new(setup, decoder.spare())));
     let (probe, wake) = worker.dataflow::<u64, _, _>(|scope| {
         let (events, wake) = read(scope, setup, decoder, Rc::clone(&engine), Rc::clone(&shared), Rc::clone(&lines));
@@ -129,8 +133,10 @@ pub(super) fn run(worker: &mut Worker, setup: &Setup) {
             epoch = epoch.next();
         }
     }
-    // The process is about to end: giving its tables back piece by piece takes seconds where they are large, and a stop should not wait for that.
-    std::mem::forget(engine);
+    if !setup.intake.begins_again() {
+        // The process is about to end: giving its tables back piece by piece takes seconds where they are large, and a stop should not wait for that.
+        std::mem::forget(engine);
+    }
     // After a failure some operator may still hold the right to send: it is not waited for.
     for dataflow in worker.installed_dataflows() {
         worker.drop_dataflow(dataflow);
@@ -391,7 +397,7 @@ impl Lines {
     fn new(setup: &Setup, spare: Spare) -> Self {
         Lines {
             spare,
-            renderer: Renderer::new(Arc::clone(&setup.rules), &setup.partitions),
+            renderer: Renderer::new(Arc::clone(&setup.rules), &setup.partitions, setup.formats.clone()),
             chunk: Chunk::default(),
             discards: setup.discards,
             now: setup.clock.now(),

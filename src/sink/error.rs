@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use crate::kafka::ClientError;
+
 /// A sink that cannot be opened, or that failed. Nothing that was committed is lost: a restart goes on from there.
 #[derive(Debug, Error)]
 pub enum SinkError {
@@ -66,4 +68,29 @@ pub enum SinkError {
         /// The file.
         path: PathBuf,
     },
+    /// The brokers of topics cannot be used.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The broker does not take what it is given, and would not take it a second time.
+    #[error("{0}; nothing committed is lost, and a restart goes on from there")]
+    Refused(String),
+    /// Whether the broker has committed an epoch is not known, or the producer can be used no more: all that is known is the last commit.
+    #[error("{0}; nothing committed is lost, and a restart goes on from there")]
+    Undecided(String),
+    /// Another process commits under the name of this job.
+    #[error(
+        "another instance of job {job} has taken over: it commits to the same group now, and this one has ended. Give each job a name of its own; a job runs \
+         once, whatever its state directory is"
+    )]
+    TakenOver {
+        /// The job's name.
+        job: String,
+    },
+}
+
+impl SinkError {
+    /// Whether the job can begin again from its last commit in the same process.
+    pub fn is_undecided(&self) -> bool {
+        matches!(self, SinkError::Undecided(_))
+    }
 }

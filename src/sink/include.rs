@@ -46,7 +46,7 @@ impl Include {
 }
 
 /// The bytes of the value that a pointer leads to in an event, which is known to be JSON. Of members with the same name the last counts.
-fn find<'j>(json: &'j [u8], tokens: &[String]) -> Option<&'j [u8]> {
+pub(super) fn find<'j>(json: &'j [u8], tokens: &[String]) -> Option<&'j [u8]> {
     tokens.iter().try_fold(json, |json, token| {
         let found = serde_json::Deserializer::from_slice(json).deserialize_any(Child(token));
         Some(found.ok()??.get().as_bytes())

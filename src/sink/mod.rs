@@ -1,10 +1,14 @@
-//! Where outcomes go: files, standard output, nowhere.
+//! Where outcomes go: files, topics, standard output, nowhere.
 //!
-//! [`Renderer`] builds lines on the workers; a [`Sink`] takes whole lines on the committer's thread. A sink knows nothing of events.
+//! [`Renderer`] builds lines or records on the workers; a [`Sink`] takes whole lines on the committer's thread, a [`Broker`] records. They know nothing of
+//! events.
 
+mod broker;
 mod error;
 mod file;
 mod include;
+mod kafka;
+mod record;
 mod render;
 mod stdout;
 #[cfg(test)]
@@ -12,9 +16,13 @@ mod tests;
 
 use std::path::PathBuf;
 
+pub use broker::{Broker, LostEpoch, Marker, Place};
 pub use error::SinkError;
-pub use render::Renderer;
+pub use kafka::{Acks, GiveUp, KafkaSettings, connect};
+pub use record::{Record, records};
+pub use render::{Format, Renderer};
 
+use crate::dependency::Pointer;
 use crate::event::Outcome;
 
 /// The sinks of a job.
@@ -57,10 +65,33 @@ impl SinkKind {
 pub enum Target {
     /// Appended to a file.
     File(PathBuf),
+    /// Records of a topic.
+    Topic(TopicSettings),
     /// Standard output: at least once, for it cannot be cut.
     Stdout,
     /// Counted and discarded.
     Null,
+}
+
+/// A topic, and what its records are keyed by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicSettings {
+    /// Its name. Several kinds may share a topic: a header says what each record is.
+    pub topic: String,
+    /// What its records are keyed by.
+    pub key: KeyRule,
+}
+
+/// The key of an outcome's record. Where the rule gives none it is the key that the record was read with; without that, the outcome has none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum KeyRule {
+    /// The event's own key.
+    #[default]
+    Event,
+    /// A field of the event.
+    Field(Pointer),
+    /// The key that the first reference of the dependency of this name refers to.
+    Dependency(String),
 }
 
 /// Where each kind of outcome goes; one that has no target cannot occur, or (`accepted`) is not wanted.
@@ -82,6 +113,22 @@ impl Settings {
             SinkKind::DeadLetter => self.dead_letter.as_ref(),
             SinkKind::Accepted => self.accepted.as_ref(),
         }
+    }
+
+    /// How each kind is to be rendered.
+    pub fn formats(&self) -> [Format; 3] {
+        SinkKind::ALL.map(|kind| match self.target(kind) {
+            Some(Target::Topic(topic)) => Format::Records(topic.key.clone()),
+            _ => Format::Lines,
+        })
+    }
+
+    /// The topics that are written to, in the order of the kinds.
+    pub fn topics(&self) -> impl Iterator<Item = &str> {
+        SinkKind::ALL.into_iter().filter_map(|kind| match self.target(kind) {
+            Some(Target::Topic(topic)) => Some(topic.topic.as_str()),
+            _ => None,
+        })
     }
 }
 
@@ -108,16 +155,18 @@ pub trait Sink: Send {
 pub fn check(target: &Target, mark: Option<Mark>) -> Result<(), SinkError> {
     match target {
         Target::File(path) => file::check(path, mark),
-        Target::Stdout | Target::Null => Ok(()),
+        Target::Topic(_) | Target::Stdout | Target::Null => Ok(()),
     }
 }
 
-/// Opens a sink. With a mark it is cut back to that; without one a file that holds anything is refused.
-pub fn open(target: &Target, mark: Option<Mark>) -> Result<Box<dyn Sink>, SinkError> {
+/// Opens a sink; `None` for a topic, which a [`Broker`] takes records for. With a mark it is cut back to that; without one a file that holds anything is
+/// refused.
+pub fn open(target: &Target, mark: Option<Mark>) -> Result<Option<Box<dyn Sink>>, SinkError> {
     Ok(match target {
-        Target::File(path) => Box::new(file::FileSink::open(path, mark)?),
-        Target::Stdout => Box::new(stdout::StdoutSink::default()),
-        Target::Null => Box::new(NullSink::default()),
+        Target::File(path) => Some(Box::new(file::FileSink::open(path, mark)?)),
+        Target::Stdout => Some(Box::new(stdout::StdoutSink::default())),
+        Target::Null => Some(Box::new(NullSink::default())),
+        Target::Topic(_) => None,
     })
 }
 

@@ -1,24 +1,41 @@
-//! Builds the line of an outcome (DESIGN.md, "Outcomes").
+//! Builds the line, or the record of a topic, of an outcome (DESIGN.md, "Outcomes").
 //!
 //! Events and referents are copied byte for byte. All that is the same for every event of a stream is written once, when the renderer is made.
+
+mod keyed;
 
 use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::SinkKind;
-use super::include::Include;
+use super::include::{self, Include};
+use super::{KeyRule, SinkKind, record};
 use crate::dependency::{Dependency, Rules, Stream};
 use crate::event::{Dependent, EventId, Found, Key, Outcome, PartitionId, Partitions, Reference, Rejection, Timestamp};
 
-/// Renders outcomes as lines. One for each worker.
+/// How outcomes of a kind are written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// As lines.
+    #[default]
+    Lines,
+    /// As [records](super::records) of a topic: the value has no line break at its end.
+    Records(KeyRule),
+}
+
+/// Renders outcomes as lines or records. One for each worker.
 #[derive(Debug)]
 pub struct Renderer {
+    rules: Arc<Rules>,
+    /// By kind of sink.
+    formats: [Format; 3],
     streams: Vec<StreamParts>,
     partitions: Partitions,
     /// `,"position":"name:` of each partition.
     positions: Vec<Vec<u8>>,
+    /// `name:` of each.
+    names: Vec<Vec<u8>>,
 }
 
 /// What lines of one stream begin with.
@@ -49,49 +66,78 @@ enum Missing {
 }
 
 impl Renderer {
-    /// A renderer by `rules` for records of `partitions`.
-    pub fn new(rules: Arc<Rules>, partitions: &Partitions) -> Self {
+    /// A renderer by `rules` for records of `partitions`, which writes each kind in its format.
+    pub fn new(rules: Arc<Rules>, partitions: &Partitions, formats: [Format; 3]) -> Self {
         let streams = rules.streams().iter().map(|stream| StreamParts::new(stream, &rules)).collect();
-        Renderer { streams, partitions: partitions.clone(), positions: Vec::new() }
+        Renderer { rules, formats, streams, partitions: partitions.clone(), positions: Vec::new(), names: Vec::new() }
     }
 
     /// Sees to it that the name of a partition is known, which may have come since the last outcome.
     #[inline]
     fn know(&mut self, partition: PartitionId) {
         if self.positions.len() <= partition.0 as usize {
-            self.positions = self.partitions.names().iter().map(|name| position_part(name)).collect();
+            let names = self.partitions.names();
+            self.positions = names.iter().map(|name| position_part(name)).collect();
+            self.names = names.iter().map(|name| format!("{name}:").into_bytes()).collect();
         }
     }
 
-    /// Appends the line of an outcome that is written at `now`, with its line break. Returns where it goes; `None`, and no line, for `dropped`.
-    pub fn render(&mut self, outcome: &Outcome, now: Timestamp, line: &mut Vec<u8>) -> Option<SinkKind> {
-        let start = line.len();
+    /// Appends an outcome that is written at `now`, as a line with its line break or as a record. Returns where it goes; `None`, and nothing, for `dropped`.
+    pub fn render(&mut self, outcome: &Outcome, now: Timestamp, out: &mut Vec<u8>) -> Option<SinkKind> {
+        let kind = SinkKind::of(outcome)?;
         self.know(partition_of(outcome));
+        let [resolved, dead_letter, accepted] = &self.formats;
+        let format = match kind {
+            SinkKind::Resolved => resolved,
+            SinkKind::DeadLetter => dead_letter,
+            SinkKind::Accepted => accepted,
+        };
+        match format {
+            Format::Lines => {
+                let start = out.len();
+                self.write(outcome, now, out)?;
+                if has_line_breaks(outcome) {
+                    let written = out.iter_mut().skip(start);
+                    written.filter(|byte| matches!(byte, b'\n' | b'\r')).for_each(|byte| *byte = b' ');
+                }
+                out.push(b'\n');
+            }
+            Format::Records(rule) => {
+                let head = record::begin(out);
+                self.write(outcome, now, out)?;
+                self.end_record(outcome, rule, head, out);
+            }
+        }
+        Some(kind)
+    }
+
+    /// Writes the outcome. A stream of other rules has no parts, and nothing is written for it.
+    #[inline]
+    fn write(&self, outcome: &Outcome, now: Timestamp, line: &mut Vec<u8>) -> Option<()> {
         match outcome {
             Outcome::Resolved(dependent) => {
                 let parts = self.begin(dependent, |parts| &parts.resolved, line)?;
                 write_dependencies(parts, dependent, line);
                 write_missing(parts, dependent, Missing::GivenUp, line);
-                self.end(dependent, now, start, line);
+                self.end(dependent, now, line);
             }
             Outcome::Accepted(dependent) => {
                 let parts = self.begin(dependent, |parts| &parts.accepted, line)?;
                 write_dependencies(parts, dependent, line);
                 write_missing(parts, dependent, Missing::All, line);
-                self.end(dependent, now, start, line);
+                self.end(dependent, now, line);
             }
             Outcome::Expired(dependent, reason) => {
                 let parts = self.begin(dependent, |parts| &parts.expired, line)?;
                 write_dependencies(parts, dependent, line);
                 write_missing(parts, dependent, Missing::All, line);
                 write_all(line, &[b",\"reason\":\"", reason.as_str().as_bytes(), b"\""]);
-                self.end(dependent, now, start, line);
+                self.end(dependent, now, line);
             }
             Outcome::Rejected(rejection) => self.write_rejection(rejection, line),
             Outcome::Dropped(..) => return None,
         }
-        line.push(b'\n');
-        SinkKind::of(outcome)
+        Some(())
     }
 
     /// Writes up to and with the event. A stream of other rules has no parts.
@@ -109,17 +155,14 @@ impl Renderer {
         Some(parts)
     }
 
-    /// Writes what follows the references, and makes one line of what was written from `start` on.
+    /// Writes what follows the references.
     #[inline]
-    fn end(&self, dependent: &Dependent, now: Timestamp, start: usize, line: &mut Vec<u8>) {
+    fn end(&self, dependent: &Dependent, now: Timestamp, line: &mut Vec<u8>) {
         let header = &dependent.event.header.header;
         self.write_position(header.id, line);
         line.extend_from_slice(b",\"waited_us\":");
         write_integer(now.micros_since(header.arrival), line);
         line.push(b'}');
-        if has_line_breaks(dependent) {
-            line.iter_mut().skip(start).filter(|byte| matches!(byte, b'\n' | b'\r')).for_each(|byte| *byte = b' ');
-        }
     }
 
     #[inline]
@@ -295,9 +338,12 @@ fn position_part(name: &str) -> Vec<u8> {
     part
 }
 
-/// Whether the event or a referent that it has taken has line breaks between its tokens. A line must have none.
+/// Whether the event of an outcome or a referent that it has taken has line breaks between its tokens. A line must have none.
 #[inline]
-fn has_line_breaks(dependent: &Dependent) -> bool {
+fn has_line_breaks(outcome: &Outcome) -> bool {
+    let (Outcome::Resolved(dependent) | Outcome::Accepted(dependent) | Outcome::Expired(dependent, _)) = outcome else {
+        return false;
+    };
     let referents = dependent.references.iter().filter_map(|reference| match &reference.found {
         Found::Present(referent) => Some(referent),
         _ => None,

@@ -16,7 +16,7 @@ fn pointer(text: &str) -> Pointer {
 }
 
 fn stream(name: &str, key: Option<&str>, depends_on: Vec<DependencyDraft>) -> StreamDraft {
-    let key = key.map(pointer);
+    let key = key.map(|key| pointer(key).into());
     StreamDraft { name: name.to_owned(), key, provides: None, time: None, retain: None, ordered_by: None, depends_on }
 }
 
@@ -64,7 +64,7 @@ fn decode(record: &[u8]) -> Decoded {
         next_offset: record.len() as u64,
     };
     let mut all = Vec::new();
-    Decoder::new(rules(), Some(pointer("/type"))).decode(&block, &mut |decoded| all.push(decoded));
+    Decoder::new(rules(), Some(&pointer("/type").into())).decode(&block, &mut |decoded| all.push(decoded));
     all.pop().expect("a record")
 }
 
@@ -90,7 +90,7 @@ fn like(record: &str, found: Vec<Found>) -> Box<Dependent> {
 #[track_caller]
 fn check(outcome: &Outcome, expected: &str) {
     let mut line = b"before\n".to_vec();
-    let kind = Renderer::new(rules(), &partitions()).render(outcome, Timestamp(1250), &mut line);
+    let kind = Renderer::new(rules(), &partitions(), Default::default()).render(outcome, Timestamp(1250), &mut line);
     assert_eq!(kind, SinkKind::of(outcome));
     assert_eq!(String::from_utf8_lossy(&line), format!("before\n{expected}"));
 }
@@ -133,7 +133,7 @@ fn an_event_without_references_has_no_dependencies() {
 #[test]
 fn an_empty_array_of_references_is_an_empty_array() {
     let mut line = Vec::new();
-    Renderer::new(rules(), &partitions()).render(
+    Renderer::new(rules(), &partitions(), Default::default()).render(
         &Outcome::Resolved(event(r#"{"type":"like","friends":[]}"#)),
         Timestamp(900),
         &mut line,
@@ -206,7 +206,11 @@ fn a_rejected_record_is_carried_whatever_it_is() {
 fn line_breaks_between_tokens_become_spaces() {
     let record = "{\"type\":\"like\",\r\"x\":\"a\\nb\"}";
     let mut line = Vec::new();
-    Renderer::new(rules(), &partitions()).render(&Outcome::Resolved(event(record)), Timestamp(1000), &mut line);
+    Renderer::new(rules(), &partitions(), Default::default()).render(
+        &Outcome::Resolved(event(record)),
+        Timestamp(1000),
+        &mut line,
+    );
     let line = String::from_utf8_lossy(&line);
     assert!(line.contains("{\"type\":\"like\", \"x\":\"a\\nb\"}"), "{line}");
 }
@@ -214,7 +218,7 @@ fn line_breaks_between_tokens_become_spaces() {
 #[test]
 fn a_partition_that_comes_later_has_its_name() {
     let partitions = Partitions::default();
-    let mut renderer = Renderer::new(rules(), &partitions);
+    let mut renderer = Renderer::new(rules(), &partitions, Default::default());
     let position = |renderer: &mut Renderer| {
         let mut line = Vec::new();
         renderer.render(&Outcome::Resolved(event(r#"{"type":"like"}"#)), Timestamp(1000), &mut line);
@@ -228,7 +232,7 @@ fn a_partition_that_comes_later_has_its_name() {
 
 #[test]
 fn the_null_sink_counts() {
-    let mut sink = open(&Target::Null, None).expect("opens");
+    let mut sink = open(&Target::Null, None).expect("opens").expect("a sink");
     sink.write(b"abc\n").expect("takes it");
     assert_eq!((sink.sync().expect("syncs"), sink.bytes_written()), (Mark { length: 0 }, 4));
 }
@@ -253,7 +257,7 @@ proptest! {
     #[test]
     fn an_event_is_written_byte_for_byte_as_it_was_read(record in record()) {
         let mut line = Vec::new();
-        Renderer::new(rules(), &partitions()).render(&Outcome::Resolved(event(&record)), Timestamp(1000), &mut line);
+        Renderer::new(rules(), &partitions(), Default::default()).render(&Outcome::Resolved(event(&record)), Timestamp(1000), &mut line);
         let text = String::from_utf8(line).expect("UTF-8");
         let expected = format!("{{\"outcome\":\"resolved\",\"stream\":\"like\",\"event\":{record},\"dependencies\":");
         prop_assert!(text.starts_with(&expected), "{}", text);
@@ -266,7 +270,7 @@ proptest! {
         let Decoded::Rejected(rejection) = decode(&record) else { panic!("an exclamation mark is no JSON") };
         let kept = rejection.record.clone();
         let mut line = Vec::new();
-        Renderer::new(rules(), &partitions()).render(&Outcome::Rejected(rejection), Timestamp(1000), &mut line);
+        Renderer::new(rules(), &partitions(), Default::default()).render(&Outcome::Rejected(rejection), Timestamp(1000), &mut line);
         prop_assert_eq!(line.iter().filter(|b| **b == b'\n').count(), 1);
         let line: Json = serde_json::from_slice(&line).expect("JSON");
         if let Some(text) = line["record"].as_str() {
@@ -277,4 +281,84 @@ proptest! {
             prop_assert_eq!(decoded, kept);
         }
     }
+}
+
+/// Key, headers and value of the record of an outcome, one a line; headers as `name=value`.
+fn shown_record(outcome: &Outcome, key: KeyRule) -> String {
+    let mut bytes = Vec::new();
+    let formats = std::array::from_fn(|_| Format::Records(key.clone()));
+    assert_eq!(
+        Renderer::new(rules(), &partitions(), formats).render(outcome, Timestamp(1250), &mut bytes),
+        SinkKind::of(outcome)
+    );
+    let mut all = records(&bytes);
+    let record = all.next().expect("a record");
+    assert!(all.next().is_none());
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let headers = crate::event::headers(record.headers);
+    let headers = headers.map(|(name, value)| format!("{name}={}", value.map_or("null".to_owned(), text)));
+    let headers: Vec<String> = headers.collect();
+    format!("{}\n{}\n{}", record.key.map_or("none".to_owned(), text), headers.join(" "), text(record.value))
+}
+
+/// An event with what its record carried.
+fn carrying(mut dependent: Box<Dependent>, key: Option<&[u8]>) -> Box<Dependent> {
+    let mut headers = crate::event::Headers::default();
+    headers.push("trace", Some(b"7"));
+    headers.push("none", None);
+    let mut header = dependent.event.header.header.clone();
+    header.carried = Some(Box::new(crate::event::Carried { key: key.map(<[u8]>::to_vec), headers }));
+    dependent.event = crate::event::event(header, &dependent.event.slice);
+    dependent
+}
+
+#[test]
+fn a_record_has_the_key_that_is_asked_for_and_says_what_it_is() {
+    let rule = |text: &str| match text.split_once(':') {
+        _ if text == "event" => KeyRule::Event,
+        Some((_, name)) => KeyRule::Dependency(name.to_owned()),
+        None => KeyRule::Field(pointer(text)),
+    };
+    let person = r#"{"type":"person","id":5,"name":"Ann \u0041","none":null,"x":1.0}"#;
+    let like = r#"{"type":"like","message":"m1","friends":[8,9]}"#;
+    let cases = [
+        (person, "event", None, "5"),
+        (person, "/name", None, "Ann A"),
+        (person, "/x", None, "1.0"),
+        (person, "/none", None, "none"),
+        (person, "/none", Some("read"), "read"),
+        (person, "/missing", Some(""), ""),
+        (person, "dependency:message", Some("read"), "read"),
+        (like, "event", None, "none"),
+        (like, "event", Some("read"), "read"),
+        (like, "dependency:message", Some("read"), "m1"),
+        (like, "dependency:friends", None, "8"),
+        (like, "dependency:person", None, "none"),
+    ];
+    for (record, key, read, expected) in cases {
+        let dependent = carrying(event(record), read.map(str::as_bytes));
+        let shown = shown_record(&Outcome::Resolved(dependent), rule(key));
+        let (found, _) = shown.split_once('\n').expect("lines");
+        assert_eq!(found, expected, "{record} by {key}, read with {read:?}");
+    }
+}
+
+#[test]
+fn a_record_is_the_line_without_its_break_and_carries_on_what_was_read() {
+    let record = "{\"type\":\"person\",\r\"id\":5}";
+    let shown = shown_record(&Outcome::Resolved(carrying(event(record), None)), KeyRule::Event);
+    let position = r#"in "put".jsonl:0"#;
+    let expected = format!(
+        "5\ntrace=7 none=null resolvent-outcome=resolved resolvent-position={position}\n\
+         {{\"outcome\":\"resolved\",\"stream\":\"person\",\"event\":{record},\"dependencies\":{{}},\
+         \"position\":\"in \\\"put\\\".jsonl:0\",\"waited_us\":250}}"
+    );
+    assert_eq!(shown, expected);
+    let expired = shown_record(&Outcome::Expired(event(record), ExpiredReason::Deadline), KeyRule::Event);
+    let headers = "resolvent-outcome=expired resolvent-reason=deadline resolvent-position=";
+    assert!(expired.starts_with(&format!("5\n{headers}")), "{expired}");
+    let Decoded::Rejected(rejection) = decode(b"[1") else { panic!("no record") };
+    let rejected = shown_record(&Outcome::Rejected(rejection), KeyRule::Event);
+    let headers = "resolvent-outcome=rejected resolvent-reason=invalid_json resolvent-position=";
+    assert!(rejected.starts_with(&format!("none\n{headers}")), "{rejected}");
 }

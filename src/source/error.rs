@@ -2,6 +2,8 @@
 
 use std::io;
 
+use crate::kafka::ClientError;
+
 /// Why a source cannot be opened, or cannot be read on. A source that gave an error is not read again.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -129,7 +131,58 @@ pub enum SourceError {
         /// The position asked for.
         offset: u64,
     },
-    /// The thread that reads a pipe cannot be started.
+    /// A client of Kafka cannot do what it is asked for.
+    #[error(transparent)]
+    Kafka(#[from] ClientError),
+    /// A partition of a topic no longer has what is to be read.
+    #[error(
+        "`{partition}` no longer holds the range that is to be read: it is to be read from offset {offset} and now begins at {beginning} \
+         (retention, or deleted records); raise the topic's retention above the longest stop, \
+         or start over with --fresh from what is left"
+    )]
+    BeforeTheBeginning {
+        /// `topic:partition`.
+        partition: String,
+        /// The position asked for.
+        offset: u64,
+        /// Its first offset.
+        beginning: u64,
+    },
+    /// A partition of a topic ends before a position that was read.
+    #[error(
+        "`{partition}` ends at offset {end}, before offset {offset}, to which it was read: \
+         the topic was deleted and made anew, or the brokers lost records; \
+         restore it (a new topic needs a name of its own), or start over with --fresh"
+    )]
+    BeyondTheEnd {
+        /// `topic:partition`.
+        partition: String,
+        /// The position asked for.
+        offset: u64,
+        /// The offset after its last record.
+        end: u64,
+    },
+    /// A topic is not the one that was read.
+    #[error(
+        "`{partition}` is not the partition that was read: the record at offset {offset}, the last that was committed, is another now: \
+         the topic was deleted and made anew; restore it (a new topic needs a name of its own), or start over with --fresh"
+    )]
+    OtherTopic {
+        /// `topic:partition`.
+        partition: String,
+        /// The offset of the record.
+        offset: u64,
+    },
+    /// A partition that was read is not there any more.
+    #[error(
+        "`{partition}` was read and is not there any more: the topic was deleted, or made anew with fewer partitions; \
+         restore it (a new topic needs a name of its own), or start over with --fresh"
+    )]
+    PartitionGone {
+        /// `topic:partition`.
+        partition: String,
+    },
+    /// A thread that the source needs cannot be started.
     #[error("cannot start the thread that reads `{path}`: {source}; the system is out of threads or memory")]
     Thread {
         /// As configured.
@@ -146,8 +199,11 @@ pub enum SettingsError {
     /// There is nothing to read.
     #[error("no file to read; name at least one")]
     NoFile,
+    /// There is no topic to read.
+    #[error("no topic to read; name at least one")]
+    NoTopic,
     /// Two inputs would have the same positions.
-    #[error("`{path}` is named twice; a file is read once")]
+    #[error("`{path}` is named twice; each is read once")]
     NamedTwice {
         /// As configured.
         path: String,

@@ -15,12 +15,15 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Select;
 
-pub use self::fingerprint::{Fingerprint, Fingerprints};
+pub use self::fingerprint::FileFingerprint;
+pub(super) use self::fingerprint::FileFingerprints;
 use self::input::{Input, Polled};
 use self::lines::Piece;
 pub use self::origin::is_pipe;
 use self::origin::{Encoding, Origin};
-use super::{FileSettings, Lag, Limits, Next, SettingsError, Source, SourceError, check_configured};
+use super::{
+    FileSettings, Fingerprint, Fingerprints, Lag, Limits, Next, SettingsError, Source, SourceError, check_configured,
+};
 use crate::clock::Clock;
 use crate::event::{Block, Content, PartitionId, Partitions, Positions};
 
@@ -168,8 +171,9 @@ impl Source for FileSource {
         Lag { bytes, records: None }
     }
 
-    fn fingerprints(&self, known: &BTreeMap<PartitionId, Fingerprint>) -> Result<Fingerprints, SourceError> {
-        Fingerprints::of(self.inputs.iter().filter_map(Input::witness), known)
+    fn fingerprints(&mut self, known: &BTreeMap<PartitionId, Fingerprint>) -> Result<Fingerprints, SourceError> {
+        let files = FileFingerprints::of(self.inputs.iter().filter_map(Input::witness), known)?;
+        Ok(Fingerprints { files, ..Fingerprints::default() })
     }
 
     fn recycle(&mut self, buffer: Vec<u8>) {

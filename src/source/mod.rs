@@ -5,33 +5,60 @@
 
 mod error;
 mod file;
+mod fingerprint;
+mod kafka;
 mod synthetic;
 pub mod workload;
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use error::{SettingsError, SourceError};
-pub use file::{Fingerprint, Fingerprints, is_pipe};
+pub use file::{FileFingerprint, is_pipe};
+pub use fingerprint::{Fingerprint, Fingerprints};
+pub use kafka::{GroupOffsets, KafkaSettings, KafkaTopic, RecordFingerprint, Start};
 pub use workload::{SyntheticSettings, Workload};
 
 use crate::clock::Clock;
 use crate::event::{Block, PartitionId, Partitions, Positions, StreamId};
+use crate::kafka::Waiting;
+use crate::metrics::Metrics;
 
 /// Where to read, and how.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Settings {
     /// Files, or standard input.
     File(FileSettings),
+    /// Topics of Kafka.
+    Kafka(KafkaSettings),
     /// A seeded workload made up on the way.
     Synthetic(SyntheticSettings),
 }
 
 impl Settings {
+    /// The topics that are read.
+    pub fn topics(&self) -> Vec<String> {
+        match self {
+            Settings::Kafka(settings) => settings.topics.iter().map(|topic| topic.name.clone()).collect(),
+            Settings::File(_) | Settings::Synthetic(_) => Vec::new(),
+        }
+    }
+
+    /// The consumer group that offsets are committed to.
+    pub fn group(&self) -> Option<&str> {
+        match self {
+            Settings::Kafka(settings) => Some(&settings.group),
+            Settings::File(_) | Settings::Synthetic(_) => None,
+        }
+    }
+
     /// Whether these settings can be meant; [`open`] refuses those that cannot.
     pub fn check(&self) -> Result<(), SettingsError> {
         match self {
             Settings::File(settings) => settings.check(),
+            Settings::Kafka(settings) => settings.check(),
             Settings::Synthetic(settings) => settings.check(),
         }
     }
@@ -40,6 +67,7 @@ impl Settings {
     pub fn stream_of(&self, partition: &str) -> Option<StreamId> {
         match self {
             Settings::File(settings) => settings.inputs.iter().find(|input| input.path == partition)?.stream,
+            Settings::Kafka(settings) => settings.stream_of(kafka::split_name(partition)?.0),
             Settings::Synthetic(_) => None,
         }
     }
@@ -114,10 +142,15 @@ pub trait Source: Send {
     /// What lies between what was handed out and the present end.
     fn lag(&self) -> Lag;
 
-    /// What takes the fingerprints of the files that are read, so that a later start knows them again. Refuses files that
-    /// are not those that were `known` at the last commit.
-    fn fingerprints(&self, _known: &BTreeMap<PartitionId, Fingerprint>) -> Result<Fingerprints, SourceError> {
+    /// What takes the fingerprints of what is read, so that a later start knows it again. Refuses files and topics that
+    /// are not those that were `known` at the last commit. Called before the first [`Source::next`].
+    fn fingerprints(&mut self, _known: &BTreeMap<PartitionId, Fingerprint>) -> Result<Fingerprints, SourceError> {
         Ok(Fingerprints::default())
+    }
+
+    /// Where offsets are committed for others to see, as far as the source has such a place.
+    fn group_offsets(&self) -> Option<GroupOffsets> {
+        None
     }
 
     /// Called now and then while nothing is taken of what was handed out, so that connections stay alive.
@@ -127,6 +160,36 @@ pub trait Source: Send {
 
     /// Takes back the empty buffer of a block that has been decoded, to fill it again.
     fn recycle(&mut self, _buffer: Vec<u8>) {}
+}
+
+/// What a source needs of the job around it.
+#[derive(Clone)]
+pub struct Host {
+    /// Where it says how its connections do.
+    pub metrics: Metrics,
+    /// Whether to stop waiting for somebody else.
+    pub give_up: Arc<dyn Fn() -> bool + Send + Sync>,
+    /// Is told what it waits for.
+    pub say: Arc<dyn Fn(&str) + Send + Sync>,
+}
+
+impl Host {
+    /// One that never gives up.
+    #[cfg(test)]
+    fn patient() -> Host {
+        Host { metrics: Metrics::new("test"), give_up: Arc::new(|| false), say: Arc::new(|_| {}) }
+    }
+
+    /// How it waits for brokers.
+    fn waiting(&self) -> Waiting<'_> {
+        Waiting { give_up: &*self.give_up, say: &*self.say }
+    }
+}
+
+impl fmt::Debug for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Host").field("give_up", &(self.give_up)()).finish_non_exhaustive()
+    }
 }
 
 /// Opens a source at `from` (a partition that is not in it: at its start). With `to` it ends exactly there, and
@@ -142,11 +205,15 @@ pub fn open(
     from: &Positions,
     to: Option<&Positions>,
     clock: &Clock,
+    host: &Host,
 ) -> Result<Box<dyn Source>, SourceError> {
     settings.check()?;
     Ok(match settings {
         Settings::File(settings) => {
             Box::new(file::FileSource::open(settings, limits, partitions, from, to, clock.clone())?)
+        }
+        Settings::Kafka(settings) => {
+            Box::new(kafka::KafkaSource::open(settings, limits, partitions, from, to, clock.clone(), host)?)
         }
         Settings::Synthetic(settings) => {
             Box::new(synthetic::SyntheticSource::open(settings, limits, partitions, from, to, clock.clone())?)
@@ -162,7 +229,8 @@ pub fn check_readable(settings: &Settings) -> Result<(), SourceError> {
     settings.check()?;
     match settings {
         Settings::File(settings) => settings.check_readable(),
-        Settings::Synthetic(_) => Ok(()),
+        // What the brokers say shows when it is opened, and `--fresh` deletes nothing of theirs.
+        Settings::Kafka(_) | Settings::Synthetic(_) => Ok(()),
     }
 }
 

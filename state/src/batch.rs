@@ -97,6 +97,11 @@ impl Batch {
         Ok(Batch { buffer: bytes, len })
     }
 
+    /// The changes of a table in order: each key, and what is put there; `None` deletes. Values of [`Table::Referent`] have their expiry in front.
+    pub fn changes_of(&self, table: Table) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+        self.ops().filter(move |op| op.table == table).map(|op| (op.key, op.value))
+    }
+
     /// The changes in order.
     pub(crate) fn ops(&self) -> impl Iterator<Item = Op<'_>> {
         let mut rest = self.buffer.as_slice();
@@ -181,6 +186,9 @@ mod tests {
             }
             first.append(&second);
             prop_assert_eq!(first.len(), changes.len());
+            let meta = changes.iter().filter(|change| Table::ALL[change.0] == Table::Meta);
+            let meta: Vec<_> = meta.map(|(_, key, value, _)| (key.as_slice(), value.as_deref())).collect();
+            prop_assert_eq!(first.changes_of(Table::Meta).collect::<Vec<_>>(), meta);
             prop_assert_eq!(&Batch::from_bytes(first.as_bytes().to_vec()).unwrap(), &first);
             for (op, (table, key, value, expiry)) in first.ops().zip(&changes) {
                 prop_assert_eq!(op.table, Table::ALL[*table]);

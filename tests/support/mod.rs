@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 pub(crate) use broker::{Broker, BrokerSettings, STRANGER, USER};
 pub(crate) use http::{Scrape, get};
 pub(crate) use judge::{Dependencies, judge};
-pub(crate) use kafka::{Kafka, Received, Sent, enqueue, unique};
+pub(crate) use kafka::{Kafka, Received, Sent, enqueue, tls_properties, unique};
 pub(crate) use outcome::{Outcome, assert_unique_positions, each_outcome, read_outcomes, result_set};
 pub(crate) use process::{Ended, PATIENCE, Program, Running, is_longer_than};
 pub(crate) use random::Random;

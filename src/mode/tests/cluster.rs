@@ -85,7 +85,7 @@ fn no_sinks() -> sink::Settings {
 impl Cluster {
     pub(super) fn new(rules: &Arc<Rules>, workers: usize, memory: usize, budget: usize, seed: u64) -> Cluster {
         let state = State::in_memory();
-        let checkpoint = Checkpoint::open(state.clone(), Committed::default(), BTreeMap::new(), &no_sinks())
+        let checkpoint = Checkpoint::open(state.clone(), Committed::default(), BTreeMap::new(), &no_sinks(), None)
             .expect("null sinks open");
         let mut cluster = Cluster {
             rules: Arc::clone(rules),
@@ -147,12 +147,12 @@ impl Cluster {
         if replays && !committed.positions.0.is_empty() {
             mode::forget_overflow(&self.state, &self.rules).expect("a state");
             self.checkpoint =
-                Checkpoint::open(self.state.clone(), committed, restored.log, &no_sinks()).expect("null sinks open");
+                Checkpoint::open(self.state.clone(), committed, restored.log, &no_sinks(), None).expect("null sinks open");
             self.phase = Phase::Replay;
             self.replay(&restored.unresolved);
         } else {
             self.checkpoint =
-                Checkpoint::open(self.state.clone(), committed, restored.log, &no_sinks()).expect("null sinks open");
+                Checkpoint::open(self.state.clone(), committed, restored.log, &no_sinks(), None).expect("null sinks open");
         }
         self.phase = Phase::CatchUp;
         self.waiting = restored.waiting;

@@ -53,9 +53,9 @@ pub(super) fn stream(line: &str) -> StreamDraft {
     };
     for word in words {
         match word.split_once('=').unwrap_or((word, "")) {
-            ("key", _) => draft.key = Some(pointer("id")),
+            ("key", _) => draft.key = Some(pointer("id").into()),
             ("provides", entity) => draft.provides = Some(entity.to_owned()),
-            ("time", _) => draft.time = Some(pointer("time")),
+            ("time", _) => draft.time = Some(pointer("time").into()),
             ("retain", seconds) => draft.retain = Some(duration(seconds)),
             ("ordered", _) => draft.ordered_by = Some(pointer("order")),
             other => panic!("{other:?}"),

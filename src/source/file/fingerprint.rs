@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::super::SourceError;
+use super::super::{Fingerprint, SourceError};
 use super::origin;
 use crate::event::{PartitionId, Positions};
 
@@ -20,21 +20,21 @@ const SAMPLE_BYTES: u64 = 4096;
 /// What the part of a file that was read began and ended with: of a compressed file, in its compressed bytes. It says
 /// nothing of where the file is, nor of the bytes between.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Fingerprint {
+pub struct FileFingerprint {
     /// Bytes of that part.
     length: u64,
     head: u64,
     tail: u64,
 }
 
-impl Fingerprint {
+impl FileFingerprint {
     /// That of the first `length` bytes of a file, which has as many. `earlier` is one of the same file, and not longer.
-    fn of(file: &File, length: u64, earlier: Option<Fingerprint>) -> io::Result<Fingerprint> {
+    fn of(file: &File, length: u64, earlier: Option<FileFingerprint>) -> io::Result<FileFingerprint> {
         let head = match earlier {
             Some(earlier) if earlier.length >= SAMPLE_BYTES => earlier.head,
             _ => sample(file, 0, length)?,
         };
-        Ok(Fingerprint { length, head, tail: sample(file, tail_start(length), length)? })
+        Ok(FileFingerprint { length, head, tail: sample(file, tail_start(length), length)? })
     }
 }
 
@@ -63,14 +63,14 @@ pub(super) struct Witness {
 
 impl Witness {
     /// Refuses the file if it is not the one that `known` is of.
-    fn verify(&self, known: Fingerprint) -> Result<(), SourceError> {
+    fn verify(&self, known: FileFingerprint) -> Result<(), SourceError> {
         let changed = |what| Err(SourceError::Changed { path: self.path.clone(), what });
         let found = self.length()?;
         if found < known.length {
             return changed(format!("it had {} bytes and has {found} now", known.length));
         }
         let now =
-            Fingerprint::of(&self.file, known.length, None).map_err(|source| self.failed(known.length, source))?;
+            FileFingerprint::of(&self.file, known.length, None).map_err(|source| self.failed(known.length, source))?;
         let sampled = known.length.min(SAMPLE_BYTES);
         if now.head != known.head {
             return changed(format!("its first {sampled} bytes are others"));
@@ -85,7 +85,7 @@ impl Witness {
     }
 
     /// The fingerprint of what was read up to `offset`.
-    fn take(&self, offset: u64, earlier: Option<Fingerprint>) -> Result<Fingerprint, SourceError> {
+    fn take(&self, offset: u64, earlier: Option<FileFingerprint>) -> Result<FileFingerprint, SourceError> {
         let found = self.length()?;
         // After a restart a compressed file is decompressed from its start again.
         let reached = |used: &Arc<AtomicU64>| used.load(Ordering::Relaxed).max(earlier.map_or(0, |e| e.length));
@@ -93,7 +93,7 @@ impl Witness {
         if found < length {
             return Err(SourceError::Truncated { path: self.path.clone(), offset, length: found });
         }
-        Fingerprint::of(&self.file, length, earlier).map_err(|source| self.failed(offset, source))
+        FileFingerprint::of(&self.file, length, earlier).map_err(|source| self.failed(offset, source))
     }
 
     fn length(&self) -> Result<u64, SourceError> {
@@ -105,9 +105,9 @@ impl Witness {
     }
 }
 
-/// Takes the fingerprints of what is committed. Of standard input, pipes and synthetic workloads there are none.
+/// Takes the fingerprints of files. Of standard input and pipes there are none.
 #[derive(Debug, Default)]
-pub struct Fingerprints {
+pub(crate) struct FileFingerprints {
     files: Vec<Watched>,
 }
 
@@ -115,30 +115,36 @@ pub struct Fingerprints {
 struct Watched {
     witness: Witness,
     /// The last fingerprint, and the position it was taken for in this run.
-    fingerprint: Option<Fingerprint>,
+    fingerprint: Option<FileFingerprint>,
     offset: Option<u64>,
 }
 
-impl Fingerprints {
+impl FileFingerprints {
     /// Refuses files that are not those that were `known`.
     pub(super) fn of(
         files: impl Iterator<Item = Witness>,
         known: &BTreeMap<PartitionId, Fingerprint>,
-    ) -> Result<Fingerprints, SourceError> {
+    ) -> Result<FileFingerprints, SourceError> {
         let mut watched = Vec::new();
         for witness in files {
-            let fingerprint = known.get(&witness.partition).copied();
+            let fingerprint = known.get(&witness.partition).and_then(|known| match known {
+                Fingerprint::File(file) => Some(*file),
+                Fingerprint::Record(_) => None,
+            });
             fingerprint.map_or(Ok(()), |known| witness.verify(known))?;
             watched.push(Watched { witness, fingerprint, offset: None });
         }
-        Ok(Fingerprints { files: watched })
+        Ok(FileFingerprints { files: watched })
     }
 
     /// The fingerprints of files that have been read on since they were last taken.
     ///
     /// # Errors
     /// A file cannot be read, or is shorter than what was read of it.
-    pub fn take(&mut self, positions: &Positions) -> Result<BTreeMap<PartitionId, Fingerprint>, SourceError> {
+    pub(crate) fn take(
+        &mut self,
+        positions: &Positions,
+    ) -> Result<BTreeMap<PartitionId, FileFingerprint>, SourceError> {
         let mut moved = BTreeMap::new();
         for Watched { witness, fingerprint, offset } in &mut self.files {
             let reached = positions.0.get(&witness.partition).copied();

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::clock::Clock;
 use crate::event::{Block, Content, PartitionId, Partitions, Positions, Timestamp};
-use crate::source::{FileInput, FileSettings, Limits, Next, Settings, SettingsError, Source, SourceError, open};
+use crate::source::{FileInput, FileSettings, Host, Limits, Next, Settings, SettingsError, Source, SourceError, open};
 
 const LIMITS: Limits = Limits { block_bytes: 64, record_bytes_max: 1000 };
 const ONLY: PartitionId = PartitionId(0);
@@ -53,7 +53,7 @@ impl Files {
         let to = to.map(|to| Positions([(ONLY, to)].into()));
         let clock = Clock::manual(Timestamp(7));
         let settings = Settings::File(self.settings.clone());
-        open(&settings, limits, &Partitions::default(), &from, to.as_ref(), &clock)
+        open(&settings, limits, &Partitions::default(), &from, to.as_ref(), &clock, &Host::patient())
     }
 
     /// All blocks of an input that ends.
@@ -413,7 +413,7 @@ fn a_partition_that_is_not_configured_any_more_cannot_be_replayed() {
     let to = Positions([(PartitionId(0), 10)].into());
     let clock = Clock::manual(Timestamp(0));
     let settings = Settings::File(files.settings.clone());
-    match open(&settings, LIMITS, &partitions, &Positions::default(), Some(&to), &clock) {
+    match open(&settings, LIMITS, &partitions, &Positions::default(), Some(&to), &clock, &Host::patient()) {
         Err(SourceError::NotConfigured { partition }) => assert_eq!(partition, "gone.jsonl"),
         other => panic!("{:?}", other.map(|_| ())),
     }

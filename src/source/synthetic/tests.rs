@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::source::workload::Workload;
-use crate::source::{Settings, SettingsError, open};
+use crate::source::{Host, Settings, SettingsError, open};
 
 const LIMITS: Limits = Limits { block_bytes: 10_000, record_bytes_max: 1 << 20 };
 const ONLY: PartitionId = PartitionId(0);
@@ -20,7 +20,15 @@ fn source(
 ) -> Result<Box<dyn Source>, SourceError> {
     let from = Positions([(ONLY, from)].into());
     let to = to.map(|to| Positions([(ONLY, to)].into()));
-    open(&Settings::Synthetic(settings.clone()), limits, &Partitions::default(), &from, to.as_ref(), clock)
+    open(
+        &Settings::Synthetic(settings.clone()),
+        limits,
+        &Partitions::default(),
+        &from,
+        to.as_ref(),
+        clock,
+        &Host::patient(),
+    )
 }
 
 /// Every record with its position, and every position between blocks.

@@ -30,7 +30,7 @@ fn known_again(name: &str, before: &[u8], read: u64, after: &[u8]) -> Result<(),
     let known = fingerprints_at(&files, read, &BTreeMap::new());
     assert_eq!(known.len(), 1);
     fs::write(files.path(0), after).unwrap();
-    let source = files.open(LIMITS, read, None).map_err(|error| error.to_string())?;
+    let mut source = files.open(LIMITS, read, None).map_err(|error| error.to_string())?;
     source.fingerprints(&known).map(drop).map_err(|error| error.to_string())
 }
 

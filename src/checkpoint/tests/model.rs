@@ -1,0 +1,234 @@
+//! A broker in memory, and a job on it: what a real one does with transactions, as far as the commit protocol relies on it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Instant;
+
+use resolvent_state::{Batch, State, Table};
+
+use crate::checkpoint::failpoint;
+use crate::checkpoint::{Checkpoint, CheckpointError, Committed, EpochEnd, Instance, Recovery, Topics};
+use crate::event::{PartitionId, Positions, WorkerIndex};
+use crate::metrics::Totals;
+use crate::mode::Changes;
+use crate::sink::{self, Broker, LostEpoch, Marker, Place, SinkError, SinkKind, Target, TopicSettings};
+
+/// What becomes of a call that ends a transaction, where it is not simply done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// Nothing is committed, and the caller does not know.
+    Lost,
+    /// It is committed, and the caller does not know.
+    Unanswered,
+}
+
+#[derive(Default)]
+pub(super) struct World {
+    /// The producer that was initialised last: all others are fenced.
+    producer: u64,
+    open: Vec<Vec<u8>>,
+    /// What a reader of committed records sees.
+    pub(super) visible: Vec<Vec<u8>>,
+    pub(super) markers: BTreeMap<Place, (u64, Marker)>,
+    /// What becomes of the next transactions.
+    pub(super) faults: VecDeque<Option<Fault>>,
+}
+
+/// The broker, as all its clients see it.
+#[derive(Clone, Default)]
+pub(super) struct Model(Arc<Mutex<World>>);
+
+impl Model {
+    pub(super) fn world(&self) -> MutexGuard<'_, World> {
+        self.0.lock().expect("no test panics with it")
+    }
+}
+
+struct Client {
+    model: Model,
+    producer: u64,
+}
+
+impl Client {
+    fn check(&self) -> Result<(), SinkError> {
+        let fenced = self.model.world().producer != self.producer;
+        if fenced { Err(SinkError::Undecided("the producer is fenced".to_owned())) } else { Ok(()) }
+    }
+}
+
+impl Broker for Client {
+    fn marker(&mut self, places: &[Place]) -> Result<Option<Marker>, SinkError> {
+        let world = self.model.world();
+        let markers = places.iter().filter_map(|place| world.markers.get(place));
+        Ok(markers.map(|(_, marker)| marker.clone()).max_by_key(|marker| marker.epoch))
+    }
+
+    fn fence(&mut self) -> Result<(), SinkError> {
+        failpoint::pass("before_fence");
+        {
+            let mut world = self.model.world();
+            world.producer += 1;
+            world.open.clear();
+            self.producer = world.producer;
+        }
+        failpoint::pass("after_fence");
+        Ok(())
+    }
+
+    fn produce(&mut self, _topic: &str, records: &[u8]) -> Result<(), SinkError> {
+        self.check()?;
+        self.model.world().open.push(records.to_vec());
+        Ok(())
+    }
+
+    fn commit(&mut self, marker: &Marker, offsets: &[(Place, u64)]) -> Result<(), SinkError> {
+        self.check()?;
+        failpoint::pass("inside_commit");
+        let fault = self.model.world().faults.pop_front().flatten();
+        if fault != Some(Fault::Lost) {
+            let mut world = self.model.world();
+            let open = std::mem::take(&mut world.open);
+            world.visible.extend(open);
+            let (place, offset) = offsets[0].clone();
+            world.markers.insert(place, (offset, marker.clone()));
+        }
+        failpoint::pass("committed");
+        match fault {
+            None => Ok(()),
+            Some(_) => Err(SinkError::Undecided("no answer".to_owned())),
+        }
+    }
+
+    fn flush(&mut self) -> Result<(), SinkError> {
+        self.check()?;
+        let mut world = self.model.world();
+        let open = std::mem::take(&mut world.open);
+        world.visible.extend(open);
+        Ok(())
+    }
+
+    fn bytes_written(&self) -> u64 {
+        0
+    }
+}
+
+/// A job that reads records numbered from 0 and has an outcome for each: every third one goes to a file, the others to a topic.
+pub(super) struct Job {
+    pub(super) model: Model,
+    pub(super) records: u64,
+    pub(super) exactly_once: bool,
+    pub(super) reads_topics: bool,
+    pub(super) lost_epoch: Option<LostEpoch>,
+    pub(super) fresh: bool,
+    pub(super) file: PathBuf,
+}
+
+/// Records of an epoch.
+const STEP: u64 = 4;
+
+impl Job {
+    pub(super) fn new(directory: &Path, records: u64) -> Job {
+        let (model, file) = (Model::default(), directory.join("dead.jsonl"));
+        Job { model, records, exactly_once: true, reads_topics: false, lost_epoch: None, fresh: false, file }
+    }
+
+    fn topics(&self, instance: &Instance) -> Topics {
+        Topics {
+            broker: Box::new(Client { model: self.model.clone(), producer: 0 }),
+            exactly_once: self.exactly_once,
+            job: "model".to_owned(),
+            group: "resolvent-model".to_owned(),
+            instance: instance.clone(),
+            place: Place { topic: "resolved".to_owned(), partition: 0 },
+            sources: if self.reads_topics { vec!["input".to_owned()] } else { Vec::new() },
+            lost_epoch: self.lost_epoch,
+            fresh: self.fresh,
+            refreshed: Instant::now(),
+        }
+    }
+
+    /// Starts, or begins again.
+    pub(super) fn open(&self, state: &State, instance: &Instance) -> Result<Checkpoint, CheckpointError> {
+        let mut topics = self.topics(instance);
+        let recovery = Recovery::find(Some(state), Some(&mut topics))?;
+        failpoint::pass("found");
+        let committed = recovery.settle(state)?;
+        failpoint::pass("settled");
+        let sinks = sink::Settings {
+            resolved: Target::Topic(TopicSettings { topic: "resolved".to_owned(), key: Default::default() }),
+            dead_letter: Some(Target::File(self.file.clone())),
+            accepted: None,
+        };
+        Checkpoint::open(state.clone(), committed, BTreeMap::new(), &sinks, Some(topics))
+    }
+
+    /// Reads the records of one epoch and commits it. Returns whether there were any.
+    pub(super) fn epoch(&self, checkpoint: &mut Checkpoint) -> Result<bool, CheckpointError> {
+        let committed = checkpoint.committed().clone();
+        let from = committed.positions.0.get(&PartitionId(0)).copied().unwrap_or(0);
+        let to = (from + STEP).min(self.records);
+        if from == to {
+            return Ok(false);
+        }
+        let mut changes = Changes::default();
+        for record in from..to {
+            let (kind, line) = match record % 3 {
+                0 => (SinkKind::DeadLetter, format!("{record}\n")),
+                _ => (SinkKind::Resolved, record.to_string()),
+            };
+            checkpoint.write(kind, line.as_bytes())?;
+            // Puts of a key that is there are refused: no change is applied twice.
+            changes.batch.put(Table::Waiting, &record.to_be_bytes(), &[]);
+        }
+        committed.partitions.id("input:0");
+        let end = EpochEnd {
+            positions: Positions([(PartitionId(0), to)].into()),
+            origins: Positions([(PartitionId(0), 0)].into()),
+            partitions: committed.partitions.clone(),
+            totals: Totals { read: to - from, accepted: to - from, resolved: to - from, ..Totals::default() },
+            changes: vec![(WorkerIndex(0), changes)],
+            ..EpochEnd::default()
+        };
+        checkpoint.commit(committed.epoch.next(), end)
+    }
+
+    /// Runs to the end of the input.
+    pub(super) fn run(&self, state: &State, instance: &Instance) -> Result<(), CheckpointError> {
+        let mut checkpoint = self.open(state, instance)?;
+        while self.epoch(&mut checkpoint)? {}
+        Ok(())
+    }
+
+    /// Runs to the end, beginning again wherever the job would in its process.
+    pub(super) fn run_through(&self, state: &State, instance: &Instance) {
+        for _ in 0..10 {
+            match self.run(state, instance) {
+                Ok(()) => return,
+                Err(error) => assert!(error.is_undecided(), "{error}"),
+            }
+        }
+        panic!("the job begins again and again");
+    }
+
+    /// Every outcome is visible once, and the state is that of all records.
+    pub(super) fn check(&self, state: &State) {
+        let file = std::fs::read_to_string(&self.file).expect("the file");
+        let world = self.model.world();
+        let topic = world.visible.iter().map(|record| std::str::from_utf8(record).expect("a number"));
+        let mut seen: Vec<u64> = topic.chain(file.lines()).map(|line| line.parse().expect("a number")).collect();
+        seen.sort_unstable();
+        assert_eq!(seen, (0..self.records).collect::<Vec<_>>());
+        let committed = Committed::read(state).expect("reads");
+        assert_eq!(committed.totals.read, self.records);
+        assert_eq!(committed.partitions.names().iter().map(|name| name.to_string()).collect::<Vec<_>>(), ["input:0"]);
+        assert_eq!(committed.origins.0, [(PartitionId(0), 0)].into());
+        for record in 0..self.records {
+            let found = state.get(Table::Waiting, &record.to_be_bytes()).expect("reads");
+            assert!(found.is_some(), "the changes of record {record} are missing");
+        }
+        let mut more = Batch::default();
+        more.put(Table::Meta, b"probe", b"");
+        state.write(&more, resolvent_state::Durability::Synced).expect("the state takes more");
+    }
+}

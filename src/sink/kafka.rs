@@ -1,0 +1,343 @@
+//! Topics: one producer a process, whose transactions end with the epochs of the job.
+
+mod calls;
+mod settings;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{Consumer, ConsumerGroupMetadata};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Header, Message, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
+use rdkafka::{ClientContext, Offset, TopicPartitionList};
+
+pub use settings::{Acks, KafkaSettings};
+
+use super::{Broker, Marker, Place, SinkError, records};
+use crate::event::headers;
+use crate::kafka::{About, ClientSettings, Cluster, Observer, Waiting, explain};
+use crate::metrics::Metrics;
+use calls::Calls;
+
+/// How long a call of the client waits before it is looked whether to go on.
+const STEP: Duration = Duration::from_secs(2);
+
+/// How long a full queue is served before a record is tried again.
+const FULL: Duration = Duration::from_millis(2);
+
+/// How much longer than a transaction may be open a call that ends one is waited for.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Whether a wait for brokers is to be given up.
+pub type GiveUp = Arc<dyn Fn() -> bool + Send + Sync>;
+
+/// Connects to the brokers of topics, which it waits for, and creates what topics are missing where the settings say so. With a group outcomes are produced in
+/// transactions, under its name as transactional id.
+///
+/// # Errors
+///
+/// A topic is missing or may not be written, the credentials are refused, the settings are not taken, or it was given up.
+pub fn connect(
+    settings: &KafkaSettings,
+    topics: &[&str],
+    group: Option<&str>,
+    metrics: &Metrics,
+    give_up: GiveUp,
+) -> Result<Box<dyn Broker>, SinkError> {
+    let observer = Observer::new("producer", metrics.clone());
+    let mut asking = settings.client.clone();
+    if let Some(group) = group {
+        asking.properties.insert("group.id".to_owned(), group.to_owned());
+        asking.properties.insert("isolation.level".to_owned(), "read_committed".to_owned());
+        asking.properties.insert("enable.auto.commit".to_owned(), "false".to_owned());
+    }
+    let cluster = Cluster::new(&asking, "resolvent-sink", &observer)?;
+    let waiting = Waiting { give_up: &*give_up, say: &|text| metrics.health().not_ready(text.to_owned()) };
+    cluster.topics(topics.iter().copied(), settings.create_topics, waiting)?;
+    let failed = Arc::new(Mutex::new(None));
+    let deliveries = Deliveries { observer: observer.clone(), failed: Arc::clone(&failed) };
+    let producer: BaseProducer<Deliveries> = settings
+        .producer_config(group)
+        .create_with_context(deliveries)
+        .map_err(|error| crate::kafka::ClientError::of_settings(&error))?;
+    let transactions = match group {
+        Some(group) => {
+            let metadata = cluster.client().group_metadata();
+            let metadata = metadata.ok_or_else(|| SinkError::Refused(format!("there is no group {group}")))?;
+            Some(Transactions { group: group.to_owned(), metadata: Arc::new(metadata), open: false })
+        }
+        None => None,
+    };
+    Ok(Box::new(KafkaBroker {
+        producer: Calls::new(producer)
+            .map_err(|error| SinkError::Refused(format!("cannot start a thread: {error}")))?,
+        cluster: Some(cluster),
+        transactions,
+        settings: settings.client.clone(),
+        limit: settings.transaction_timeout + GRACE,
+        failed,
+        metrics: metrics.clone(),
+        give_up,
+        bytes_written: 0,
+    }))
+}
+
+/// What an error of a call is about.
+fn about<'a>(settings: &'a ClientSettings, doing: &'a str, topic: &'a str, group: &'a str) -> About<'a> {
+    let (brokers, transactional_id) = (settings.brokers.as_str(), group);
+    About { brokers, doing, topic, group, transactional_id, operations: "Write and Describe" }
+}
+
+/// The first record that was not delivered: its topic, and why.
+type Failed = Arc<Mutex<Option<(String, KafkaError)>>>;
+
+/// Keeps the first delivery that failed; successes are not reported.
+struct Deliveries {
+    observer: Observer,
+    failed: Failed,
+}
+
+impl ClientContext for Deliveries {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.observer.log(level, facility, message);
+    }
+
+    fn stats_raw(&self, statistics: &[u8]) {
+        self.observer.statistics(statistics);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.observer.error(&error, reason);
+    }
+}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        if let Err((error, record)) = result {
+            let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+            failed.get_or_insert_with(|| (record.topic().to_owned(), error.clone()));
+        }
+    }
+}
+
+struct Transactions {
+    group: String,
+    metadata: Arc<ConsumerGroupMetadata>,
+    /// Whether one is open.
+    open: bool,
+}
+
+/// The broker of topics, and the producer of this process.
+struct KafkaBroker {
+    producer: Calls,
+    /// What markers are read with, until the first transaction.
+    cluster: Option<Cluster>,
+    transactions: Option<Transactions>,
+    settings: ClientSettings,
+    /// How long a call may take.
+    limit: Duration,
+    failed: Failed,
+    metrics: Metrics,
+    give_up: GiveUp,
+    bytes_written: u64,
+}
+
+impl KafkaBroker {
+    /// What follows from an error of the client: whether the same would happen again.
+    fn error(&self, error: &KafkaError, doing: &str, topic: &str) -> SinkError {
+        let group = self.transactions.as_ref().map_or("", |transactions| transactions.group.as_str());
+        let fatal = self.producer.get().client().fatal_error();
+        let (error, detail) = match fatal {
+            Some((code, detail)) => (KafkaError::Global(code), detail),
+            None => (error.clone(), error.to_string()),
+        };
+        match error.rdkafka_error_code() {
+            Some(
+                RDKafkaErrorCode::TopicAuthorizationFailed
+                | RDKafkaErrorCode::GroupAuthorizationFailed
+                | RDKafkaErrorCode::ClusterAuthorizationFailed
+                | RDKafkaErrorCode::TransactionalIdAuthorizationFailed
+                | RDKafkaErrorCode::UnknownTopic
+                | RDKafkaErrorCode::UnknownTopicOrPartition,
+            ) => explain(&error, about(&self.settings, doing, topic, group)).into(),
+            Some(RDKafkaErrorCode::MessageSizeTooLarge) => SinkError::Refused(format!(
+                "topic {topic} does not take a record of this size: raise its max.message.bytes, and message.max.bytes among the properties of [sink.kafka]"
+            )),
+            Some(RDKafkaErrorCode::InvalidTransactionTimeout) => SinkError::Refused(format!(
+                "{doing} failed: {detail}; transaction_timeout of [sink.kafka] is more than transaction.max.timeout.ms of the broker"
+            )),
+            Some(
+                RDKafkaErrorCode::InvalidRecord
+                | RDKafkaErrorCode::PolicyViolation
+                | RDKafkaErrorCode::UnsupportedFeature
+                | RDKafkaErrorCode::UnsupportedVersion,
+            ) => SinkError::Refused(format!("{doing} failed: {detail}")),
+            _ => SinkError::Undecided(format!("{doing} failed: {detail}")),
+        }
+    }
+
+    /// The error of the first record that was not delivered.
+    fn check_deliveries(&self) -> Result<(), SinkError> {
+        let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match failed {
+            Some((topic, error)) => Err(self.error(&error, &format!("writing to topic {topic}"), &topic)),
+            None => Ok(()),
+        }
+    }
+
+    /// Opens a transaction where none is open.
+    fn begin(&mut self) -> Result<(), SinkError> {
+        if self.transactions.as_ref().is_none_or(|transactions| transactions.open) {
+            return Ok(());
+        }
+        if let Err(error) = self.producer.get().begin_transaction() {
+            return Err(self.error(&error, "beginning a transaction", ""));
+        }
+        if let Some(transactions) = &mut self.transactions {
+            transactions.open = true;
+        }
+        Ok(())
+    }
+
+    /// Calls the producer on its thread, no longer than a transaction may take.
+    fn call(
+        &mut self,
+        doing: &str,
+        work: impl FnOnce(&Producing) -> Result<(), KafkaError> + Send + 'static,
+    ) -> Result<(), SinkError> {
+        match self.producer.call(self.limit, work) {
+            Some(Ok(())) => self.check_deliveries(),
+            Some(Err(error)) => {
+                self.check_deliveries()?;
+                Err(self.error(&error, doing, ""))
+            }
+            None => Err(SinkError::Undecided(format!("{doing} has not ended within {} s", self.limit.as_secs()))),
+        }
+    }
+}
+
+/// The producer as it is called on its thread.
+type Producing = BaseProducer<Deliveries>;
+
+/// Waits until all that was produced is delivered, or a delivery has failed. (The client's own `flush` sleeps 100 ms at a time.)
+fn flush(producer: &Producing) -> Result<(), KafkaError> {
+    loop {
+        match producer.flush(Duration::from_millis(1)) {
+            Err(KafkaError::Flush(RDKafkaErrorCode::OperationTimedOut)) => {
+                let failed = producer.context().failed.lock().unwrap_or_else(PoisonError::into_inner);
+                if failed.is_some() || producer.client().fatal_error().is_some() {
+                    return Err(KafkaError::Canceled);
+                }
+            }
+            other => return other,
+        }
+    }
+}
+
+impl Broker for KafkaBroker {
+    fn marker(&mut self, places: &[Place]) -> Result<Option<Marker>, SinkError> {
+        let (Some(cluster), Some(transactions)) = (&self.cluster, &self.transactions) else { return Ok(None) };
+        let mut list = TopicPartitionList::new();
+        places.iter().for_each(|place| _ = list.add_partition(&place.topic, place.partition));
+        let metrics = &self.metrics;
+        let waiting = Waiting { give_up: &*self.give_up, say: &|text| metrics.health().not_ready(text.to_owned()) };
+        let doing = format!("reading the offsets of group {}", transactions.group);
+        let about = about(&self.settings, &doing, "", &transactions.group);
+        let found = cluster.insist(about, waiting, |client, wait| client.committed_offsets(list.clone(), wait))?;
+        let markers = found.elements().into_iter().filter_map(|element| Marker::parse(element.metadata()));
+        Ok(markers.max_by_key(|marker| marker.epoch))
+    }
+
+    fn fence(&mut self) -> Result<(), SinkError> {
+        let doing = "taking over the transactional id";
+        loop {
+            match self.producer.get().init_transactions(STEP) {
+                Ok(()) => return Ok(()),
+                Err(KafkaError::Transaction(error)) if error.is_retriable() => {
+                    tracing::info!("{doing}: {error}");
+                    self.producer.get().poll(Duration::ZERO);
+                    if (self.give_up)() {
+                        let brokers = self.settings.brokers.clone();
+                        return Err(crate::kafka::ClientError::Stopped { brokers }.into());
+                    }
+                }
+                Err(error) => return Err(self.error(&error, doing, "")),
+            }
+        }
+    }
+
+    fn produce(&mut self, topic: &str, bytes: &[u8]) -> Result<(), SinkError> {
+        self.begin()?;
+        for record in records(bytes) {
+            let mut message: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic).payload(record.value);
+            message.key = record.key;
+            message.headers = Some(
+                headers(record.headers)
+                    .fold(OwnedHeaders::new(), |all, (key, value)| all.insert(Header { key, value })),
+            );
+            loop {
+                match self.producer.get().send(message) {
+                    Ok(()) => break,
+                    Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), again)) => {
+                        message = again;
+                        self.producer.get().poll(FULL);
+                        self.check_deliveries()?;
+                    }
+                    Err((error, _)) => {
+                        self.check_deliveries()?;
+                        return Err(self.error(&error, &format!("writing to topic {topic}"), topic));
+                    }
+                }
+            }
+        }
+        self.bytes_written += bytes.len() as u64;
+        self.producer.get().poll(Duration::ZERO);
+        self.check_deliveries()
+    }
+
+    fn commit(&mut self, marker: &Marker, offsets: &[(Place, u64)]) -> Result<(), SinkError> {
+        self.begin()?;
+        self.cluster = None;
+        let Some(transactions) = &mut self.transactions else { return Ok(()) };
+        transactions.open = false;
+        let (group, text) = (Arc::clone(&transactions.metadata), marker.to_string());
+        let offsets = offsets.to_vec();
+        let committed = self.call("committing a transaction", move |producer| {
+            let list = offset_list(&offsets, &text)?;
+            producer.send_offsets_to_transaction(&list, &group, None)?;
+            flush(producer)?;
+            producer.commit_transaction(None)
+        });
+        match committed {
+            Ok(()) => self.metrics.transaction_committed(),
+            Err(_) => self.metrics.transaction_aborted(),
+        }
+        committed
+    }
+
+    fn flush(&mut self) -> Result<(), SinkError> {
+        self.cluster = None;
+        self.call("waiting for the broker to acknowledge what was written", flush)
+    }
+
+    fn bytes_written(&self) -> u64 {
+        self.bytes_written
+    }
+}
+
+/// Offsets for the group; the first carries the marker.
+fn offset_list(offsets: &[(Place, u64)], marker: &str) -> Result<TopicPartitionList, KafkaError> {
+    let mut list = TopicPartitionList::new();
+    for (at, (place, offset)) in offsets.iter().enumerate() {
+        let mut element = list.add_partition(&place.topic, place.partition);
+        element.set_offset(Offset::Offset(i64::try_from(*offset).unwrap_or(i64::MAX)))?;
+        if at == 0 {
+            element.set_metadata(marker);
+        }
+    }
+    Ok(list)
+}
