@@ -72,7 +72,7 @@ mod tests {
     use resolvent_state::{Batch, Durability, State};
 
     use super::*;
-    use crate::dependency::{DependencyDraft, Mode, Need, OnExpiry, Pointer, StreamDraft};
+    use crate::dependency::{DependencyDraft, Mode, Need, OnExpiry, Place, Pointer, StreamDraft};
     use crate::event::{PartitionId, Partitions};
     use crate::source::{FileInput, FileSettings};
 
@@ -83,7 +83,7 @@ mod tests {
         let pointer = |field| Pointer::parse(field).unwrap();
         let stream = |name: &str, key: bool, retain: Option<u64>, depends_on| StreamDraft {
             name: name.into(),
-            key: key.then(|| pointer("/id").into()),
+            key: key.then(|| Place::Field(pointer("/id"))),
             provides: None,
             time: None,
             retain: retain.map(Duration::from_secs),

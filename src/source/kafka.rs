@@ -102,12 +102,7 @@ impl KafkaSettings {
         names.join(", ")
     }
 
-    /// The stream of all records of a partition, where its topic decides that.
-    pub(super) fn stream_of_partition(&self, partition: &str) -> Option<StreamId> {
-        split_name(partition).and_then(|(topic, _)| self.stream_of(topic))
-    }
-
-    fn stream_of(&self, topic: &str) -> Option<StreamId> {
+    pub(super) fn stream_of(&self, topic: &str) -> Option<StreamId> {
         self.topics.iter().find(|known| known.name == topic).and_then(|known| known.stream)
     }
 }

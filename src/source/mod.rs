@@ -67,7 +67,7 @@ impl Settings {
     pub fn stream_of(&self, partition: &str) -> Option<StreamId> {
         match self {
             Settings::File(settings) => settings.inputs.iter().find(|input| input.path == partition)?.stream,
-            Settings::Kafka(settings) => settings.stream_of_partition(partition),
+            Settings::Kafka(settings) => settings.stream_of(kafka::split_name(partition)?.0),
             Settings::Synthetic(_) => None,
         }
     }
