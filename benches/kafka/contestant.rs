@@ -82,8 +82,12 @@ pub(crate) fn timed(contestant: &Contestant, scratch: &Path) -> Result<Measured>
     let directory = tempfile::tempdir_in(scratch)?;
     let task = Task { contestant: contestant.clone(), name, output, directory: directory.path().to_owned() };
     let task = serde_json::to_string(&task)?;
-    let status =
-        Command::new(env::current_exe()?).arg("--contestant").arg(task).stdin(Stdio::null()).stdout(Stdio::null()).status()?;
+    let status = Command::new(env::current_exe()?)
+        .arg("--contestant")
+        .arg(task)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .status()?;
     if !status.success() {
         return Err(format!("{:?} failed: {status}", contestant.work).into());
     }
@@ -111,7 +115,12 @@ fn run(task: &Task, mode: Mode) -> Result<u64> {
     std::fs::write(&file, configuration(task))?;
     let job = config::load(&file, mode, &Overrides::default())?;
     let metrics = Metrics::new(&job.name);
-    let summary = pipeline::run(job, RunOptions { until_end: Some(pipeline::UntilEnd::Keep), ..RunOptions::default() }, metrics, StopFlag::new())?;
+    let summary = pipeline::run(
+        job,
+        RunOptions { until_end: Some(pipeline::UntilEnd::Keep), ..RunOptions::default() },
+        metrics,
+        StopFlag::new(),
+    )?;
     if summary.totals.read != task.contestant.events {
         return Err(format!("{} of {} events were read", summary.totals.read, task.contestant.events).into());
     }

@@ -87,8 +87,12 @@ fn load(brokers: &str, events: u64) -> Result<u64> {
     contestant::make_topic(brokers, INPUT, PARTITIONS)?;
     let producer: BaseProducer =
         ClientConfig::new().set("bootstrap.servers", brokers).set("compression.type", "lz4").create()?;
-    let settings =
-        SyntheticSettings { events, seed: 1, disorder: 50_000.min(events / 10), ..SyntheticSettings::new(Workload::Nexmark) };
+    let settings = SyntheticSettings {
+        events,
+        seed: 1,
+        disorder: 50_000.min(events / 10),
+        ..SyntheticSettings::new(Workload::Nexmark)
+    };
     let (mut generator, mut line, mut bytes) = (Generator::new(&settings)?, Vec::new(), 0);
     for at in 0..events {
         line.clear();
@@ -139,11 +143,15 @@ fn beside_each_other(
 
 fn report(all: &[(Work, Delivery, Measured, Measured)], events: u64) {
     let million = events as f64 / 1e6;
-    println!("\n{:<14}{:<16}{:>12}{:>12}{:>8}{:>12}{:>12}{:>8}", "", "", "events/s", "bare loop", "ratio", "CPU s/M", "bare loop", "ratio");
+    println!(
+        "\n{:<14}{:<16}{:>12}{:>12}{:>8}{:>12}{:>12}{:>8}",
+        "", "", "events/s", "bare loop", "ratio", "CPU s/M", "bare loop", "ratio"
+    );
     for work in [Work::Independent, Work::Streaming, Work::Deferred] {
         for delivery in [Delivery::ExactlyOnce, Delivery::AtLeastOnce] {
             let runs = || all.iter().filter(|(w, d, ..)| (*w, *d) == (work, delivery));
-            let median_of = |of: fn(&Measured, &Measured) -> f64| median(runs().map(|(_, _, job, bare)| of(job, bare)).collect());
+            let median_of =
+                |of: fn(&Measured, &Measured) -> f64| median(runs().map(|(_, _, job, bare)| of(job, bare)).collect());
             println!(
                 "{:<14}{:<16}{:>12.0}{:>12.0}{:>8.2}{:>12.2}{:>12.2}{:>8.2}",
                 format!("{work:?}"),
@@ -157,7 +165,9 @@ fn report(all: &[(Work, Delivery, Measured, Measured)], events: u64) {
             );
         }
     }
-    println!("\nratio: of the job to the loop beside it, median of the rounds; more than 1 is faster, or less CPU time, than the loop");
+    println!(
+        "\nratio: of the job to the loop beside it, median of the rounds; more than 1 is faster, or less CPU time, than the loop"
+    );
 }
 
 fn median(mut values: Vec<f64>) -> f64 {

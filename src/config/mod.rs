@@ -168,7 +168,9 @@ fn check(
     let source = sources::read(&root, rules.as_ref(), &general);
     let sinks = sinks::read(&root, source.as_ref(), rules.as_ref(), &general);
     root.finish();
-    let (Some(rules), Some(source), Some((sinks, producer))) = (rules, source, sinks) else { return Err(reader.into_error()) };
+    let (Some(rules), Some(source), Some((sinks, producer))) = (rules, source, sinks) else {
+        return Err(reader.into_error());
+    };
     let written = reader.finish()?;
     let has_tombstones = matches!(source.settings, source::Settings::Kafka(_));
     Ok(Job {

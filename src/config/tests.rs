@@ -143,7 +143,10 @@ fn topics_are_read_and_described_without_their_secrets() {
     let source::Settings::Kafka(settings) = &job.source else { panic!("{:?}", job.source) };
     assert_eq!((settings.client.brokers.as_str(), settings.start), ("a:1,b:2", source::Start::Time(1_769_851_800_000)));
     assert_eq!((settings.group.as_str(), settings.client_id.as_str()), ("resolvent-case", "resolvent-case"));
-    assert_eq!(job.rules.streams().iter().map(|s| s.key.clone()).collect::<Vec<_>>(), [Some(Place::KeyText), Some(Place::Key)]);
+    assert_eq!(
+        job.rules.streams().iter().map(|s| s.key.clone()).collect::<Vec<_>>(),
+        [Some(Place::KeyText), Some(Place::Key)]
+    );
     let described = "source\n  brokers a:1,b:2, group resolvent-case\n  topic likes: stream like\n  topic posts: stream post\n  \
                      a partition that the state does not know begins at the first record from 2026-01-31T09:30:00Z on; \
                      missing topics are created\n  properties sasl.password, security.protocol\n";

@@ -178,7 +178,8 @@ pub(super) fn open(job: &Job, start: &mut Start, clock: &Clock) -> Result<Opened
     }
     let until_end = options.until_end.or_else(|| source_ends(&settings).then_some(UntilEnd::Keep));
     let timeline = replay::arrivals_kept(&job.rules).map(|keep| Timeline::read(&state, keep)).transpose()?;
-    let commits_offsets = topics.as_ref().is_some_and(|topics| topics.exactly_once && settings.group() == Some(topics.group.as_str()));
+    let commits_offsets =
+        topics.as_ref().is_some_and(|topics| topics.exactly_once && settings.group() == Some(topics.group.as_str()));
     let mut checkpoint = Checkpoint::open(state.clone(), committed, restored.log, &job.sinks, topics)?;
     if let Some(timeline) = &timeline {
         checkpoint.keep_timeline(timeline.clone());

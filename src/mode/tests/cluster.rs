@@ -146,13 +146,13 @@ impl Cluster {
         }
         if replays && !committed.positions.0.is_empty() {
             mode::forget_overflow(&self.state, &self.rules).expect("a state");
-            self.checkpoint =
-                Checkpoint::open(self.state.clone(), committed, restored.log, &no_sinks(), None).expect("null sinks open");
+            self.checkpoint = Checkpoint::open(self.state.clone(), committed, restored.log, &no_sinks(), None)
+                .expect("null sinks open");
             self.phase = Phase::Replay;
             self.replay(&restored.unresolved);
         } else {
-            self.checkpoint =
-                Checkpoint::open(self.state.clone(), committed, restored.log, &no_sinks(), None).expect("null sinks open");
+            self.checkpoint = Checkpoint::open(self.state.clone(), committed, restored.log, &no_sinks(), None)
+                .expect("null sinks open");
         }
         self.phase = Phase::CatchUp;
         self.waiting = restored.waiting;
