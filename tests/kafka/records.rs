@@ -82,7 +82,7 @@ fn the_key_of_an_outcome_is_what_the_sink_says() {
     for (key, of_payment, of_order) in [
         ("event", Some("p-1"), Some("7")),
         ("/order", Some("7"), Some("7")),
-        ("dependency:order", Some("7"), None),
+        ("dependency:order", Some("7"), Some("7")),
         ("/item", Some("p-1"), Some("kettle")),
     ] {
         let resolved = format!("key = \"{key}\"");
@@ -108,7 +108,7 @@ depends_on = [ { entity = "order", by = "/order" } ]
 "#;
     let changes = Changes { streams: Some(streams), stream: Some("stream = \"@header:type\""), ..Changes::default() };
     for program in Program::JOINING {
-        let shop = Shop::new(kafka, 1, &changes);
+        let shop = Shop::new(kafka, 2, &changes);
         let order = |timestamp, value: &'static str| Sent {
             key: Some(b"7"),
             value: Some(value.as_bytes()),
@@ -117,9 +117,11 @@ depends_on = [ { entity = "order", by = "/order" } ]
             partition: 0,
         };
         let payment = Sent { value: Some(br#"{"order":7}"#), headers: &[("type", b"payment")], ..Sent::default() };
-        // The one with the greater time counts, though another comes behind it.
-        let records = [order(1_700_000_000_000, r#"{"v":2}"#), order(1_600_000_000_000, r#"{"v":1}"#), payment];
-        kafka.send(&shop.events, records);
+        // The one with the greater time counts, whichever partition is read first; within a partition position would decide.
+        let older = Sent { partition: 1, ..order(1_600_000_000_000, r#"{"v":1}"#) };
+        kafka.send(&shop.events, [order(1_700_000_000_000, r#"{"v":2}"#), older]);
+        shop.workspace.run(program, &UNTIL_END).succeeded();
+        kafka.send(&shop.events, [payment]);
         shop.workspace.run(program, &UNTIL_END).succeeded();
         let received = kafka.read(&shop.resolved);
         assert_eq!(received.len(), 3);

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
@@ -205,6 +205,7 @@ impl Kafka {
     fn producer(&self) -> BaseProducer<Delivered> {
         let mut config = self.client();
         config.set("enable.idempotence", "true").set("linger.ms", "2").set("message.max.bytes", "33554432");
+        config.set("topic.metadata.refresh.interval.ms", "200");
         config.create_with_context(Delivered::default()).unwrap()
     }
 
@@ -260,8 +261,12 @@ fn enqueue(producer: &BaseProducer<Delivered>, topic: &str, sent: &Sent<'_>) {
     record.key = sent.key;
     record.payload = sent.value;
     record.timestamp = sent.timestamp;
+    let began = Instant::now();
     while let Err((error, back)) = producer.send(record) {
-        assert_eq!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::QueueFull), "{error}");
+        let code = error.rdkafka_error_code();
+        // Partitions that were added a moment ago are not known yet.
+        let passes = matches!(code, Some(RDKafkaErrorCode::QueueFull | RDKafkaErrorCode::UnknownPartition));
+        assert!(passes && began.elapsed() < PATIENCE, "{topic}: {error}");
         record = back;
         producer.poll(Duration::from_millis(10));
     }
