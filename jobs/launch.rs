@@ -93,6 +93,13 @@ fn launch(launcher: &Launcher, options: &Options, console: &Console) -> Result<(
     let watch = console.watch(&metrics, options.until_end.is_some() || ends(&job)).map_err(Failure::at_run_time)?;
     let ended = pipeline::run(job, options.run_options(), metrics.clone(), stop);
     drop(watch);
+    if let Err(error) = &ended
+        && error.is_stopped()
+    {
+        // It was asked to, and had not begun.
+        tracing::info!("{error}");
+        return Ok(());
+    }
     // Where the law of conservation is broken, what was counted shows how.
     let counted = match &ended {
         Ok(summary) => Some(*summary),

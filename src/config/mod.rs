@@ -24,6 +24,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use toml::Spanned;
 use toml::de::DeTable;
 
 use crate::dependency::{Mode, Place, Rules};
@@ -150,7 +151,7 @@ fn check(
     environment: Environment<'_>,
 ) -> Result<Job, ConfigError> {
     let (document, errors) = DeTable::parse_recoverable(text);
-    let reader = Reader::new(path, text, environment);
+    let reader = Reader::new(path, &without_secrets(text, document.get_ref()), environment);
     for error in &errors {
         reader.problem(
             "",
@@ -191,6 +192,24 @@ fn check(
         metrics_listen: general.metrics_listen,
         written,
     })
+}
+
+/// The text of a configuration as it may be shown: properties of the Kafka client, which may be secrets, are stars.
+fn without_secrets(text: &str, document: &DeTable<'_>) -> String {
+    fn table<'t, 'd>(of: &'t DeTable<'d>, name: &str) -> Option<&'t DeTable<'d>> {
+        of.iter().find(|(key, _)| key.get_ref() == name).and_then(|(_, value)| value.get_ref().as_table())
+    }
+    let of_client = |section| table(table(table(document, section)?, "kafka")?, "properties");
+    let mut shown = text.to_owned();
+    for properties in ["source", "sink"].into_iter().filter_map(of_client) {
+        for span in properties.values().map(Spanned::span) {
+            // A value is whole characters of the text, and stars have a byte each: all other places stay where they are.
+            if shown.get(span.clone()).is_some() {
+                shown.replace_range(span.clone(), &"*".repeat(span.len()));
+            }
+        }
+    }
+    shown
 }
 
 /// What to write instead of something that is not TOML.

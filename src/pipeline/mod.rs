@@ -28,6 +28,7 @@ use crate::clock::Clock;
 use crate::config::Job;
 use crate::dependency::Rules;
 use crate::event::WorkerIndex;
+use crate::kafka::ClientError;
 use crate::metrics::{ConservationError, Metrics, Totals};
 use crate::mode::{self, RestoreError};
 use crate::sink::{self, SinkError, SinkKind, Target};
@@ -202,6 +203,17 @@ pub enum RunError {
 }
 
 impl RunError {
+    /// Whether nothing is wrong but that the job was asked to stop while it waited for brokers, before it had begun.
+    pub fn is_stopped(&self) -> bool {
+        let error = match self {
+            RunError::Source(SourceError::Kafka(error)) => error,
+            RunError::Sink(SinkError::Client(error)) => error,
+            RunError::Checkpoint(CheckpointError::Sink(SinkError::Client(error))) => error,
+            _ => return false,
+        };
+        matches!(error, ClientError::Stopped { .. })
+    }
+
     /// Whether all that is not known is what became of the last epoch, so that the job can begin again from the one before in this process.
     fn is_undecided(&self) -> bool {
         match self {

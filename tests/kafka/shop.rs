@@ -120,11 +120,6 @@ impl Live {
         Scrape::of(&self.address)?.value(name, label)
     }
 
-    /// All metrics.
-    pub(super) fn metrics(&self) -> String {
-        Scrape::of(&self.address).map_or_else(String::new, |scrape| scrape.0)
-    }
-
     /// Waits until a metric has at least this value.
     pub(super) fn await_metric(&mut self, name: &str, label: &str, value: f64) {
         eventually(name, || {

@@ -215,11 +215,6 @@ impl Broker {
         self.path("broker.pem")
     }
 
-    /// What the broker has logged.
-    pub(crate) fn log(&self) -> String {
-        fs::read_to_string(self.path("broker.log")).unwrap_or_default()
-    }
-
     fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }

@@ -53,7 +53,6 @@ impl<'a> Sent<'a> {
 /// A record that kcat has read.
 #[derive(Clone, Debug)]
 pub(crate) struct Received {
-    pub(crate) topic: String,
     pub(crate) partition: i32,
     pub(crate) offset: i64,
     pub(crate) key: Option<String>,
@@ -295,7 +294,6 @@ impl Received {
         let text = |value: &Value| value.as_str().map(str::to_owned);
         let headers: Vec<String> = line["headers"].as_array().into_iter().flatten().filter_map(text).collect();
         Received {
-            topic: text(&line["topic"]).unwrap(),
             partition: line["partition"].as_i64().unwrap() as i32,
             offset: line["offset"].as_i64().unwrap(),
             key: text(&line["key"]),

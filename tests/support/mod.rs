@@ -1,5 +1,6 @@
 //! What the tests share: a directory with a job in it, processes that never outlive their test, outcomes as values.
 
+#[expect(dead_code, reason = "the benchmark has another kind of broker")]
 mod broker;
 mod http;
 mod judge;
