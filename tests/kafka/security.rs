@@ -111,7 +111,7 @@ fn a_secret_in_a_property_that_is_wrong_is_not_shown() {
     let source = format!(
         "properties = {{ \"sasl.password\" = \"{WRONG}\", \"no.such.property\" = \"{WRONG}\", \"enable.auto.commit\" = \"true\" }}"
     );
-    let shop = Shop::without_topics(kafka, &Changes { source: &source, ..Changes::default() });
+    let shop = Shop::new(kafka, 1, &Changes { source: &source, ..Changes::default() });
     let ended = shop.workspace.run(Program::Sedd, &["--until-end"]).failed(2, &["enable.auto.commit"]);
     assert_no_secret(&ended, WRONG);
     shop.replace(", \"enable.auto.commit\" = \"true\"", "");
