@@ -8,12 +8,12 @@
 //! | --- | --- | --- |
 //! | [`event`] | what travels: block, event, dependent, outcome | knows how nothing is read, resolved or written; every stage imports it, and no other stage |
 //! | [`clock`] | the time of the process | never goes back: setting the system's clock neither fires nor delays a deadline |
-//! | [`source`] | reads files, standard input, seeded workloads | decodes nothing, and skips no byte in silence |
+//! | [`source`] | reads files, standard input, topics, seeded workloads | decodes nothing, and skips no byte in silence |
 //! | [`decode`] | bytes to events: JSON, fields, reasons to reject | looks nothing up and never fails: a malformed record is data on its way to a sink |
 //! | [`dependency`] | the rules: what refers to what, and how each waits | does no I/O and keeps no state; rules that exist are consistent |
 //! | [`mode`] | what is here, what waits, what is due | its engine knows neither timely nor RocksDB nor a clock: messages in, effects out; a waiting event lives in one place |
-//! | [`sink`] | outcomes to lines, lines to files | writes whole lines, and knows nothing of what they say once they are built |
-//! | [`checkpoint`] | the commit protocol | positions, totals, file lengths and changes of the state are one write |
+//! | [`sink`] | outcomes to lines and records, these to files and topics | writes whole lines and records, and knows nothing of what they say once they are built |
+//! | [`checkpoint`] | the commit protocol | positions, totals, file lengths and changes of the state are one write; with topics that write is pending until the broker has decided |
 //! | [`kafka`] | the client that Kafka sources and sinks share | tells which of credentials, TLS, topic and permission is wrong; no secret is in a text |
 //! | [`metrics`] | one method for each thing that can happen | says what happened and decides nothing; labels are never keys |
 //! | [`http`] | `/metrics`, `/healthz`, `/readyz` | reads metrics only: no client holds up the dataflow |
@@ -29,7 +29,8 @@
 //! commit: `pipeline/intake.rs` and `pipeline/committer.rs`. What must come out in the end: [`mod@mode::reference`], the slow resolver that the engine is tested
 //! against.
 //!
-//! Imports go downward: state, event, metrics, stages, config, pipeline, jobs. timely is named in [`mode`] and [`pipeline`] only, RocksDB in the state only.
+//! Imports go downward: state, event, metrics, stages, config, pipeline, jobs. timely is named in [`mode`] and [`pipeline`] only, RocksDB in the
+//! state only, rdkafka in [`kafka`], `source/kafka` and `sink/kafka` only.
 
 pub mod checkpoint;
 pub mod clock;
