@@ -16,7 +16,7 @@ CHECKED_TEST = CARGO_BUILD_BUILD_DIR='$(CARGO_TARGET_DIR)' CARGO_TARGET_DIR='$(C
 	cargo test --release --locked --workspace --config .cargo/checked.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo demo-kafka test bench lint soak
+.PHONY: help setup build demo demo-kafka test bench bench-kafka lint soak
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
@@ -45,6 +45,10 @@ test: ## Run all tests
 
 bench: setup ## Measure the speed of each mode beside hand-written Rust (ARGS=--quick to try it)
 	cargo bench --locked --bench speed -- $(ARGS)
+
+bench-kafka: ## Measure the jobs from topic to topic beside a loop on the bare client (ARGS=--quick to try it)
+	@.ci/setup kafka
+	cargo bench --locked --bench kafka -- $(ARGS)
 
 lint: ## Check format, lints, docs, licences, and where dependencies come from
 	@.ci/setup lint
