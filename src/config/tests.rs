@@ -393,7 +393,7 @@ fn files_that_are_no_configuration_are_told_apart() {
 
 #[test]
 fn the_examples_load_under_every_launcher() {
-    for example in ["first", "nexmark", "social"] {
+    for example in ["first", "nexmark", "nexmark-kafka", "social"] {
         let path = PathBuf::from(format!("jobs/examples/{example}.toml"));
         for launcher in LAUNCHERS {
             let job = load(&path, launcher, &Overrides::default()).unwrap();
