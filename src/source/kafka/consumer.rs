@@ -24,6 +24,10 @@ const COMMIT_EVERY: Duration = Duration::from_secs(1);
 /// Bytes that may be fetched ahead of what is handed out, over all partitions.
 const FETCHED_KIB: &str = "32768";
 
+/// Bytes of each partition that one fetch for single records may bring: most batches, from a thousand partitions at once. A larger one comes all the same, but
+/// only one in each answer of a broker.
+const SINGLE_BYTES: &str = "65536";
+
 /// A consumer that several threads use. The last of its copies closes it.
 #[derive(Clone)]
 pub(super) struct Consumer(Option<Arc<BaseConsumer<Context>>>);
@@ -36,8 +40,8 @@ impl Consumer {
 
     /// The same, for one record here and there.
     pub(super) fn for_single_records(settings: &KafkaSettings, observer: &Observer) -> Result<Consumer, ClientError> {
-        // A record that is longer comes all the same.
-        Consumer::with(settings, observer, &[("fetch.message.max.bytes", "1"), ("queued.min.messages", "1")])
+        let overrides = [("fetch.message.max.bytes", SINGLE_BYTES), ("queued.min.messages", "1")];
+        Consumer::with(settings, observer, &overrides)
     }
 
     fn with(
