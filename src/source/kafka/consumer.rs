@@ -34,10 +34,11 @@ impl Consumer {
         Consumer::with(settings, observer, &[])
     }
 
-    /// The same, for one record here and there.
+    /// The same, for one record of each partition. Not as small as could be: where a response has room for one batch only, brokers give it to the same
+    /// partition again and again, and the others starve.
     pub(super) fn for_single_records(settings: &KafkaSettings, observer: &Observer) -> Result<Consumer, ClientError> {
         // A record that is longer comes all the same.
-        Consumer::with(settings, observer, &[("fetch.message.max.bytes", "1"), ("queued.min.messages", "1")])
+        Consumer::with(settings, observer, &[("fetch.message.max.bytes", "65536")])
     }
 
     fn with(

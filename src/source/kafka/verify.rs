@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rdkafka::consumer::Consumer as _;
-use rdkafka::{Message, TopicPartitionList};
+use rdkafka::{Message, Offset, TopicPartitionList};
 
 use super::block::Record;
 use super::consumer::Consumer;
@@ -54,6 +54,9 @@ impl KafkaSource {
                     let at = (message.topic().to_owned(), message.partition());
                     if let Some(sought) = sought.remove(&at) {
                         compare(&at, sought.known, &message)?;
+                        // What is fetched from now on is of those that are still missing.
+                        let found: TopicPartitionList = [(at, Offset::Invalid)].into_iter().collect();
+                        consumer.incremental_unassign(&found).map_err(|error| self.explain(&error))?;
                     }
                 }
                 // What lies before the beginning now says nothing, and was refused where it is needed.
