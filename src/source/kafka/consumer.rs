@@ -24,8 +24,8 @@ const COMMIT_EVERY: Duration = Duration::from_secs(1);
 /// Bytes that may be fetched ahead of what is handed out, over all partitions.
 const FETCHED_KIB: &str = "32768";
 
-/// Bytes of each partition that one fetch for single records may bring: most batches, from a thousand partitions at once. A larger one comes all the same, but
-/// only one in each answer of a broker.
+/// Bytes of each partition that one fetch for single records may bring: most batches, from a thousand partitions at once. Less would be slow: where an answer
+/// has room for one batch only, brokers give it to the same partition again and again. A larger batch comes all the same, one in each answer.
 const SINGLE_BYTES: &str = "65536";
 
 /// A consumer that several threads use. The last of its copies closes it.
