@@ -183,9 +183,9 @@ impl Checkpoint {
         let mut checkpoint = Checkpoint { state, outlets, topics, committed, names, log, timeline, spare, written };
         failpoint::pass("sinks_opened");
         checkpoint.begin_files()?;
-        checkpoint.committed.place = None;
-        if let Some(topics) = &mut checkpoint.topics {
-            topics.begin(&mut checkpoint.committed)?;
+        match &mut checkpoint.topics {
+            Some(topics) => topics.begin(&mut checkpoint.committed)?,
+            None => checkpoint.committed.place = None,
         }
         Ok(checkpoint)
     }

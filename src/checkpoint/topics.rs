@@ -62,8 +62,8 @@ pub struct Topics {
 }
 
 impl Topics {
-    /// Where the marker of this process goes: beside the position of the first partition that is known to be read, so that tools that show a group's lag show
-    /// nothing else; otherwise to its own place.
+    /// Where the marker of a job goes that has none: beside the position of the first partition that is known to be read, so that tools that show a group's
+    /// lag show nothing else; otherwise to its own place.
     pub(super) fn place_for(&self, committed: &Committed) -> Place {
         self.positions(committed, &Positions::default())
             .into_iter()
@@ -83,12 +83,14 @@ impl Topics {
         moved.filter_map(|(partition, offset)| Some((place(partition)?, *offset))).collect()
     }
 
-    /// Puts the marker of this process in place of that of the one before.
+    /// Puts the marker of this process in place of that of the one before: at the same place, for there another process looks that was taken over.
     pub(super) fn begin(&mut self, committed: &mut Committed) -> Result<(), CheckpointError> {
+        let before = committed.place.take();
         if !self.exactly_once {
             return Ok(());
         }
-        committed.place = Some(self.place_for(committed));
+        let kept = before.filter(|place| *place == self.place || self.sources.contains(&place.topic));
+        committed.place = Some(kept.unwrap_or_else(|| self.place_for(committed)));
         self.commit(committed, &Positions::default())
     }
 

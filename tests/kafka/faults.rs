@@ -52,11 +52,11 @@ impl Fault {
     }
 }
 
-/// The faults of one mode, in their order: 15 rounds, or 105 in a soak.
+/// The faults of one mode, in their order: 15 rounds, or 105 in a soak. The first zombie is the first that ever commits anything.
 fn schedule(program: Program) -> Vec<Fault> {
     let mut faults: Vec<Fault> = POINTS.map(Fault::KillAt).to_vec();
     let zombie = Fault::Zombie { at_once: program == Program::Sedd };
-    for (at, fault) in [Fault::Broker, Fault::Kill, Fault::Cut, Fault::Kill, zombie, Fault::Broker, Fault::Hang]
+    for (at, fault) in [zombie, Fault::Broker, Fault::Kill, Fault::Cut, Fault::Kill, Fault::Broker, Fault::Hang]
         .into_iter()
         .enumerate()
     {
