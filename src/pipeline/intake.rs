@@ -456,15 +456,21 @@ mod tests {
             intake.open(Epoch(1), Phase::Live);
             let said = format!("{item:?}");
             assert!(intake.push(item));
-            std::thread::scope(|scope| {
-                let reading = scope.spawn(|| intake.wait_for_room(Duration::from_secs(20)));
-                while !intake.lock().queue.is_empty() {
-                    // The other thread should be waiting by now; the test holds, and shows less, where it is not.
-                    std::thread::sleep(Duration::from_millis(20));
-                    intake.take(0, Backlog::None, false);
-                }
-                assert!(reading.join().expect("it does not panic"), "{said} makes no room");
+            let made_room = std::thread::scope(|scope| {
+                let (tell, told) = std::sync::mpsc::channel();
+                let reading = &intake;
+                scope.spawn(move || {
+                    reading.wait_for_room(Duration::from_secs(3600));
+                    let _ = tell.send(());
+                });
+                // The other thread should be waiting by now; the test holds, and shows less, where it is not.
+                std::thread::sleep(Duration::from_millis(100));
+                intake.take(0, Backlog::None, false);
+                let made_room = told.recv_timeout(Duration::from_secs(20)).is_ok();
+                intake.finish(false);
+                made_room
             });
+            assert!(made_room, "{said} makes no room");
         }
     }
 

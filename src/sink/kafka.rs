@@ -169,7 +169,8 @@ impl KafkaBroker {
                 | RDKafkaErrorCode::UnknownTopicOrPartition,
             ) => explain(&error, about(&self.settings, doing, topic, group)).into(),
             Some(RDKafkaErrorCode::MessageSizeTooLarge) => SinkError::Refused(format!(
-                "topic {topic} does not take a record of this size: raise its max.message.bytes, and message.max.bytes among the properties of [sink.kafka]"
+                "topic {topic} does not take a record of this size: raise its max.message.bytes, or set message.max.bytes among the properties of [sink.kafka] to what it takes: \
+                 outcomes that are larger are then written without their event"
             )),
             Some(RDKafkaErrorCode::InvalidTransactionTimeout) => SinkError::Refused(format!(
                 "{doing} failed: {detail}; transaction_timeout of [sink.kafka] is more than transaction.max.timeout.ms of the broker"

@@ -218,6 +218,22 @@ fn records_that_are_no_events_are_rejected_with_their_key_and_headers() {
 }
 
 #[test]
+fn a_header_whose_name_is_no_text_is_left_out_and_said_to_be() {
+    let kafka = Kafka::shared();
+    let shop = Shop::new(kafka, 1, &Changes::default());
+    kafka.send_with_odd_header(&shop.events, r#"{"type":"order","id":1}"#);
+    kafka.send_lines(&shop.events, &orders(2..4));
+    let ended = shop.workspace.run(Program::Sedd, &UNTIL_END).succeeded();
+    assert!(ended.stderr.contains("a header whose name is not UTF-8 is left out"), "{}", ended.stderr);
+    let received = kafka.read(&shop.resolved);
+    assert_eq!(received.len(), 3);
+    let first = received.iter().find(|record| record.outcome().event["id"] == 1).expect("it is resolved");
+    let own: Vec<(&str, &str)> =
+        first.headers.iter().take(2).map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    assert_eq!(own, [("first", "1"), ("last", "2")]);
+}
+
+#[test]
 fn repeated_records_are_events_of_their_own() {
     let kafka = Kafka::shared();
     for program in Program::JOINING {

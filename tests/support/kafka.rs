@@ -1,5 +1,6 @@
 //! A real broker for tests: topics made, records put into them, and what committed readers see of them, read by kcat, which is not our code.
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -157,6 +158,14 @@ impl Kafka {
         super::eventually("the topic has gone", || (self.partitions(topic) == 0).then_some(()));
     }
 
+    /// Removes the records of partition 0 that lie before an offset, as retention does.
+    pub(crate) fn remove_before(&self, topic: &str, offset: i64) {
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(topic, 0, Offset::Offset(offset)).unwrap();
+        let removed = block_on(self.admin().delete_records(&list, &patient())).unwrap();
+        removed.elements().iter().for_each(|element| element.error().unwrap());
+    }
+
     /// Has the broker forget a group and its offsets, as it does after `offsets.retention.minutes`.
     pub(crate) fn forget_group(&self, group: &str) {
         let deleted = block_on(self.admin().delete_groups(&[group], &patient()));
@@ -206,6 +215,16 @@ impl Kafka {
         config.set("enable.idempotence", "true").set("linger.ms", "2").set("message.max.bytes", "33554432");
         config.set("topic.metadata.refresh.interval.ms", "200");
         config.create_with_context(Delivered::default()).unwrap()
+    }
+
+    /// Puts a record into a topic, with a header whose name is not UTF-8 between two others. (Rust's clients cannot write one.)
+    pub(crate) fn send_with_odd_header(&self, topic: &str, value: &str) {
+        let odd = std::ffi::OsStr::from_bytes(b"\xff\xfe=odd");
+        let mut command = Command::new("kcat");
+        command.args(["-P", "-b", &self.address, "-t", topic, "-p", "0", "-H", "first=1", "-H"]).arg(odd);
+        let mut kcat = command.args(["-H", "last=2"]).stdin(Stdio::piped()).spawn().unwrap();
+        std::io::Write::write_all(&mut kcat.stdin.take().unwrap(), value.as_bytes()).unwrap();
+        assert!(kcat.wait().unwrap().success());
     }
 
     /// What a committed reader sees of a topic, from its beginning to its end, in the order of each partition.
