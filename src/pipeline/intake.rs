@@ -40,6 +40,8 @@ pub(super) enum Item {
     Partition(PartitionId, u64),
     /// Every partition has been read to the end that it had at the start.
     CaughtUp,
+    /// All that is read is taken away: the epoch ends here, and once it is committed the reading thread gives it up.
+    Revoked,
     /// There will never be more.
     End,
 }
@@ -65,6 +67,7 @@ pub(super) struct Closed {
     pub(super) bytes: u64,
     pub(super) caught_up: bool,
     pub(super) ended: bool,
+    pub(super) revoked: bool,
     pub(super) stopped: bool,
 }
 
@@ -80,6 +83,8 @@ struct Inner {
     origins: Positions,
     caught_up: bool,
     ended: bool,
+    /// What was read is to be given up after this epoch, or the next if it is closed.
+    revoked: bool,
     end_closed: bool,
     stop: bool,
     finished: bool,
@@ -120,6 +125,7 @@ impl Intake {
             origins: Positions::default(),
             caught_up: false,
             ended: false,
+            revoked: false,
             end_closed: false,
             stop: false,
             finished: false,
@@ -169,9 +175,17 @@ impl Intake {
     /// Puts an item into the queue, which [has room](Intake::wait_for_room). Returns whether the job goes on.
     pub(super) fn push(&self, item: Item) -> bool {
         let mut inner = self.lock();
+        inner.revoked |= matches!(item, Item::Revoked);
         inner.queue.push_back(item);
         inner.wake();
         !inner.is_over()
+    }
+
+    /// Waits until what was [revoked](Item::Revoked) is committed, at most so long. Returns whether it is, or the job is over.
+    pub(super) fn wait_for_commit(&self, wait: Duration) -> bool {
+        let is_pending = |inner: &mut Inner| inner.revoked && !inner.is_over();
+        let waited = self.room.wait_timeout_while(self.lock(), wait, is_pending);
+        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
     /// Whether reading should go on.
@@ -225,10 +239,15 @@ impl Intake {
                     return Taken::Block(block);
                 }
                 Some(Item::Partition(partition, start)) => {
-                    inner.positions.0.entry(partition).or_insert(start);
+                    // Where it was given up before, others may have read it on since.
+                    inner.positions.0.insert(partition, start);
                     inner.origins.0.entry(partition).or_insert(start);
                 }
                 Some(Item::CaughtUp) => inner.caught_up = true,
+                Some(Item::Revoked) => {
+                    inner.close();
+                    return Taken::Closed(inner.epoch);
+                }
                 Some(Item::End) => inner.ended = true,
                 None => break,
             }
@@ -295,8 +314,15 @@ impl Intake {
             bytes: inner.bytes,
             caught_up: inner.caught_up,
             ended: inner.ended,
+            revoked: inner.revoked && inner.queue.is_empty(),
             stopped: inner.stop,
         }
+    }
+
+    /// Notes that what was revoked is committed.
+    pub(super) fn given_up(&self) {
+        self.lock().revoked = false;
+        self.room.notify_all();
     }
 
     /// Notes that the committer has taken lines.

@@ -176,6 +176,15 @@ pub enum RunError {
     /// An epoch cannot be committed.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// There is nothing to delete to start over.
+    #[error(
+        "--fresh has nothing to delete: group {group} has the job's positions, for all its processes. Stop them and set its offsets \
+         (kafka-consumer-groups.sh --reset-offsets), or name another group under [source.kafka]"
+    )]
+    FreshGroup {
+        /// The group.
+        group: String,
+    },
     /// Output files cannot be deleted.
     #[error("cannot delete {path} to start over: {error}")]
     Fresh {
@@ -219,6 +228,7 @@ impl RunError {
         match self {
             RunError::Sink(error) => error.is_undecided(),
             RunError::Checkpoint(error) => error.is_undecided(),
+            RunError::Source(error) => error.is_passing(),
             _ => false,
         }
     }
@@ -420,7 +430,7 @@ fn read_again(mut source: Box<dyn Source>, timeline: Option<&Timeline>, intake: 
                 block.arrival = arrival.unwrap_or(block.arrival);
                 intake.push(Item::Block(block));
             }
-            Next::Partition(..) | Next::CaughtUp | Next::Idle => {}
+            Next::Partition(..) | Next::CaughtUp | Next::Revoked | Next::Idle => {}
             Next::End => {
                 intake.push(Item::End);
                 break;
@@ -449,6 +459,7 @@ fn read_to_end(mut source: Box<dyn Source>, intake: &Intake, metrics: &Metrics) 
             Next::Block(block) => intake.push(Item::Block(block)),
             Next::Partition(partition, start) => intake.push(Item::Partition(partition, start)),
             Next::CaughtUp => intake.push(Item::CaughtUp),
+            Next::Revoked => intake.push(Item::Revoked) && give_up(source.as_mut(), intake)?,
             Next::Idle => true,
             Next::End => {
                 intake.push(Item::End);
@@ -465,6 +476,19 @@ fn read_to_end(mut source: Box<dyn Source>, intake: &Intake, metrics: &Metrics) 
         }
     }
     Ok(())
+}
+
+/// Gives up what a source has to, once it is committed. Returns whether the job goes on.
+fn give_up(source: &mut dyn Source, intake: &Intake) -> Result<bool, SourceError> {
+    while !intake.wait_for_commit(READ_WAIT) {
+        source.held()?;
+    }
+    if !intake.goes_on() {
+        // The last epoch may not be committed yet. It is given up when the source is closed, after that.
+        return Ok(false);
+    }
+    source.give_up()?;
+    Ok(true)
 }
 
 fn start_workers(workers: usize, setup: worker::Setup, tell: Sender<Told>) -> std::io::Result<JoinHandle<()>> {

@@ -40,6 +40,7 @@ impl Topics {
             fetch_min_bytes: 1,
             check_crcs: false,
             until_end: true,
+            joins_group: false,
         };
         Topics { mock, producer, partitions: Partitions::default(), settings }
     }
