@@ -191,7 +191,8 @@ impl Checkpoint {
         }
         let names = committed.names;
         let (group, timeline, spare, written) = (None, None, Vec::new(), false);
-        let mut checkpoint = Checkpoint { state, outlets, topics, group, committed, names, log, timeline, spare, written };
+        let mut checkpoint =
+            Checkpoint { state, outlets, topics, group, committed, names, log, timeline, spare, written };
         failpoint::pass("sinks_opened");
         checkpoint.begin_files()?;
         checkpoint.committed.place = None;

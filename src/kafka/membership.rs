@@ -69,10 +69,7 @@ impl Membership {
     /// # Errors
     ///
     /// The broker does not take them, or does not answer.
-    pub fn commit<'o>(
-        &self,
-        offsets: impl IntoIterator<Item = ((&'o str, i32), u64)>,
-    ) -> Result<(), MembershipError> {
+    pub fn commit<'o>(&self, offsets: impl IntoIterator<Item = ((&'o str, i32), u64)>) -> Result<(), MembershipError> {
         let list: TopicPartitionList = offsets
             .into_iter()
             .map(|((topic, number), offset)| {

@@ -77,7 +77,9 @@ pub(super) fn connect(
     let (Some(settings), Some(first)) = (&job.producer, job.sinks.topics().next()) else { return Ok(None) };
     let (ending, identity) = match (job.delivery, member) {
         (Delivery::AtLeastOnce, _) => (Ending::Acknowledged, None),
-        (Delivery::ExactlyOnce, None) => (Ending::Marked, Some(sink::Identity::Sole(format!("resolvent-{}", job.name)))),
+        (Delivery::ExactlyOnce, None) => {
+            (Ending::Marked, Some(sink::Identity::Sole(format!("resolvent-{}", job.name))))
+        }
         (Delivery::ExactlyOnce, Some(membership)) => {
             let id = format!("resolvent-{}-{}", job.name, instance.id());
             (Ending::Grouped, Some(sink::Identity::Member { id, membership: membership.clone() }))
@@ -190,8 +192,9 @@ pub(super) fn open(job: &Job, start: &mut Start, clock: &Clock) -> Result<Opened
     }
     let until_end = options.until_end.or_else(|| source_ends(&settings).then_some(UntilEnd::Keep));
     let timeline = replay::arrivals_kept(&job.rules).map(|keep| Timeline::read(&state, keep)).transpose()?;
-    let commits_offsets =
-        topics.as_ref().is_some_and(|topics| topics.ending == Ending::Marked && settings.group() == Some(topics.group.as_str()));
+    let commits_offsets = topics
+        .as_ref()
+        .is_some_and(|topics| topics.ending == Ending::Marked && settings.group() == Some(topics.group.as_str()));
     let mut checkpoint = Checkpoint::open(state.clone(), committed, restored.log, &job.sinks, topics)?;
     if let Some(timeline) = &timeline {
         checkpoint.keep_timeline(timeline.clone());

@@ -292,7 +292,9 @@ impl Source for GroupSource {
     }
 
     fn held(&mut self) -> Result<(), SourceError> {
-        if self.held_since.get_or_insert_with(Instant::now).elapsed() >= PAUSE_AFTER && self.standing == Standing::Member {
+        if self.held_since.get_or_insert_with(Instant::now).elapsed() >= PAUSE_AFTER
+            && self.standing == Standing::Member
+        {
             self.pause(true)?;
         }
         // A member that does not poll is put out.

@@ -54,8 +54,7 @@ impl Asking<'_> {
     fn look_for_topics(&self, lanes: &Lanes) -> Result<(), SourceError> {
         let names = self.settings.topics.iter().map(|topic| topic.name.as_str());
         let topics = self.cluster.topics(names, false, self.waiting)?;
-        let gone =
-            lanes.iter().find(|lane| !topics.get(&lane.topic).is_some_and(|there| there.contains(&lane.number)));
+        let gone = lanes.iter().find(|lane| !topics.get(&lane.topic).is_some_and(|there| there.contains(&lane.number)));
         match gone {
             Some(lane) => Err(SourceError::PartitionGone { partition: name_of(&(lane.topic.clone(), lane.number)) }),
             None => Ok(()),
