@@ -464,6 +464,27 @@ mod tests {
     }
 
     #[test]
+    fn what_is_revoked_is_given_up_once_all_of_it_is_committed() {
+        let (epoch, blocks, bytes) = (Duration::MAX, 8, 1 << 20);
+        let limits =
+            Limits { epoch, epoch_bytes: bytes, blocks, one_reader: false, sink_bytes: bytes, slices_bytes: bytes };
+        let intake = Intake::new(limits, 1, Positions([(PartitionId(0), 9)].into()), Metrics::new("social"));
+        intake.open(Epoch(1), Phase::Live);
+        for item in [Item::Partition(PartitionId(0), 1), block(), Item::Revoked] {
+            assert!(intake.push(item));
+        }
+        assert!(matches!(intake.take(0, Backlog::None, false), Taken::Block(_)));
+        assert!(!intake.closed().revoked, "there is an epoch before the one that ends with it");
+        assert!(matches!(intake.take(0, Backlog::None, false), Taken::Closed(Epoch(1))));
+        let closed = intake.closed();
+        // Read on from where the group said, and not from where this process was before.
+        assert!(closed.revoked && closed.positions == Positions([(PartitionId(0), 3)].into()));
+        assert!(!intake.wait_for_commit(Duration::ZERO));
+        intake.given_up();
+        assert!(intake.wait_for_commit(Duration::ZERO) && !intake.closed().revoked);
+    }
+
+    #[test]
     fn nothing_behind_an_end_is_taken_before_the_next_source_begins() {
         let limits = Limits {
             epoch: Duration::MAX,

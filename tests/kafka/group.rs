@@ -34,9 +34,9 @@ fn a_process_that_stands_still_loses_its_partitions_and_comes_back_for_a_share()
     assert_each_once(kafka, &shop, 800);
     send(kafka, &shop, 800..1200, 4);
     assert_each_once(kafka, &shop, 1200);
-    let rebalances = second.metric("resolvent_rebalances_total", "").unwrap_or_default();
+    let rebalances = second.metric("resolvent_kafka_rebalances_total", "").unwrap_or_default();
     first.running.proceed();
-    second.await_metric("resolvent_rebalances_total", "", rebalances + 1.0);
+    second.await_metric("resolvent_kafka_rebalances_total", "", rebalances + 1.0);
     send(kafka, &shop, 1200..1600, 4);
     assert_each_once(kafka, &shop, 1600);
     first.stop();
