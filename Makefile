@@ -5,8 +5,6 @@ RESOLVENT_TOOLS ?= $(HOME)/.cache/resolvent/tools
 PATH := $(RESOLVENT_TOOLS)/bin:$(PATH)
 export CARGO_TARGET_DIR RESOLVENT_TOOLS PATH
 
-# Events of the demo.
-EVENTS ?= 2000000
 # Cases of each property test in a soak; a usual run has 256.
 SOAK_CASES ?= 20000
 # A usual run has the same cases each time, so that it fails for the change that it tests; a soak has new ones.
@@ -18,10 +16,10 @@ CHECKED_TEST = CARGO_BUILD_BUILD_DIR='$(CARGO_TARGET_DIR)' CARGO_TARGET_DIR='$(C
 	cargo test --release --locked --workspace --config .cargo/checked.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test bench lint soak
+.PHONY: help setup build demo demo-kafka test bench bench-kafka lint soak
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
 
 setup: ## Install what is missing to build
 	@.ci/setup build
@@ -29,9 +27,16 @@ setup: ## Install what is missing to build
 build: setup ## Build the jobs
 	cargo build --release --locked --bins
 
+demo: EVENTS ?= 2000000
 demo: setup ## Resolve one disordered stream in each of the three modes, and compare (EVENTS=2000000)
 	cargo build --release --locked --bins --example demo
 	@'$(CARGO_TARGET_DIR)/release/examples/demo' --events $(EVENTS)
+
+demo-kafka: EVENTS ?= 1000000
+demo-kafka: ## The same from topic to topic, on a real Apache Kafka that is started for it (EVENTS=1000000)
+	@.ci/setup kafka
+	cargo build --release --locked --bins --example demo
+	@'$(CARGO_TARGET_DIR)/release/examples/demo' --kafka --events $(EVENTS)
 
 test: ## Run all tests
 	@.ci/setup test
@@ -40,6 +45,10 @@ test: ## Run all tests
 
 bench: setup ## Measure the speed of each mode beside hand-written Rust (ARGS=--quick to try it)
 	cargo bench --locked --bench speed -- $(ARGS)
+
+bench-kafka: ## Measure the jobs from topic to topic beside a loop on the bare client (ARGS=--quick to try it)
+	@.ci/setup kafka
+	cargo bench --locked --bench kafka -- $(ARGS)
 
 lint: ## Check format, lints, docs, licences, and where dependencies come from
 	@.ci/setup lint

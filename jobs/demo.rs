@@ -1,10 +1,16 @@
-//! The demo: one disordered Nexmark stream, resolved by each of the three modes, and the modes side by side. `make demo` builds and runs it.
+//! The demo: one disordered Nexmark stream, resolved by each of the three modes, and the modes side by side. `make demo` builds and runs it with files,
+//! `make demo-kafka` with topics of a broker that it starts.
 //!
-//! Every figure is the job's own, out of its `--summary-json`. Only the checksum is worked out here, from the lines that the job wrote.
+//! Every figure is the job's own, out of its `--summary-json`. Only the checksum is worked out here, from the lines or records that the job wrote.
+
+#[path = "../tests/support/broker.rs"]
+#[expect(dead_code, reason = "the tests do more with a broker than to start it")]
+mod broker;
+#[path = "demo/topics.rs"]
+mod topics;
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,6 +24,8 @@ use sonic_rs::LazyValue;
 use tempfile::TempDir;
 use xxhash_rust::xxh3::Xxh3;
 
+use topics::{PARTITIONS, Topics, each_line};
+
 /// The jobs to compare, each with its mode of resolving dependencies. The last two must agree on every outcome.
 const JOBS: [(&str, &str); 3] = [("independent", "not looked up"), ("sedd", "streaming"), ("dedd", "deferred")];
 
@@ -26,6 +34,11 @@ const DISK_BYTES_PER_EVENT: u64 = 2_000;
 
 /// Of Nexmark's events a bid waits for its auction and its bidder, an auction for its seller.
 const CONFIG: &str = include_str!("examples/nexmark.toml");
+
+/// The same with topics. Brokers know a job by its name, so each job has its own instead of [`KAFKA_NAME`], and its own topics to write.
+const KAFKA_CONFIG: &str = include_str!("examples/nexmark-kafka.toml");
+const KAFKA_NAME: &str = "nexmark-kafka";
+const KAFKA_ADDRESS: &str = "localhost:9092";
 
 /// Resolves one disordered stream in each of the three modes, and compares them.
 #[derive(Parser)]
@@ -39,6 +52,9 @@ struct Arguments {
     /// Seed of the stream: the same one gives the same stream.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// From topic to topic, on an Apache Kafka that is started for it and thrown away.
+    #[arg(long)]
+    kafka: bool,
 }
 
 /// What a job says of its run.
@@ -109,19 +125,24 @@ struct Demo {
     binaries: PathBuf,
     work: TempDir,
     interrupted: Arc<AtomicBool>,
+    /// Where the records are; `None`: in files.
+    topics: Option<Topics>,
 }
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let demo = Demo::prepare()?;
+    let mut demo = Demo::prepare()?;
     demo.check_disk(&arguments)?;
+    if arguments.kafka {
+        demo.topics = Some(step("starting Apache Kafka", || Topics::start(demo.work.path()))?);
+    }
     let (events, window) = (grouped(arguments.events), grouped(arguments.disorder));
     eprintln!("generating {events} events, shuffled within windows of {window}:");
     demo.generate(&arguments)?;
     let mut runs = Vec::with_capacity(JOBS.len());
     for (job, _) in JOBS {
         let run = step(&format!("running {job}"), || demo.run(job))?;
-        runs.push(step("checking what it wrote", || demo.check(run))?);
+        runs.push(step(&demo.checking(), || demo.check(job, run))?);
     }
     print_table(&runs);
     if let [_, sedd, dedd] = runs.as_slice() {
@@ -157,7 +178,7 @@ impl Demo {
             .tempdir_in(binaries)
             .into_diagnostic()
             .wrap_err_with(|| format!("cannot make a directory in {}", binaries.display()))?;
-        Ok(Demo { binaries: binaries.to_path_buf(), work, interrupted })
+        Ok(Demo { binaries: binaries.to_path_buf(), work, interrupted, topics: None })
     }
 
     /// Says what the demo takes of the disk, and refuses where there is less.
@@ -168,7 +189,7 @@ impl Demo {
         let (place, needed_text, free_text) = (self.binaries.display(), mebibytes(needed), mebibytes(free));
         ensure!(
             free >= needed,
-            "{place} has {free_text} free, and this takes up to {needed_text}: try fewer events (make demo EVENTS=200000)"
+            "{place} has {free_text} free, and this takes up to {needed_text}: try fewer events (EVENTS=200000)"
         );
         eprintln!("this takes up to {needed_text} of disk below {place} and gives all of it back");
         Ok(())
@@ -180,7 +201,14 @@ impl Demo {
 
     fn generate(&self, arguments: &Arguments) -> Result<()> {
         let mut command = self.command("generate");
-        command.args(["nexmark", "--output", "events.jsonl"]);
+        command.arg("nexmark");
+        match &self.topics {
+            Some(topics) => {
+                command.args(["--kafka", &topics.address(), "--topic", "nexmark-events"]);
+                command.args(["--partitions", &PARTITIONS.to_string()]);
+            }
+            None => _ = command.args(["--output", "events.jsonl"]),
+        }
         command.args(["--events", &arguments.events.to_string()]);
         command.args(["--disorder", &arguments.disorder.to_string()]);
         command.args(["--seed", &arguments.seed.to_string()]);
@@ -189,7 +217,11 @@ impl Demo {
 
     /// Runs one job over the stream.
     fn run(&self, job: &str) -> Result<Summary> {
-        fs::write(self.path("job.toml"), CONFIG).into_diagnostic()?;
+        let config = self
+            .topics
+            .as_ref()
+            .map(|topics| KAFKA_CONFIG.replace(KAFKA_NAME, &name_of(job)).replace(KAFKA_ADDRESS, &topics.address()));
+        fs::write(self.path("job.toml"), config.as_deref().unwrap_or(CONFIG)).into_diagnostic()?;
         let mut command = self.command(job);
         command.args(["--config", "job.toml", "--state", "state", "--until-end=expire"]);
         command.args(["--quiet", "--metrics", "off", "--summary-json", "summary.json"]);
@@ -198,13 +230,33 @@ impl Demo {
         serde_json::from_slice(&summary).into_diagnostic().wrap_err("summary.json")
     }
 
-    /// Counts what a job has written and removes it, for what three leave may not fit on the disk.
-    fn check(&self, summary: Summary) -> Result<Run> {
-        let mut outcomes = Outcomes::default();
-        for file in ["resolved.jsonl", "dead.jsonl"] {
-            outcomes.add_file(&self.path(file))?;
-            fs::remove_file(self.path(file)).into_diagnostic()?;
+    /// What the next step is.
+    fn checking(&self) -> String {
+        match &self.topics {
+            Some(topics) => format!("checking what it wrote, as {} reads it, read_committed", topics.reader()),
+            None => "checking what it wrote".to_owned(),
         }
+    }
+
+    /// Counts what a job has written. Files are removed then, for what three leave may not fit on the disk.
+    fn check(&self, job: &str, summary: Summary) -> Result<Run> {
+        let mut outcomes = Outcomes::default();
+        for (topic, file) in [("resolved", "resolved.jsonl"), ("dead", "dead.jsonl")] {
+            let mut add = |line: &[u8]| {
+                outcomes.add(sonic_rs::from_slice(line).into_diagnostic().wrap_err(file)?);
+                Ok(())
+            };
+            if let Some(topics) = &self.topics {
+                topics.read(&format!("{}-{topic}", name_of(job)), &mut add)?;
+                continue;
+            }
+            let path = self.path(file);
+            each_line(File::open(&path).into_diagnostic().wrap_err(file)?, &mut add)?;
+            fs::remove_file(path).into_diagnostic()?;
+        }
+        let Totals { rejected, resolved, expired, .. } = summary.totals;
+        let (told, found) = (rejected + resolved + expired, outcomes.count);
+        ensure!(told == found, "{job} tells of {} outcomes, and has written {}", grouped(told), grouped(found));
         let state = self.path("state");
         if state.exists() {
             fs::remove_dir_all(state).into_diagnostic()?;
@@ -228,17 +280,6 @@ impl Demo {
 }
 
 impl Outcomes {
-    fn add_file(&mut self, path: &Path) -> Result<()> {
-        let file = File::open(path).into_diagnostic().wrap_err_with(|| path.display().to_string())?;
-        let mut lines = BufReader::with_capacity(1 << 20, file);
-        let mut line = Vec::new();
-        while lines.read_until(b'\n', &mut line).into_diagnostic()? > 0 {
-            self.add(sonic_rs::from_slice(&line).into_diagnostic().wrap_err_with(|| path.display().to_string())?);
-            line.clear();
-        }
-        Ok(())
-    }
-
     fn add(&mut self, line: OutcomeLine<'_>) {
         let OutcomeLine { outcome, stream, event, dependencies, missing } = line;
         let mut hasher = Xxh3::new();
@@ -249,6 +290,11 @@ impl Outcomes {
         self.count += 1;
         self.checksum = self.checksum.wrapping_add(hasher.digest());
     }
+}
+
+/// What a job is named in the brokers.
+fn name_of(job: &str) -> String {
+    format!("nexmark-{job}")
 }
 
 /// One row of the table: what it says of a run.
@@ -265,7 +311,7 @@ const ROWS: [Row; 16] = [
     ("waiting, peak", |run| grouped(run.summary.waiting_peak)),
     ("CPU time", |run| run.summary.cpu_seconds.map_or_else(|| "-".to_owned(), |seconds| format!("{seconds:.1} s"))),
     ("memory, peak", |run| run.summary.memory_peak_bytes.map_or_else(|| "-".to_owned(), mebibytes)),
-    ("outcomes on disk", |run| mebibytes(run.summary.bytes_written)),
+    ("bytes of outcomes", |run| mebibytes(run.summary.bytes_written)),
     ("state on disk", |run| mebibytes(run.summary.state_bytes)),
     ("resolved", |run| grouped(run.summary.totals.resolved)),
     ("expired", |run| grouped(run.summary.totals.expired)),

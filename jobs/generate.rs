@@ -15,7 +15,9 @@ use std::time::{Duration, Instant};
 
 use clap::{Parser, ValueEnum};
 use resolvent::kafka::ClientError;
-use resolvent::source::workload::{Entity, Generator, Made, Stream, SyntheticSettings, Workload};
+use resolvent::source::workload::{
+    Arrivals, Entity, Generator, ItemSettings, Made, Stream, SyntheticSettings, Workload,
+};
 
 use files::Files;
 use topics::Topics;
@@ -25,8 +27,8 @@ const FLUSH_INTERVAL: Duration = Duration::from_millis(1);
 
 /// Make a seeded workload: JSON records, the same for the same settings on every machine.
 ///
-/// `nexmark` gives people, auctions and bids; `social` gives people, posts, comments, likes and follows. Each record
-/// names its stream in "type". A summary goes to standard error.
+/// `nexmark` gives people, auctions and bids; `social` gives people, posts, comments, likes and follows; `items` gives
+/// items, a share of which refer to items before them. Each record names its stream in "type". A summary goes to standard error.
 #[derive(Parser)]
 #[command(name = "generate", version, after_help = EXAMPLES)]
 struct Arguments {
@@ -61,6 +63,26 @@ struct Arguments {
     /// Share of the events that others may refer to that never come
     #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
     never: f64,
+
+    /// Of items: share of those that refer to others
+    #[arg(long, value_name = "SHARE", default_value_t = ItemSettings::default().dependents)]
+    dependents: f64,
+
+    /// Of items: to how many each of those refers
+    #[arg(long, value_name = "N", default_value_t = ItemSettings::default().references)]
+    references: u64,
+
+    /// Of items: among how many of the latest ones
+    #[arg(long, value_name = "N", default_value_t = ItemSettings::default().reach)]
+    reach: u64,
+
+    /// Of items: share of the references by Zipf's law; the others are uniform
+    #[arg(long, value_name = "SHARE", default_value_t = ItemSettings::default().skew)]
+    skew: f64,
+
+    /// Of items: bytes of text in each
+    #[arg(long, value_name = "BYTES", default_value_t = ItemSettings::default().payload)]
+    payload: u64,
 
     /// Records a second; 0 is as fast as possible
     #[arg(long, value_name = "R", default_value_t = 0)]
@@ -116,6 +138,8 @@ enum Kind {
     Nexmark,
     /// People, posts, comments, likes and follows
     Social,
+    /// Items that refer to items
+    Items,
 }
 
 impl Arguments {
@@ -124,10 +148,19 @@ impl Arguments {
             workload: match self.workload {
                 Kind::Nexmark => Workload::Nexmark,
                 Kind::Social => Workload::Social,
+                Kind::Items => Workload::Items,
+            },
+            items: ItemSettings {
+                dependents: self.dependents,
+                references: self.references,
+                reach: self.reach,
+                skew: self.skew,
+                payload: self.payload,
             },
             events: self.events,
             seed: self.seed,
             rate: self.rate,
+            arrivals: Arrivals::Constant,
             disorder: self.disorder,
             duplicates: self.duplicates,
             late: self.late,
@@ -384,17 +417,17 @@ mod tests {
 
     #[test]
     fn a_dependent_is_early_until_all_its_referents_have_come() {
-        let referent = |entity, id| Some(Referent { entity, id });
+        let referent = |entity, id| Referent { entity, id };
         let (person, auction) = (referent(Entity::Person, 70), referent(Entity::Auction, 70));
         let mut summary = Summary::default();
         for (stream, provides, refers_to) in [
-            (Stream::Bid, None, [auction, person]),
-            (Stream::Person, person, [None, None]),
-            (Stream::Bid, None, [auction, person]),
-            (Stream::Auction, auction, [person, None]),
-            (Stream::Bid, None, [auction, person]),
+            (Stream::Bid, None, vec![auction, person]),
+            (Stream::Person, Some(person), vec![]),
+            (Stream::Bid, None, vec![auction, person]),
+            (Stream::Auction, Some(auction), vec![person]),
+            (Stream::Bid, None, vec![auction, person]),
         ] {
-            summary.count(&Made { stream, provides, refers_to }, 10);
+            summary.count(&Made::new(stream, provides, &refers_to), 10);
         }
         let counts: Vec<_> = summary.streams.values().map(|of| (of.records, of.dependents, of.early)).collect();
         assert_eq!(counts, [(1, 0, 0), (1, 1, 0), (3, 3, 2)]);

@@ -1,4 +1,5 @@
-//! The yardstick: a loop on the bare client. It reads a record and writes its bytes, with as many more as an outcome has, and commits every epoch.
+//! The yardstick: a loop on the bare client. It reads a record, writes it within a JSON object as an outcome has it, with bytes of earlier records where an
+//! outcome has referents, with the same key and headers, and commits every epoch.
 
 use std::time::{Duration, Instant};
 
@@ -8,18 +9,29 @@ use rdkafka::message::{Header, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
-use crate::contestant::{Contestant, Delivery, EPOCH, PRODUCER};
+use crate::contestant::{CONSUMER, Contestant, Delivery, EPOCH, PRODUCER};
 use crate::{INPUT, PARTITIONS, Result};
 
-/// Copies the input to `output`. Returns how many bytes of values it wrote.
+/// What stands before and behind the record in an outcome without referents.
+const BEFORE: &[u8] = br#"{"outcome":"resolved","stream":"bid","event":"#;
+const BEHIND: &[u8] = br#","dependencies":{}"#;
+
+/// What a sink counts of a record beside its value, its key and its position: the lengths of all that, and the headers but for the position.
+const COUNTED: usize = 12 + (8 + "resolvent-outcome".len() + "resolved".len()) + (8 + "resolvent-position".len());
+
+/// Bytes of earlier records that stand for referents: more than a compressor looks back.
+const EARLIER: usize = 1 << 20;
+
+/// Every so many records those bytes are the same ones, as many refer to what is popular: the broker's files are then as large as after a job.
+const POPULAR: u64 = 3;
+
+/// Copies the input to `output`. Returns how many bytes it wrote, counted as the jobs' sinks do.
 pub(crate) fn copy(contestant: &Contestant, name: &str, output: &str) -> Result<u64> {
     let exactly_once = contestant.delivery == Delivery::ExactlyOnce;
-    let consumer: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", &contestant.brokers)
-        .set("group.id", name)
-        .set("enable.auto.commit", "false")
-        .set("isolation.level", "read_committed")
-        .create()?;
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", &contestant.brokers).set("group.id", name);
+    CONSUMER.iter().for_each(|(property, value)| _ = config.set(*property, *value));
+    let consumer: BaseConsumer = config.create()?;
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", &contestant.brokers);
     PRODUCER.iter().for_each(|(property, value)| _ = config.set(*property, *value));
@@ -35,7 +47,8 @@ pub(crate) fn copy(contestant: &Contestant, name: &str, output: &str) -> Result<
     if exactly_once {
         producer.init_transactions(None)?;
     }
-    let (mut read, mut bytes, mut value) = (0, 0, Vec::new());
+    let mut outcome = Outcome { bytes_wanted: contestant.record_bytes, ..Outcome::default() };
+    let (mut read, mut bytes) = (0, 0);
     while read < contestant.events {
         if exactly_once {
             producer.begin_transaction()?;
@@ -44,13 +57,11 @@ pub(crate) fn copy(contestant: &Contestant, name: &str, output: &str) -> Result<
         while read < contestant.events && began.elapsed() < EPOCH {
             let Some(message) = consumer.poll(EPOCH.saturating_sub(began.elapsed())) else { continue };
             let message = message?;
-            let payload = message.payload().unwrap_or_default();
-            value.clear();
-            value.extend_from_slice(payload);
-            value.resize(payload.len().max(usize::try_from(contestant.value_bytes)?), b' ');
-            send(&producer, output, &message, &value)?;
+            let position = format!("{INPUT}:{}:{}", message.partition(), message.offset());
+            outcome.write(message.payload().unwrap_or_default(), message.key_len(), &position);
+            send(&producer, output, &message, &position, &outcome.value)?;
             next.set_partition_offset(INPUT, message.partition(), Offset::Offset(message.offset() + 1))?;
-            (read, bytes) = (read + 1, bytes + value.len() as u64);
+            (read, bytes) = (read + 1, bytes + outcome.bytes);
         }
         if exactly_once {
             let group = consumer.group_metadata().ok_or("the consumer has no group")?;
@@ -64,11 +75,48 @@ pub(crate) fn copy(contestant: &Contestant, name: &str, output: &str) -> Result<
     Ok(bytes)
 }
 
-fn send(producer: &BaseProducer, output: &str, message: &impl Message, value: &[u8]) -> Result<()> {
-    let position = format!("{INPUT}:{}:{}", message.partition(), message.offset());
+/// Makes values of the size that a job's have.
+#[derive(Default)]
+struct Outcome {
+    /// Of a record, with all that a sink counts.
+    bytes_wanted: u64,
+    value: Vec<u8>,
+    /// Of the record that was written last, counted in the same way.
+    bytes: u64,
+    earlier: Vec<u8>,
+    /// Where the next bytes of `earlier` are taken from, and new ones put.
+    at: usize,
+    written: u64,
+}
+
+impl Outcome {
+    fn write(&mut self, record: &[u8], key_bytes: usize, position: &str) {
+        let Outcome { bytes_wanted, value, bytes, earlier, at, written } = self;
+        *written += 1;
+        value.clear();
+        [BEFORE, record, BEHIND].iter().for_each(|part| value.extend_from_slice(part));
+        value.extend_from_slice(format!(",\"position\":\"{position}\",\"waited_us\":100000}}").as_bytes());
+        let counted = COUNTED + key_bytes + position.len();
+        let lacking = (*bytes_wanted as usize).saturating_sub(value.len() + counted);
+        if earlier.len() < EARLIER {
+            earlier.extend_from_slice(record);
+            value.resize(value.len() + lacking, b' ');
+        } else if written.is_multiple_of(POPULAR) {
+            value.extend_from_slice(earlier.get(..lacking).unwrap_or_default());
+        } else {
+            *at = if *at + lacking.max(record.len()) > earlier.len() { 0 } else { *at };
+            value.extend_from_slice(earlier.get(*at..*at + lacking).unwrap_or_default());
+            earlier.iter_mut().skip(*at).zip(record).for_each(|(old, new)| *old = *new);
+            *at += lacking.max(record.len());
+        }
+        *bytes = (value.len() + counted) as u64;
+    }
+}
+
+fn send(producer: &BaseProducer, output: &str, message: &impl Message, position: &str, value: &[u8]) -> Result<()> {
     let headers = OwnedHeaders::new_with_capacity(2)
         .insert(Header { key: "resolvent-outcome", value: Some("resolved") })
-        .insert(Header { key: "resolvent-position", value: Some(&position) });
+        .insert(Header { key: "resolvent-position", value: Some(position) });
     let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(output).payload(value).headers(headers);
     record.key = message.key();
     while let Err((error, back)) = producer.send(record) {

@@ -17,16 +17,27 @@ use serde::{Deserialize, Serialize};
 
 use crate::{INPUT, PARTITIONS, Result, bare};
 
-/// How long an epoch is, of everybody.
+/// How long an epoch is with preset `balanced`.
 pub(crate) const EPOCH: Duration = Duration::from_millis(100);
 
-/// What producers are set to, by librdkafka's names; [`configuration`] says the same by ours.
-pub(crate) const PRODUCER: [(&str, &str); 5] = [
+/// What preset `balanced` makes of our producer, and of our consumer, by librdkafka's names: the bare loop has the same.
+pub(crate) const PRODUCER: [(&str, &str); 8] = [
     ("acks", "all"),
     ("enable.idempotence", "true"),
     ("compression.type", "lz4"),
     ("linger.ms", "5"),
     ("partitioner", "murmur2_random"),
+    ("delivery.report.only.error", "true"),
+    ("queue.buffering.max.messages", "200000"),
+    ("queue.buffering.max.kbytes", "65536"),
+];
+pub(crate) const CONSUMER: [(&str, &str); 6] = [
+    ("enable.auto.commit", "false"),
+    ("enable.auto.offset.store", "false"),
+    ("isolation.level", "read_committed"),
+    ("queued.max.messages.kbytes", "32768"),
+    ("fetch.wait.max.ms", "100"),
+    ("check.crcs", "false"),
 ];
 
 /// What a contestant does.
@@ -48,10 +59,12 @@ pub(crate) enum Delivery {
 pub(crate) struct Contestant {
     pub(crate) work: Work,
     pub(crate) delivery: Delivery,
+    /// Of a job; the bare loop knows `balanced` only.
+    pub(crate) preset: String,
     pub(crate) brokers: String,
     pub(crate) events: u64,
-    /// Bytes of each value that the bare loop writes.
-    pub(crate) value_bytes: u64,
+    /// Bytes of each record that the bare loop writes.
+    pub(crate) record_bytes: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -69,7 +82,7 @@ struct Task {
 pub(crate) struct Measured {
     pub(crate) seconds: f64,
     pub(crate) cpu_seconds: f64,
-    /// Of values.
+    /// Of records, as sinks count them.
     pub(crate) bytes_written: u64,
 }
 
@@ -133,13 +146,13 @@ fn configuration(task: &Task) -> String {
         Delivery::ExactlyOnce => "exactly_once",
         Delivery::AtLeastOnce => "at_least_once",
     };
-    let (brokers, state) = (&contestant.brokers, directory.join("state"));
+    let (brokers, preset, state) = (&contestant.brokers, &contestant.preset, directory.join("state"));
     format!(
         r#"
 [job]
 name = "{name}"
 workers = 2
-epoch = "{}ms"
+preset = "{preset}"
 delivery = "{delivery}"
 [[stream]]
 name = "person"
@@ -158,11 +171,6 @@ depends_on = [
 brokers = "{brokers}"
 topics = ["{INPUT}"]
 stream = "/type"
-[sink.kafka]
-acks = "all"
-idempotence = true
-compression = "lz4"
-linger = "5ms"
 [sink.resolved]
 topic = "{output}"
 [sink.dead_letter]
@@ -173,7 +181,6 @@ memory = "1GiB"
 [metrics]
 listen = "off"
 "#,
-        EPOCH.as_millis(),
         state.display(),
     )
 }

@@ -9,9 +9,9 @@ mod bare;
 #[expect(dead_code, reason = "the tests do more with a broker than to start it")]
 mod broker;
 mod contestant;
+mod report;
 
 use std::error::Error;
-use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -23,12 +23,18 @@ use resolvent::source::{SyntheticSettings, Workload};
 
 use broker::{Broker, BrokerSettings};
 use contestant::{Contestant, Delivery, Measured, Work};
+use report::Run;
+use tempfile::TempDir;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 /// The topic that everybody reads.
 const INPUT: &str = "events";
 const PARTITIONS: i32 = 4;
+const BALANCED: &str = "balanced";
+const WORKS: [Work; 3] = [Work::Independent, Work::Streaming, Work::Deferred];
+const DELIVERIES: [Delivery; 2] = [Delivery::ExactlyOnce, Delivery::AtLeastOnce];
+
 /// Records that go to one partition before the next has its turn.
 const RUN: u64 = 500;
 
@@ -72,13 +78,19 @@ fn measure(arguments: &Arguments) -> Result<()> {
     let scratch = tempfile::tempdir()?;
     let bytes = load(&broker.address(), events)?;
     println!("{events} events, {} MiB, in {PARTITIONS} partitions of one topic", bytes >> 20);
-    let mut all = Vec::new();
-    for round in 0..rounds {
-        for delivery in [Delivery::ExactlyOnce, Delivery::AtLeastOnce] {
-            all.extend(beside_each_other(round, delivery, &broker, events, scratch.path())?);
+    let sitting = Sitting { broker, scratch, events };
+    let mut runs = Vec::new();
+    for round in 1..=rounds {
+        for delivery in DELIVERIES {
+            for work in WORKS {
+                runs.push(sitting.beside_the_loop(round, work, delivery)?);
+            }
+            for preset in ["durable", "fast"] {
+                runs.push(sitting.run(round, Work::Streaming, delivery, preset)?);
+            }
         }
     }
-    report(&all, events);
+    report::print(&runs, events);
     Ok(())
 }
 
@@ -96,11 +108,13 @@ fn load(brokers: &str, events: u64) -> Result<u64> {
     let (mut generator, mut line, mut bytes) = (Generator::new(&settings)?, Vec::new(), 0);
     for at in 0..events {
         line.clear();
-        generator.next(&mut line)?;
+        let made = generator.next(&mut line)?;
+        let key = made.and_then(|made| made.provides).map(|referent| referent.id.to_string());
         let value = line.trim_ascii_end();
         bytes += value.len() as u64;
         let partition = i32::try_from(at / RUN % u64::try_from(PARTITIONS)?)?;
         let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(INPUT).payload(value).partition(partition);
+        record.key = key.as_ref().map(String::as_bytes);
         while let Err((error, back)) = producer.send(record) {
             if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) {
                 return Err(error.into());
@@ -113,64 +127,31 @@ fn load(brokers: &str, events: u64) -> Result<u64> {
     Ok(bytes)
 }
 
-/// One after the other, each after the bare loop that writes as many bytes as it does.
-fn beside_each_other(
-    round: usize,
-    delivery: Delivery,
-    broker: &Broker,
+struct Sitting {
+    broker: Broker,
+    scratch: TempDir,
     events: u64,
-    scratch: &Path,
-) -> Result<Vec<(Work, Delivery, Measured, Measured)>> {
-    let mut measured = Vec::new();
-    for work in [Work::Independent, Work::Streaming, Work::Deferred] {
-        let run = |work, value_bytes| {
-            let contestant = Contestant { work, delivery, brokers: broker.address(), events, value_bytes };
-            contestant::timed(&contestant, scratch)
-        };
-        let job = run(work, 0)?;
-        let bare = run(Work::Bare, job.bytes_written / events)?;
-        let per_second = |measured: &Measured| events as f64 / measured.seconds;
-        eprintln!(
-            "round {}: {work:?}, {delivery:?}: {:.0} events/s, bare loop {:.0}",
-            round + 1,
-            per_second(&job),
-            per_second(&bare)
-        );
-        measured.push((work, delivery, job, bare));
-    }
-    Ok(measured)
 }
 
-fn report(all: &[(Work, Delivery, Measured, Measured)], events: u64) {
-    let million = events as f64 / 1e6;
-    println!(
-        "\n{:<14}{:<16}{:>12}{:>12}{:>8}{:>12}{:>12}{:>8}",
-        "", "", "events/s", "bare loop", "ratio", "CPU s/M", "bare loop", "ratio"
-    );
-    for work in [Work::Independent, Work::Streaming, Work::Deferred] {
-        for delivery in [Delivery::ExactlyOnce, Delivery::AtLeastOnce] {
-            let runs = || all.iter().filter(|(w, d, ..)| (*w, *d) == (work, delivery));
-            let median_of =
-                |of: fn(&Measured, &Measured) -> f64| median(runs().map(|(_, _, job, bare)| of(job, bare)).collect());
-            println!(
-                "{:<14}{:<16}{:>12.0}{:>12.0}{:>8.2}{:>12.2}{:>12.2}{:>8.2}",
-                format!("{work:?}"),
-                format!("{delivery:?}"),
-                events as f64 / median_of(|job, _| job.seconds),
-                events as f64 / median_of(|_, bare| bare.seconds),
-                median_of(|job, bare| bare.seconds / job.seconds),
-                median_of(|job, _| job.cpu_seconds) / million,
-                median_of(|_, bare| bare.cpu_seconds) / million,
-                median_of(|job, bare| bare.cpu_seconds / job.cpu_seconds),
-            );
-        }
+impl Sitting {
+    fn measure(&self, work: Work, delivery: Delivery, preset: &str, record_bytes: u64) -> Result<Measured> {
+        let (brokers, preset, events) = (self.broker.address(), preset.to_owned(), self.events);
+        let contestant = Contestant { work, delivery, preset, brokers, events, record_bytes };
+        contestant::timed(&contestant, self.scratch.path())
     }
-    println!(
-        "\nratio: of the job to the loop beside it, median of the rounds; more than 1 is faster, or less CPU time, than the loop"
-    );
-}
 
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+    fn run(&self, round: usize, work: Work, delivery: Delivery, preset: &'static str) -> Result<Run> {
+        let job = self.measure(work, delivery, preset, 0)?;
+        let rate = self.events as f64 / job.seconds;
+        eprintln!("round {round}: {work:?}, {delivery:?}, {preset}: {rate:.0} events/s");
+        Ok(Run { work, delivery, preset, job, bare: None })
+    }
+
+    /// A job, and after it the bare loop, which writes as many bytes.
+    fn beside_the_loop(&self, round: usize, work: Work, delivery: Delivery) -> Result<Run> {
+        let run = self.run(round, work, delivery, BALANCED)?;
+        let bare = self.measure(Work::Bare, delivery, BALANCED, run.job.bytes_written / self.events)?;
+        eprintln!("  bare loop: {:.0} events/s", self.events as f64 / bare.seconds);
+        Ok(Run { bare: Some(bare), ..run })
+    }
 }

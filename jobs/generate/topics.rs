@@ -64,6 +64,7 @@ impl Kind {
         match self {
             Kind::Nexmark => &[Stream::Person, Stream::Auction, Stream::Bid],
             Kind::Social => &[Stream::Person, Stream::Post, Stream::Comment, Stream::Like, Stream::Follow],
+            Kind::Items => &[Stream::Item, Stream::Use],
         }
     }
 }

@@ -9,8 +9,9 @@ use super::rows::Committed;
 use crate::event::{PartitionId, Positions};
 use crate::sink::{Broker, LostEpoch, Marker, Place};
 
-/// How old the marker of a job gets that has nothing to commit: brokers drop offsets that are not committed again for long (a week, unless told otherwise).
-const REFRESH: Duration = Duration::from_secs(3600);
+/// How old the marker of a job gets that has nothing to commit. Brokers drop offsets that are not committed again for long (a week, unless told otherwise);
+/// and a process that was taken over while it had nothing to do learns it here.
+const REFRESH: Duration = Duration::from_secs(30);
 
 /// This process, as markers name it. All copies are the same one.
 #[derive(Clone, Debug)]

@@ -9,7 +9,9 @@ use super::{Delivery, Job};
 use crate::dependency::{Dependency, Mode, Need, OnExpiry, Place, SecondExpiry, Stream};
 use crate::event::StreamId;
 use crate::sink::{Acks, KafkaSettings, KeyRule, Target};
-use crate::source::{self, FileInput, FileSettings, Settings, Start, SyntheticSettings, Workload};
+use crate::source::{
+    self, Arrivals, FileInput, FileSettings, ItemSettings, Settings, Start, SyntheticSettings, Workload,
+};
 
 /// The job in words: what it depends on, how it waits, where it reads and writes, its limits, and what has no effect.
 ///
@@ -153,13 +155,26 @@ impl Description<'_> {
         let workload = match settings.workload {
             Workload::Nexmark => "nexmark",
             Workload::Social => "social",
+            Workload::Items => "items",
+        };
+        let arrivals = match settings.arrivals {
+            Arrivals::Constant => "",
+            Arrivals::Poisson => ", as a Poisson process",
+            Arrivals::Bursts => ", in the first tenth of each second",
         };
         let events =
             if settings.events == 0 { "without end".to_owned() } else { format!("{} events", settings.events) };
         writeln!(self.out, "  synthetic {workload}: {events}, seed {}", settings.seed)?;
         match settings.rate {
             0 => writeln!(self.out, "  as fast as possible")?,
-            rate => writeln!(self.out, "  {rate} events/s")?,
+            rate => writeln!(self.out, "  {rate} events/s{arrivals}")?,
+        }
+        if settings.workload == Workload::Items {
+            let ItemSettings { dependents, references, reach, skew, payload } = settings.items;
+            writeln!(
+                self.out,
+                "  dependents {dependents}, each of {references} of the latest {reach} items, skew {skew}; payload {payload} bytes"
+            )?;
         }
         let SyntheticSettings { disorder, duplicates, late, late_by, never, .. } = settings;
         writeln!(

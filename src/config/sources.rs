@@ -8,8 +8,11 @@ use super::settings::General;
 use crate::dependency::{Place, Pointer, Rules};
 use crate::event::StreamId;
 use crate::kafka::{ClientSettings, Role};
-use crate::source::workload::{DISORDER_MAX, EVENTS_MAX};
-use crate::source::{FileInput, FileSettings, KafkaSettings, KafkaTopic, Settings, Start, SyntheticSettings, Workload};
+use crate::source::workload::{DISORDER_MAX, EVENTS_MAX, PAYLOAD_MAX, REACH_MAX, REFERENCES_MAX};
+use crate::source::{
+    Arrivals, FileInput, FileSettings, ItemSettings, KafkaSettings, KafkaTopic, Settings, Start, SyntheticSettings,
+    Workload,
+};
 
 /// The source of a job, and what of its records names their stream.
 pub(super) struct Source {
@@ -232,15 +235,17 @@ fn check_inputs(file: &Section<'_>, inputs: &[(Found<String>, Option<StreamId>)]
 }
 
 fn read_synthetic(section: &Section<'_>) -> Source {
-    let workload = section.choice("workload", &[("nexmark", Workload::Nexmark), ("social", Workload::Social)]);
+    let workload = section.choice("workload", &Workload::NAMED);
     if !section.has("workload") {
-        section.missing("workload", "name one: workload = \"nexmark\", or \"social\"");
+        section.missing("workload", "name one: workload = \"nexmark\", \"social\" or \"items\"");
     }
     let settings = SyntheticSettings {
         workload: workload.unwrap_or(Workload::Nexmark),
+        items: read_items(section, workload),
         events: section.integer("events", 0..=EVENTS_MAX).unwrap_or(0),
         seed: section.integer("seed", 0..=u64::MAX).unwrap_or(0),
         rate: section.integer("rate", 0..=EVENTS_MAX).unwrap_or(0),
+        arrivals: section.choice("arrivals", &Arrivals::NAMED).unwrap_or_default(),
         disorder: section.integer("disorder", 0..=DISORDER_MAX).unwrap_or(0),
         duplicates: section.share("duplicates").unwrap_or(0.0),
         late: section.share("late").unwrap_or(0.0),
@@ -260,4 +265,22 @@ fn read_synthetic(section: &Section<'_>) -> Source {
         stream_field: Pointer::parse("/type").ok().map(Place::Field),
         client: None,
     }
+}
+
+fn read_items(section: &Section<'_>, workload: Option<Workload>) -> ItemSettings {
+    let default = ItemSettings::default();
+    let items = ItemSettings {
+        dependents: section.share("dependents").unwrap_or(default.dependents),
+        references: section.integer("references", 1..=REFERENCES_MAX as u64).unwrap_or(default.references),
+        reach: section.integer("reach", 1..=REACH_MAX).unwrap_or(default.reach),
+        skew: section.share("skew").unwrap_or(default.skew),
+        payload: section.integer("payload", 0..=PAYLOAD_MAX).unwrap_or(default.payload),
+    };
+    if workload != Some(Workload::Items) {
+        for key in ["dependents", "references", "reach", "skew", "payload"].into_iter().filter(|key| section.has(key)) {
+            let right = "leave it out, or set workload = \"items\"";
+            section.problem(key, "it is a setting of the workload \"items\"", right);
+        }
+    }
+    items
 }

@@ -176,16 +176,18 @@ fn starts_are_words_times_or_milliseconds() {
 #[test]
 fn a_workload_is_read_and_described() {
     let text = completed(
-        "[source.synthetic]\nworkload = \"social\"\nevents = 1_000\nseed = 7\nrate = 50\n\
+        "[source.synthetic]\nworkload = \"social\"\nevents = 1_000\nseed = 7\nrate = 50\narrivals = \"poisson\"\n\
          disorder = 10\nduplicates = 0.1\nlate = 1\nlate_by = 5\nnever = 0.25\n",
     );
     let job = checked(&text, Mode::Streaming).unwrap();
     let source::Settings::Synthetic(settings) = &job.source else { panic!("{:?}", job.source) };
     let expected = source::SyntheticSettings {
         workload: source::Workload::Social,
+        items: source::ItemSettings::default(),
         events: 1_000,
         seed: 7,
         rate: 50,
+        arrivals: source::Arrivals::Poisson,
         disorder: 10,
         duplicates: 0.1,
         late: 1.0,
@@ -194,9 +196,16 @@ fn a_workload_is_read_and_described() {
     };
     assert_eq!(*settings, expected);
     assert_eq!(job.stream_field, Place::parse("/type").ok());
-    let described = "source\n  synthetic social: 1000 events, seed 7\n  50 events/s\n  \
+    let described = "source\n  synthetic social: 1000 events, seed 7\n  50 events/s, as a Poisson process\n  \
                      disorder within 10 events; shares: duplicates 0.1, late 1 (by 5 events), never 0.25\n";
     assert!(describe(&job).contains(described), "{}", describe(&job));
+
+    let text = completed("[source.synthetic]\nworkload = \"items\"\ndependents = 0.25\nreferences = 3\nskew = 1\n");
+    let described = describe(&checked(&text, Mode::Streaming).unwrap());
+    let items = "  dependents 0.25, each of 3 of the latest 10000 items, skew 1; payload 100 bytes\n";
+    assert!(described.contains(items), "{described}");
+    let text = completed("[source.synthetic]\nworkload = \"social\"\nskew = 1\n");
+    assert!(checked(&text, Mode::Streaming).is_err(), "`skew` is of items");
 }
 
 #[test]
@@ -384,7 +393,7 @@ fn files_that_are_no_configuration_are_told_apart() {
 
 #[test]
 fn the_examples_load_under_every_launcher() {
-    for example in ["first", "nexmark", "social"] {
+    for example in ["first", "nexmark", "nexmark-kafka", "social"] {
         let path = PathBuf::from(format!("jobs/examples/{example}.toml"));
         for launcher in LAUNCHERS {
             let job = load(&path, launcher, &Overrides::default()).unwrap();

@@ -7,11 +7,13 @@
 //! to an event that leaves memory. Referents of deferred dependencies are written in the epoch in which they come.
 
 mod changes;
+mod epoch;
 mod evict;
 mod log;
 mod query;
 
 pub use changes::Changes;
+pub(super) use epoch::{end_epoch, is_full};
 pub use query::{Answer, Query};
 pub(super) use query::{Drain, DuePass, Kept};
 
@@ -21,12 +23,11 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use slab::Slab;
 
 use crate::dependency::Rules;
-use crate::event::{Dependent, EntityId, Epoch, Event, EventId, Key, KeyHash, Outcome, Stored as Place, Timestamp};
+use crate::event::{Dependent, EntityId, Epoch, Event, EventId, Key, KeyHash, Stored as Place, Timestamp};
 
-use super::engine::{Engine, Phase, Settings};
+use super::engine::{Engine, Settings};
 use super::table::WaiterId;
 use super::{Claim, Effects, Hidden, Referent, Visit, codec, deadline};
-use log::LogWriter;
 
 /// Keys of which the state may have something that memory has not. It may say yes in error; then the state is asked in vain.
 #[derive(Debug)]
@@ -446,75 +447,4 @@ fn hidden_row(hidden: &Hidden) -> Vec<u8> {
     }
     codec::put_id(header.id, &mut row);
     row
-}
-
-/// Ends an epoch: `accepted` notices, the log, what memory has no room for.
-pub(super) fn end_epoch(engine: &mut Engine, effects: &mut Effects) -> Changes {
-    let parked = std::mem::take(&mut engine.residency.parked);
-    engine.residency.parked_bytes = 0;
-    for (waiter, ticket, _) in &parked {
-        give_notice(engine, *waiter, *ticket, effects);
-    }
-    engine.settle_deletions();
-    // At the end of the input everything leaves: what moved behind the cursor that goes through the state would be left.
-    if engine.phase != Phase::Ending {
-        evict::evict(engine);
-    }
-    engine.residency.over_at_first = evict::over(engine).bytes();
-    let mut log = LogWriter::new(engine);
-    for (waiter, ticket, _) in parked {
-        log::write_to_log(engine, waiter, Some(ticket), &mut log);
-    }
-    let before = std::mem::take(&mut engine.residency.rewrite_before);
-    if before > Epoch(0) {
-        let old = engine.table.waiters().filter(|(_, w)| matches!(w.dependent.stored, Place::Log(e) if e < before));
-        let old: Vec<WaiterId> = old.map(|(waiter, _)| waiter).collect();
-        for waiter in old {
-            log::write_to_log(engine, waiter, None, &mut log);
-        }
-    }
-    evict::forget_old(engine);
-    engine.residency.note_drains();
-    engine.residency.taken.clear();
-    let removed = std::mem::take(&mut engine.residency.removed);
-    let mut changes = std::mem::take(&mut engine.residency.changes);
-    (changes.log, engine.residency.log_value) = log.finish(&removed, &mut changes.batch);
-    changes
-}
-
-/// Whether an epoch's changes, and what it has put into memory beyond its bounds, have reached the limit at which it should end. Both begin at nothing with each
-/// epoch, so that every epoch gets something done.
-pub(super) fn is_full(engine: &mut Engine) -> bool {
-    let bytes = |engine: &Engine| {
-        let residency = &engine.residency;
-        let over = evict::over(engine).bytes().saturating_sub(residency.over_at_first);
-        residency.changes.batch.bytes() + residency.parked_bytes + over
-    };
-    if bytes(engine) < engine.settings.changes_bytes {
-        return false;
-    }
-    forget_left(engine);
-    bytes(engine) >= engine.settings.changes_bytes
-}
-
-/// Takes events that were parked in this epoch, and have left again, off the list of those.
-fn forget_left(engine: &mut Engine) {
-    let Engine { residency, table, .. } = engine;
-    residency.parked_bytes = 0;
-    residency.parked.retain(|(waiter, ticket, bytes)| {
-        let waits = table.waiter(*waiter).is_some_and(|w| w.ticket == *ticket);
-        residency.parked_bytes += if waits { *bytes as usize } else { 0 };
-        waits
-    });
-}
-
-/// Gives the `accepted` notice of an event, if it is due.
-fn give_notice(engine: &mut Engine, waiter: WaiterId, ticket: u64, effects: &mut Effects) {
-    let Some(w) = engine.table.waiter_mut(waiter).filter(|w| w.ticket == ticket) else { return };
-    if w.deferred && !w.dependent.accepted {
-        w.dependent.accepted = true;
-        if engine.settings.accepted {
-            effects.outcomes.push(Outcome::Accepted(w.dependent.clone()));
-        }
-    }
 }

@@ -231,9 +231,12 @@ impl Intake {
         }
         // What lies behind the end of the source that is read again belongs to the next one, and to a later phase.
         while !inner.ended {
-            match inner.queue.pop_front() {
+            let item = inner.queue.pop_front();
+            if item.is_some() {
+                self.room.notify_one();
+            }
+            match item {
                 Some(Item::Block(block)) => {
-                    self.room.notify_one();
                     inner.bytes += block.bytes();
                     inner.advance(block.partition, block.next_offset);
                     return Taken::Block(block);
@@ -461,6 +464,34 @@ mod tests {
             assert_eq!((intake.lock().held_since.is_some(), took), (held, taken), "case {at}");
         }
         assert_eq!(intake.closed().bytes, 3);
+    }
+
+    /// With a thousand partitions to announce, a wait for each few of them comes to many seconds.
+    #[test]
+    fn whatever_leaves_a_full_queue_makes_room() {
+        let limits = Limits {
+            epoch: Duration::from_secs(600),
+            epoch_bytes: 1 << 20,
+            blocks: 1,
+            one_reader: false,
+            sink_bytes: 1 << 20,
+            slices_bytes: 1 << 20,
+        };
+        for item in [block(), Item::Partition(PartitionId(0), 7), Item::CaughtUp] {
+            let intake = Intake::new(limits, 1, Positions::default(), Metrics::new("test"));
+            intake.open(Epoch(1), Phase::Live);
+            let said = format!("{item:?}");
+            assert!(intake.push(item));
+            std::thread::scope(|scope| {
+                let reading = scope.spawn(|| intake.wait_for_room(Duration::from_secs(20)));
+                while !intake.lock().queue.is_empty() {
+                    // The other thread should be waiting by now; the test holds, and shows less, where it is not.
+                    std::thread::sleep(Duration::from_millis(20));
+                    intake.take(0, Backlog::None, false);
+                }
+                assert!(reading.join().expect("it does not panic"), "{said} makes no room");
+            });
+        }
     }
 
     #[test]

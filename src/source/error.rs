@@ -263,6 +263,12 @@ pub enum SettingsError {
         /// Its value.
         found: f64,
     },
+    /// A number is zero.
+    #[error("`{key}` is 0; it is at least 1")]
+    Zero {
+        /// The setting.
+        key: &'static str,
+    },
     /// A number is too large.
     #[error("`{key}` is {found}; it is at most {max}")]
     TooLarge {

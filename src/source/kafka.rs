@@ -38,6 +38,9 @@ use crate::kafka::{ClientSettings, Cluster, Observer};
 /// How often it is looked at what the client has counted, and whether there are new partitions.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
+/// How many records are taken before the time is looked at for that.
+const RECORDS_A_LOOK: u32 = 64;
+
 /// How long nothing is taken before fetching is paused.
 const PAUSE_AFTER: Duration = Duration::from_secs(1);
 
@@ -143,6 +146,8 @@ pub(super) struct KafkaSource {
     /// When it was last looked at all that is no record, and whether there is something to say of it.
     looked: Instant,
     look: bool,
+    /// Records until the time is looked at again.
+    until_look: u32,
     /// The statistics that were looked at last.
     counted: u64,
     lag: Option<u64>,
@@ -180,6 +185,7 @@ impl KafkaSource {
             paused: false,
             looked: Instant::now(),
             look: true,
+            until_look: 0,
             counted: 0,
             lag: None,
         };
@@ -327,6 +333,10 @@ impl KafkaSource {
 
     /// Looks at all that is no record, where it is time for that. What there is to say of it comes after the records that are there.
     fn look_around(&mut self) -> Result<(), SourceError> {
+        if self.until_look > 0 {
+            return Ok(());
+        }
+        self.until_look = RECORDS_A_LOOK;
         if self.looked.elapsed() >= LOOK_EVERY {
             self.looked = Instant::now();
             self.look_at_statistics();
@@ -387,7 +397,9 @@ impl Source for KafkaSource {
                 true => Duration::ZERO,
                 false => deadline.saturating_duration_since(Instant::now()),
             };
-            match self.consumer.poll(patience) {
+            let polled = self.consumer.poll(patience);
+            self.until_look = if let Some(Ok(_)) = polled { self.until_look - 1 } else { 0 };
+            match polled {
                 Some(Ok(message)) => self.lanes.take(&message),
                 Some(Err(error)) => self.judge(&error)?,
                 None if self.lanes.has_open() => self.lanes.close_all(),

@@ -19,7 +19,7 @@ pub use error::{SettingsError, SourceError};
 pub use file::{FileFingerprint, is_pipe};
 pub use fingerprint::{Fingerprint, Fingerprints};
 pub use kafka::{GroupOffsets, KafkaSettings, KafkaTopic, RecordFingerprint, Start};
-pub use workload::{SyntheticSettings, Workload};
+pub use workload::{Arrivals, ItemSettings, SyntheticSettings, Workload};
 
 use crate::clock::Clock;
 use crate::event::{Block, PartitionId, Partitions, Positions, StreamId};

@@ -4,6 +4,7 @@
 //! in the lower [`GROUP_BITS`], the byte in it. So offsets are unique and in order, and any of them is found by making
 //! no more than its own group.
 
+mod schedule;
 #[cfg(test)]
 mod tests;
 
@@ -11,6 +12,7 @@ use std::io;
 use std::thread;
 use std::time::Duration;
 
+use self::schedule::Schedule;
 use super::workload::{Generator, SyntheticSettings};
 use super::{Lag, Limits, Next, Source, SourceError, check_configured};
 use crate::clock::Clock;
@@ -42,27 +44,6 @@ pub(super) struct SyntheticSource {
     caught_up_told: bool,
 }
 
-/// When records are due: the first at the first call, the others at their distance from it.
-struct Schedule {
-    rate: u64,
-    start: Option<Timestamp>,
-    taken: u64,
-}
-
-impl Schedule {
-    /// When the record after `count` others is due.
-    fn due(&self, start: Timestamp, count: u64) -> Timestamp {
-        let micros = u128::from(count) * 1_000_000 / u128::from(self.rate);
-        Timestamp(start.0.saturating_add(i64::try_from(micros).unwrap_or(i64::MAX)))
-    }
-
-    /// How many records are due by `now`.
-    fn due_by(&self, start: Timestamp, now: Timestamp) -> u64 {
-        let micros = u128::from(now.micros_since(start));
-        u64::try_from(micros * u128::from(self.rate) / 1_000_000).unwrap_or(u64::MAX).saturating_add(1)
-    }
-}
-
 impl SyntheticSource {
     /// See [`super::open`].
     pub(super) fn open(
@@ -87,7 +68,7 @@ impl SyntheticSource {
             clock,
             offset: 0,
             to,
-            schedule: (rate > 0).then_some(Schedule { rate, start: None, taken: 0 }),
+            schedule: (rate > 0).then(|| Schedule::new(rate, settings.arrivals, settings.seed)),
             caught_up_told: false,
         };
         source.go_to(from.0.get(&partition).copied().unwrap_or(0))?;
@@ -117,48 +98,44 @@ impl SyntheticSource {
         SourceError::Read { path: PARTITION.to_owned(), offset: self.offset, source }
     }
 
-    /// The next block, of at most `records_max` records, none of which ends beyond the bound.
-    fn block(&mut self, group: u64, records_max: u64, arrival: Timestamp) -> Result<Block, SourceError> {
+    /// The next block, of records that are due by `until` and do not end beyond the bound.
+    fn block(&mut self, group: u64, arrival: Timestamp, until: Timestamp) -> Result<Block, SourceError> {
         let base = self.offset.max(group << GROUP_BITS);
-        let bytes_about = records_max.saturating_mul(RECORD_BYTES_ABOUT);
+        let records_about = self.schedule.as_ref().map_or(u64::MAX, Schedule::in_a_millisecond);
+        let bytes_about = records_about.saturating_mul(RECORD_BYTES_ABOUT);
         let capacity = usize::try_from(bytes_about).unwrap_or(usize::MAX).min(self.limits.block_bytes);
         let mut bytes = Vec::with_capacity(capacity);
-        let mut records = 0;
         let mut end = base;
-        while records < records_max
-            && bytes.len() < self.limits.block_bytes
+        while bytes.len() < self.limits.block_bytes
             && self.to.is_none_or(|to| end < to)
             && self.generator.group() == Some(group)
+            && self.schedule.as_mut().is_none_or(|schedule| schedule.due(until) <= until)
         {
             self.make(&mut bytes)?;
-            records += 1;
+            if let Some(schedule) = &mut self.schedule {
+                schedule.advance();
+            }
             end = base + bytes.len() as u64;
         }
         if let Some(offset) = self.to.filter(|to| end > *to) {
             return Err(SourceError::NotARecord { offset });
-        }
-        if let Some(schedule) = &mut self.schedule {
-            schedule.taken += records;
         }
         self.offset = end;
         let content = Content::Lines { base, bytes };
         Ok(Block { partition: self.partition, stream: None, arrival, content, next_offset: end })
     }
 
-    /// How many records to take now, and when the first was due; `None` if none is within `wait`.
-    fn due(&mut self, wait: Duration) -> Option<(u64, Timestamp)> {
-        let Some(schedule) = &mut self.schedule else {
-            return Some((u64::MAX, self.clock.now()));
-        };
-        let start = *schedule.start.get_or_insert_with(|| self.clock.now());
-        let due = schedule.due(start, schedule.taken);
-        let early = due.micros_since(self.clock.now());
+    /// When the next record was due, and until when those are due that come with it; `None` if none is within `wait`.
+    fn due(&mut self, wait: Duration) -> Option<(Timestamp, Timestamp)> {
+        let now = self.clock.now();
+        let Some(schedule) = &mut self.schedule else { return Some((now, now)) };
+        let due = schedule.due(now);
+        let early = due.micros_since(now);
         if early > 0 {
             thread::sleep(Duration::from_micros(early).min(wait));
         }
         let until = self.clock.now().min(due.after(BLOCK_SPAN));
-        let count = schedule.due_by(start, until).saturating_sub(schedule.taken);
-        (count > 0).then_some((count, due))
+        (due <= until).then_some((due, until))
     }
 
     /// Whether there is something to catch up with: not where records come into being when they are due, nor where
@@ -192,16 +169,14 @@ impl Source for SyntheticSource {
             };
         };
         match self.due(wait) {
-            Some((records, arrival)) => Ok(Next::Block(self.block(group, records, arrival)?)),
+            Some((arrival, until)) => Ok(Next::Block(self.block(group, arrival, until)?)),
             None => Ok(Next::Idle),
         }
     }
 
     fn lag(&self) -> Lag {
         let records = match &self.schedule {
-            Some(schedule) => {
-                schedule.start.map(|start| schedule.due_by(start, self.clock.now()).saturating_sub(schedule.taken))
-            }
+            Some(schedule) => schedule.lag(self.clock.now()),
             None => self.generator.events_left(),
         };
         Lag { bytes: None, records }

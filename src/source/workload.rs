@@ -3,6 +3,7 @@
 //! The same settings make the same records on every machine, and a workload can be taken up at any of its records
 //! without making those before it.
 
+mod items;
 mod nexmark;
 mod order;
 mod random;
@@ -13,8 +14,12 @@ mod tests;
 use std::fmt;
 use std::io;
 
+pub use self::items::{ItemSettings, PAYLOAD_MAX, REACH_MAX};
+
+use self::items::Items;
 use self::nexmark::Nexmark;
 use self::order::Order;
+pub(super) use self::random::{Purpose, Random};
 use self::social::Social;
 use super::SettingsError;
 
@@ -26,6 +31,32 @@ pub enum Workload {
     Nexmark,
     /// People, posts, comments, likes and follows. Posts and comments share one id space, the message.
     Social,
+    /// Items that refer to items, as [`ItemSettings`] say.
+    Items,
+}
+
+impl Workload {
+    /// All of them, with their names.
+    pub const NAMED: [(&str, Workload); 3] =
+        [("nexmark", Workload::Nexmark), ("social", Workload::Social), ("items", Workload::Items)];
+}
+
+/// How records come at a rate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Arrivals {
+    /// At equal distances.
+    #[default]
+    Constant,
+    /// As a Poisson process: independent of each other.
+    Poisson,
+    /// Those of a second at equal distances in its first tenth.
+    Bursts,
+}
+
+impl Arrivals {
+    /// All of them, with their names.
+    pub const NAMED: [(&str, Arrivals); 3] =
+        [("constant", Arrivals::Constant), ("poisson", Arrivals::Poisson), ("bursts", Arrivals::Bursts)];
 }
 
 /// A workload and what is done to its order.
@@ -33,12 +64,16 @@ pub enum Workload {
 pub struct SyntheticSettings {
     /// Which events are made.
     pub workload: Workload,
+    /// What of [`Workload::Items`] can be set.
+    pub items: ItemSettings,
     /// How many of them; 0 is without end. Repeated records come on top, those that never come are taken off.
     pub events: u64,
     /// Another seed makes other events, in another order.
     pub seed: u64,
     /// Records a second, each due at its time whatever became of those before; 0 is as fast as they are taken.
     pub rate: u64,
+    /// How they come, where there is a rate.
+    pub arrivals: Arrivals,
     /// Events are shuffled within windows of this many; 0 and 1 leave them in order.
     pub disorder: u64,
     /// Share of records that come once more, byte for byte, up to 1,000 events later.
@@ -62,9 +97,11 @@ impl SyntheticSettings {
     pub fn new(workload: Workload) -> SyntheticSettings {
         SyntheticSettings {
             workload,
+            items: ItemSettings::default(),
             events: 0,
             seed: 0,
             rate: 0,
+            arrivals: Arrivals::Constant,
             disorder: 0,
             duplicates: 0.0,
             late: 0.0,
@@ -94,7 +131,7 @@ impl SyntheticSettings {
         if self.late > 0.0 && self.late_by == 0 {
             return Err(SettingsError::LateByNothing { found: self.late });
         }
-        Ok(())
+        self.items.check()
     }
 }
 
@@ -115,6 +152,10 @@ pub enum Stream {
     Like,
     /// Of the social network.
     Follow,
+    /// Of the items: one that refers to nothing.
+    Item,
+    /// Of the items: one that refers to others.
+    Use,
 }
 
 impl Stream {
@@ -128,6 +169,8 @@ impl Stream {
             Stream::Comment => "comment",
             Stream::Like => "like",
             Stream::Follow => "follow",
+            Stream::Item => "item",
+            Stream::Use => "use",
         }
     }
 }
@@ -147,6 +190,8 @@ pub enum Entity {
     Auction,
     /// Provided by posts and comments.
     Message,
+    /// Provided by items, those too that refer to others.
+    Item,
 }
 
 /// One that events refer to.
@@ -158,6 +203,9 @@ pub struct Referent {
     pub id: u64,
 }
 
+/// No record refers to more others.
+pub const REFERENCES_MAX: usize = 8;
+
 /// What a record that was made is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Made {
@@ -166,13 +214,23 @@ pub struct Made {
     /// What it provides.
     pub provides: Option<Referent>,
     /// What it refers to.
-    pub refers_to: [Option<Referent>; 2],
+    pub refers_to: [Option<Referent>; REFERENCES_MAX],
+}
+
+impl Made {
+    /// A record that refers to at most [`REFERENCES_MAX`] others.
+    pub fn new(stream: Stream, provides: Option<Referent>, refers_to: &[Referent]) -> Made {
+        let mut made = Made { stream, provides, refers_to: [None; REFERENCES_MAX] };
+        made.refers_to.iter_mut().zip(refers_to).for_each(|(place, referent)| *place = Some(*referent));
+        made
+    }
 }
 
 #[derive(Debug)]
 enum Maker {
     Nexmark(Box<Nexmark>),
     Social(Social),
+    Items(Items),
 }
 
 impl Maker {
@@ -180,6 +238,7 @@ impl Maker {
         match self {
             Maker::Nexmark(nexmark) => nexmark.is_referent(number),
             Maker::Social(social) => social.is_referent(number),
+            Maker::Items(_) => true,
         }
     }
 }
@@ -213,6 +272,7 @@ impl Generator {
         let maker = match settings.workload {
             Workload::Nexmark => Maker::Nexmark(Box::new(Nexmark::new(settings.seed))),
             Workload::Social => Maker::Social(Social::new(settings.seed)),
+            Workload::Items => Maker::Items(Items::new(settings.seed, &settings.items)),
         };
         let (windows, groups_per_window) = (order.windows(), order.records_max().div_ceil(GROUP_RECORDS as u64));
         let mut generator =
@@ -231,6 +291,7 @@ impl Generator {
         match &mut self.maker {
             Maker::Nexmark(nexmark) => nexmark.make(number, line),
             Maker::Social(social) => social.make(number, line),
+            Maker::Items(items) => items.make(number, line),
         }
         .map(Some)
     }

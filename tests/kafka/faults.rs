@@ -66,13 +66,11 @@ fn schedule(program: Program) -> Vec<Fault> {
 }
 
 #[test]
-#[ignore = "has not run to its end yet: recovery after the broker was killed is slow"]
 fn streaming_is_exactly_once_under_faults() {
     survives(Program::Sedd);
 }
 
 #[test]
-#[ignore = "has not run to its end yet: recovery after the broker was killed is slow"]
 fn deferred_is_exactly_once_under_faults() {
     survives(Program::Dedd);
 }

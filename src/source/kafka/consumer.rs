@@ -27,6 +27,10 @@ const FETCHED_KIB: &str = "32768";
 /// How often topics are looked at, in milliseconds, where the client itself looks for partitions that are added.
 const METADATA_MS: &str = "5000";
 
+/// Bytes of each partition that one fetch for single records may bring: most batches, from a thousand partitions at once. Less would be slow: where an answer
+/// has room for one batch only, brokers give it to the same partition again and again. A larger batch comes all the same, one in each answer.
+const SINGLE_BYTES: &str = "65536";
+
 /// A consumer that several threads use. The last of its copies closes it.
 #[derive(Clone)]
 pub(super) struct Consumer(Option<Arc<BaseConsumer<Context>>>);
@@ -48,8 +52,8 @@ impl Consumer {
 
     /// The same, for one record here and there.
     pub(super) fn for_single_records(settings: &KafkaSettings, observer: &Observer) -> Result<Consumer, ClientError> {
-        // A record that is longer comes all the same.
-        Consumer::with(settings, observer, &[("fetch.message.max.bytes", "1"), ("queued.min.messages", "1")])
+        let overrides = [("fetch.message.max.bytes", SINGLE_BYTES), ("queued.min.messages", "1")];
+        Consumer::with(settings, observer, &overrides)
     }
 
     fn with(

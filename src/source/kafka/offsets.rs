@@ -9,7 +9,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::Offset;
 
 use super::{KafkaSettings, SourceError, Start, name_of};
-use crate::kafka::{About, Cluster, Context, Waiting};
+use crate::kafka::{About, ClientError, Cluster, Context, Waiting};
 
 /// How long a partition ends before a position that was committed until that is believed: a broker that is starting up may still be finding its end.
 const BEYOND_FOR: Duration = Duration::from_secs(5);
@@ -140,7 +140,11 @@ impl Asking<'_> {
         loop {
             match positions.iter().find_map(|(at, position)| refusal(at, *position, *ranges.get(at)?)) {
                 None => return Ok(()),
-                Some(SourceError::BeyondTheEnd { .. }) if began.elapsed() < BEYOND_FOR && !(self.waiting.give_up)() => {
+                Some(SourceError::BeyondTheEnd { .. }) if began.elapsed() < BEYOND_FOR => {
+                    if (self.waiting.give_up)() {
+                        let brokers = self.settings.client.brokers.clone();
+                        return Err(ClientError::Stopped { brokers }.into());
+                    }
                     std::thread::sleep(Duration::from_millis(200));
                     let all: Vec<TopicPartition> = positions.keys().cloned().collect();
                     ranges = self.ranges(&all)?;

@@ -10,6 +10,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Produc
 
 use super::*;
 use crate::event::{Block, Content, Timestamp, headers};
+use crate::kafka::ClientError;
 use crate::source::{Settings, open};
 
 const LIMITS: Limits = Limits { block_bytes: 2_000, record_bytes_max: 1_000 };
@@ -211,6 +212,18 @@ fn a_position_beyond_the_end_is_refused() {
     }
     match topics.open(&Positions::default(), Some(&topics.positions(&[("gone:0", 1)]))) {
         Err(SourceError::NotConfigured { partition }) => assert_eq!(partition, "gone:0"),
+        other => panic!("{:?}", other.err()),
+    }
+}
+
+#[test]
+fn a_stop_while_the_end_of_a_partition_is_in_doubt_is_a_stop() {
+    let topics = Topics::new();
+    let host = Host { give_up: std::sync::Arc::new(|| true), ..Host::patient() };
+    let (settings, clock) = (Settings::Kafka(topics.settings.clone()), Clock::manual(Timestamp(7)));
+    let from = topics.positions(&[("posts:0", 5)]);
+    match open(&settings, LIMITS, &topics.partitions, &from, None, &clock, &host) {
+        Err(SourceError::Kafka(ClientError::Stopped { .. })) => {}
         other => panic!("{:?}", other.err()),
     }
 }

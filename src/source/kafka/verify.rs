@@ -45,19 +45,26 @@ impl KafkaSource {
             sought.iter().map(|(at, sought)| (at.clone(), offset(sought.known.offset))).collect();
         consumer.assign(&list).map_err(|error| self.explain(&error))?;
         let mut counted = 0;
+        // Those whose record has come. They are given up together, so that brokers answer with what the others have.
+        let mut found = TopicPartitionList::new();
         while !sought.is_empty() {
             if (self.host.give_up)() {
                 return Err(ClientError::Stopped { brokers: self.settings.client.brokers.clone() }.into());
             }
-            match consumer.poll(WAIT) {
+            match consumer.poll(if found.count() == 0 { WAIT } else { Duration::ZERO }) {
                 Some(Ok(message)) => {
                     let at = (message.topic().to_owned(), message.partition());
                     if let Some(sought) = sought.remove(&at) {
                         compare(&at, sought.known, &message)?;
+                        found.add_partition(&at.0, at.1);
                     }
                 }
                 // What lies before the beginning now says nothing, and was refused where it is needed.
                 Some(Err(error)) => self.judge(&error)?,
+                None if found.count() > 0 => {
+                    let given_up = std::mem::take(&mut found);
+                    consumer.incremental_unassign(&given_up).map_err(|error| self.explain(&error))?;
+                }
                 None => {}
             }
             if observer.counted() != counted {

@@ -64,7 +64,7 @@ proptest! {
 
     #[test]
     fn any_position_resumes(
-        workload in prop_oneof![Just(Workload::Nexmark), Just(Workload::Social)],
+        workload in prop_oneof![Just(Workload::Nexmark), Just(Workload::Social), Just(Workload::Items)],
         seed: u64,
         disorder in prop_oneof![Just(0_u64), 2_u64..12_000],
         (duplicates, late, never) in (0.0_f64..0.2, 0.0_f64..0.2, 0.0_f64..0.2),
@@ -74,6 +74,7 @@ proptest! {
     ) {
         let settings = SyntheticSettings {
             workload, events: 10_000, seed, rate: 0, disorder, duplicates, late, late_by, never,
+                    ..SyntheticSettings::new(workload)
         };
         let (all, _) = read(&settings, LIMITS, 0, None).unwrap();
         prop_assert!(all.is_sorted_by(|(a, _), (b, _)| a < b));

@@ -79,7 +79,7 @@ impl Nexmark {
         person.id -= self.people_before();
         serde_json::to_writer(line, &Line::Person(&person))?;
         let provides = Some(Referent { entity: Entity::Person, id: person.id as u64 });
-        Ok(Made { stream: Stream::Person, provides, refers_to: [None, None] })
+        Ok(Made::new(Stream::Person, provides, &[]))
     }
 
     fn auction(&self, number: u64, mut auction: Auction, line: &mut Vec<u8>) -> io::Result<Made> {
@@ -88,7 +88,7 @@ impl Nexmark {
         serde_json::to_writer(line, &Line::Auction(&auction))?;
         let provides = Some(Referent { entity: Entity::Auction, id: auction.id as u64 });
         let seller = Referent { entity: Entity::Person, id: auction.seller as u64 };
-        Ok(Made { stream: Stream::Auction, provides, refers_to: [Some(seller), None] })
+        Ok(Made::new(Stream::Auction, provides, &[seller]))
     }
 
     fn bid(&self, number: u64, mut bid: Bid, line: &mut Vec<u8>) -> io::Result<Made> {
@@ -97,7 +97,7 @@ impl Nexmark {
         serde_json::to_writer(line, &Line::Bid(&bid))?;
         let auction = Referent { entity: Entity::Auction, id: bid.auction as u64 };
         let bidder = Referent { entity: Entity::Person, id: bid.bidder as u64 };
-        Ok(Made { stream: Stream::Bid, provides: None, refers_to: [Some(auction), Some(bidder)] })
+        Ok(Made::new(Stream::Bid, None, &[auction, bidder]))
     }
 
     fn cycle(&self) -> u64 {

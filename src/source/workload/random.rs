@@ -6,16 +6,16 @@ const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
 
 /// SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014).
 #[derive(Clone, Debug)]
-pub(super) struct Random(u64);
+pub(in crate::source) struct Random(u64);
 
 impl Random {
     /// The sequence of one `purpose` at one `index` of a workload.
-    pub(super) fn new(seed: u64, purpose: Purpose, index: u64) -> Random {
+    pub(in crate::source) fn new(seed: u64, purpose: Purpose, index: u64) -> Random {
         Random(finalize(finalize(seed ^ (purpose as u64)).wrapping_add(index.wrapping_mul(STEP))))
     }
 
     /// The next 64 bits.
-    pub(super) fn bits(&mut self) -> u64 {
+    pub(in crate::source) fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(STEP);
         finalize(self.0)
     }
@@ -42,7 +42,7 @@ impl Random {
 
 /// What a sequence is for, so that one decision does not follow from another.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Purpose {
+pub(in crate::source) enum Purpose {
     /// The content of an event.
     Content = 1,
     /// Whether it comes, when, and how often.
@@ -51,6 +51,8 @@ pub(super) enum Purpose {
     Shuffle = 3,
     /// Where in Nexmark's endless sequence a workload starts.
     Start = 4,
+    /// The times between records.
+    Arrivals = 5,
 }
 
 /// A share of all events, as the bound that a random word has to stay under.

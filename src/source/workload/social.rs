@@ -106,41 +106,37 @@ impl Social {
         let (event, made) = match kind(number) {
             Kind::Person => {
                 let (id, name) = (people + 1, pick(&mut random, &NAMES));
-                (Line::Person { id, name, created }, made(Stream::Person, Some(person(id)), [None, None]))
+                (Line::Person { id, name, created }, Made::new(Stream::Person, Some(person(id)), &[]))
             }
             Kind::Post => {
                 let (id, author) = (messages + 1, anybody(&mut random, people));
                 content = text(&mut random);
                 let event = Line::Post { id, author, created, content: &content };
-                (event, made(Stream::Post, Some(message(id)), [Some(person(author)), None]))
+                (event, Made::new(Stream::Post, Some(message(id)), &[person(author)]))
             }
             Kind::Comment => {
                 let (id, author, reply_to) =
                     (messages + 1, anybody(&mut random, people), recent(&mut random, messages));
                 content = text(&mut random);
                 let event = Line::Comment { id, author, reply_to, created, content: &content };
-                let refers_to = [Some(person(author)), Some(message(reply_to))];
-                (event, made(Stream::Comment, Some(message(id)), refers_to))
+                let refers_to = [person(author), message(reply_to)];
+                (event, Made::new(Stream::Comment, Some(message(id)), &refers_to))
             }
             Kind::Like => {
                 let (by, liked) = (anybody(&mut random, people), recent(&mut random, messages));
                 let event = Line::Like { person: by, message: liked, created };
-                (event, made(Stream::Like, None, [Some(person(by)), Some(message(liked))]))
+                (event, Made::new(Stream::Like, None, &[person(by), message(liked)]))
             }
             Kind::Follow => {
                 let (from, to) = follower(&mut random, people);
                 let event = Line::Follow { from, to, created };
-                (event, made(Stream::Follow, None, [Some(person(from)), Some(person(to))]))
+                (event, Made::new(Stream::Follow, None, &[person(from), person(to)]))
             }
         };
         serde_json::to_writer(&mut *line, &event)?;
         line.push(b'\n');
         Ok(made)
     }
-}
-
-fn made(stream: Stream, provides: Option<Referent>, refers_to: [Option<Referent>; 2]) -> Made {
-    Made { stream, provides, refers_to }
 }
 
 fn person(id: u64) -> Referent {

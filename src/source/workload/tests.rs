@@ -39,7 +39,7 @@ fn share_before_a_referent(records: &[(Made, String)], stream: Stream) -> f64 {
 
 #[test]
 fn records_say_what_they_are() {
-    for workload in [Workload::Nexmark, Workload::Social] {
+    for workload in [Workload::Nexmark, Workload::Social, Workload::Items] {
         for (made, line) in all(&settings(workload, 20_000)) {
             assert!(line.starts_with(&format!("{{\"type\":\"{}\",", made.stream)), "{line}");
             assert!(line.ends_with("}\n") && line.len() < 4096, "{line}");
@@ -52,8 +52,14 @@ fn records_say_what_they_are() {
                 Stream::Comment => &["author", "reply_to"],
                 Stream::Like => &["person", "message"],
                 Stream::Follow => &["from", "to"],
+                Stream::Item => &[],
+                Stream::Use => &["items"],
             };
-            let references: Vec<u64> = fields.iter().map(|field| record[field].as_u64().unwrap()).collect();
+            let ids = |field: &&str| match &record[field] {
+                serde_json::Value::Array(ids) => ids.iter().map(|id| id.as_u64().unwrap()).collect(),
+                id => vec![id.as_u64().unwrap()],
+            };
+            let references: Vec<u64> = fields.iter().flat_map(ids).collect();
             let stated: Vec<u64> = made.refers_to.iter().flatten().map(|referent| referent.id).collect();
             assert_eq!(references, stated);
             assert_eq!(record["id"].as_u64(), made.provides.map(|referent| referent.id));
@@ -66,6 +72,7 @@ fn ids_are_unique_and_in_order_every_reference_but_nexmarks_leads_has_come() {
     for (workload, streams, early_at_most) in [
         (Workload::Nexmark, vec![Stream::Auction, Stream::Bid], 0.1),
         (Workload::Social, vec![Stream::Post, Stream::Comment, Stream::Like, Stream::Follow], 0.0),
+        (Workload::Items, vec![Stream::Use], 0.0),
     ] {
         for seed in [0, 1, u64::MAX] {
             let records = all(&SyntheticSettings { seed, ..settings(workload, 30_000) });
@@ -94,7 +101,7 @@ fn seed_0_is_the_sequence_of_the_nexmark_crate() {
 
 #[test]
 fn another_seed_makes_other_events() {
-    for workload in [Workload::Nexmark, Workload::Social] {
+    for workload in [Workload::Nexmark, Workload::Social, Workload::Items] {
         let one: HashSet<String> = lines(&settings(workload, 5_000)).into_iter().collect();
         let other = lines(&SyntheticSettings { seed: 43, ..settings(workload, 5_000) });
         assert!(other.iter().filter(|line| one.contains(*line)).count() < 50);
@@ -184,7 +191,7 @@ fn repeated_records_are_the_same_and_soon() {
 
 #[test]
 fn what_never_comes_is_referred_to() {
-    for (workload, referents) in [(Workload::Nexmark, 4_000), (Workload::Social, 21_000)] {
+    for (workload, referents) in [(Workload::Nexmark, 4_000), (Workload::Social, 21_000), (Workload::Items, 50_000)] {
         let records = all(&SyntheticSettings { never: 0.1, ..settings(workload, 50_000) });
         let lost = 50_000 - records.len();
         assert!((referents * 9 / 100..referents * 11 / 100).contains(&lost), "{lost} of {referents}");
@@ -194,6 +201,52 @@ fn what_never_comes_is_referred_to() {
         let missing = wanted.difference(&provided).count();
         assert!((wanted.len() * 8 / 100..wanted.len() * 12 / 100).contains(&missing), "{missing} of {}", wanted.len());
     }
+}
+
+/// How many references the items between two numbers have, the most first; and how many there are.
+fn references_of(items: ItemSettings, between: std::ops::Range<u64>) -> (Vec<usize>, usize) {
+    let records = all(&SyntheticSettings { items, ..settings(Workload::Items, between.end) });
+    let mut counts: HashMap<u64, usize> = HashMap::new();
+    for (made, _) in &records {
+        let id = made.provides.unwrap().id;
+        for referent in made.refers_to.iter().flatten() {
+            assert!(referent.id < id && id - referent.id <= items.reach, "{id} refers to {}", referent.id);
+            *counts.entry(referent.id).or_default() += 1;
+        }
+    }
+    let total = counts.values().sum();
+    let mut counts: Vec<usize> = counts.into_iter().filter(|(id, _)| between.contains(id)).map(|(_, n)| n).collect();
+    counts.sort_unstable_by(|a, b| b.cmp(a));
+    (counts, total)
+}
+
+#[test]
+fn items_have_the_dependents_references_and_payload_that_are_asked_for() {
+    for (dependents, references) in [(0.0, 1), (0.1, 8), (0.5, 1), (0.9, 2), (1.0, 3)] {
+        let items = ItemSettings { dependents, references, payload: 50, ..ItemSettings::default() };
+        let records = all(&SyntheticSettings { items, ..settings(Workload::Items, 20_000) });
+        let uses = records.iter().filter(|(made, _)| made.stream == Stream::Use).count();
+        assert!(uses.abs_diff((dependents * 20_000.0) as usize) <= 1, "{uses} of {dependents}");
+        for (made, line) in records {
+            let expected = if made.stream == Stream::Use { references as usize } else { 0 };
+            assert_eq!(made.refers_to.iter().flatten().count(), expected);
+            let record: serde_json::Value = serde_json::from_str(&line).unwrap();
+            assert_eq!(record["text"].as_str().unwrap().len(), 50);
+        }
+    }
+}
+
+#[test]
+fn references_to_items_are_uniform_or_by_zipfs_law() {
+    let items = ItemSettings { dependents: 1.0, reach: 1_000, ..ItemSettings::default() };
+    // Of an item's time there are as many references as items: one each on average.
+    let (uniform, total) = references_of(items, 10_000..20_000);
+    assert_eq!(total, 19_999);
+    assert!(uniform[0] < 12 && uniform.len() > 5_500, "{} {}", uniform[0], uniform.len());
+    let (skewed, _) = references_of(ItemSettings { skew: 1.0, ..items }, 10_000..20_000);
+    // The first rank has a tenth of all: there are ten octaves.
+    assert!(skewed[..10].iter().all(|count| (60..140).contains(count)), "{:?}", &skewed[..10]);
+    assert!(skewed[10] < skewed[9], "{:?}", &skewed[..12]);
 }
 
 #[test]
@@ -206,6 +259,9 @@ fn settings_that_cannot_be_meant_are_refused() {
         SyntheticSettings { duplicates: f64::NAN, ..good.clone() },
         SyntheticSettings { disorder: DISORDER_MAX + 1, ..good.clone() },
         SyntheticSettings { events: u64::MAX, ..good.clone() },
+        SyntheticSettings { items: ItemSettings { reach: 0, ..ItemSettings::default() }, ..good.clone() },
+        SyntheticSettings { items: ItemSettings { references: 9, ..ItemSettings::default() }, ..good.clone() },
+        SyntheticSettings { items: ItemSettings { skew: -0.1, ..ItemSettings::default() }, ..good.clone() },
     ];
     for settings in bad {
         assert!(settings.check().is_err(), "{settings:?}");
