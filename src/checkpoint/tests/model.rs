@@ -91,7 +91,7 @@ impl Broker for Client {
             let open = std::mem::take(&mut world.open);
             world.visible.extend(open);
             let (place, offset) = offsets[0].clone();
-            world.markers.insert(place, (offset, marker.clone()));
+            world.markers.extend(marker.map(|marker| (place, (offset, marker.clone()))));
         }
         failpoint::pass("committed");
         match fault {
