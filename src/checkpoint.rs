@@ -10,6 +10,7 @@
 //! broker for the marker, and applies what is pending or discards it ([`Recovery`]).
 
 mod failpoint;
+mod group;
 mod recovery;
 mod rows;
 mod timeline;
@@ -24,14 +25,16 @@ use std::path::PathBuf;
 use resolvent_state::{Batch, Durability, State, StateError, Table};
 use thiserror::Error;
 
+pub use group::Group;
 pub use recovery::Recovery;
 pub use rows::Committed;
 pub use timeline::Timeline;
-pub use topics::{Instance, Topics};
+pub use topics::{Ending, Instance, Topics};
 
 use rows::{News, Pending, VERSION, options, pairs};
 
 use crate::event::{Epoch, PartitionId, Partitions, Positions, Timestamp, WorkerIndex};
+use crate::kafka::MembershipError;
 use crate::metrics::Totals;
 use crate::mode::{Changes, LogEpoch};
 use crate::sink::{self, Sink, SinkError, SinkKind, Target};
@@ -49,6 +52,9 @@ pub enum CheckpointError {
     /// A sink does not take what it is given.
     #[error(transparent)]
     Sink(#[from] SinkError),
+    /// The group does not take how far was read.
+    #[error(transparent)]
+    Group(#[from] MembershipError),
     /// The commit's row cannot be read.
     #[error(
         "the state's last commit cannot be read ({0}): restore the state directory from a copy, or start over with --fresh"
@@ -107,7 +113,11 @@ pub enum CheckpointError {
 impl CheckpointError {
     /// Whether the job can begin again from its last commit in the same process.
     pub fn is_undecided(&self) -> bool {
-        matches!(self, CheckpointError::Sink(error) if error.is_undecided())
+        match self {
+            CheckpointError::Sink(error) => error.is_undecided(),
+            CheckpointError::Group(error) => matches!(error, MembershipError::Undecided { .. }),
+            _ => false,
+        }
     }
 }
 
@@ -145,6 +155,7 @@ pub struct Checkpoint {
     state: State,
     outlets: Vec<Outlet>,
     topics: Option<Topics>,
+    group: Option<Group>,
     committed: Committed,
     /// How many names of partitions the state has.
     names: usize,
@@ -179,8 +190,9 @@ impl Checkpoint {
             outlets.push(Outlet { kind, to });
         }
         let names = committed.names;
-        let (timeline, spare, written) = (None, Vec::new(), false);
-        let mut checkpoint = Checkpoint { state, outlets, topics, committed, names, log, timeline, spare, written };
+        let (group, timeline, spare, written) = (None, None, Vec::new(), false);
+        let mut checkpoint =
+            Checkpoint { state, outlets, topics, group, committed, names, log, timeline, spare, written };
         failpoint::pass("sinks_opened");
         checkpoint.begin_files()?;
         match &mut checkpoint.topics {
@@ -210,6 +222,11 @@ impl Checkpoint {
     /// An empty batch that has been committed, to be filled again.
     pub fn spare_batch(&mut self) -> Option<Batch> {
         self.spare.pop()
+    }
+
+    /// Gives positions to a group from now on.
+    pub fn commit_to(&mut self, group: Group) {
+        self.group = Some(group);
     }
 
     /// Keeps a timeline from now on.
@@ -297,8 +314,9 @@ impl Checkpoint {
     /// Makes an epoch part of the state, once it is visible in the topics, where there are some.
     fn decide(&mut self, before: &Positions, changed: &[Batch], mut rows: Batch) -> Result<(), CheckpointError> {
         let mut durability = Durability::Synced;
-        match &mut self.topics {
-            Some(topics) if topics.exactly_once => {
+        match (&mut self.topics, &self.group) {
+            (topics, Some(group)) => group.commit(topics.as_mut(), &self.committed, before)?,
+            (Some(topics), None) if topics.ending == Ending::Marked => {
                 let pending = Pending::put(self.committed.epoch, &rows, changed);
                 failpoint::pass("before_state");
                 self.state.write(&pending, Durability::Synced)?;
@@ -309,8 +327,8 @@ impl Checkpoint {
                 Pending::clear(&mut rows);
                 durability = Durability::Buffered;
             }
-            Some(topics) => topics.broker.flush()?,
-            None => {}
+            (Some(topics), None) => topics.broker.flush()?,
+            (None, None) => {}
         }
         let batches: Vec<&Batch> = changed.iter().chain([&rows]).collect();
         if durability == Durability::Synced {

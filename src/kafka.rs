@@ -6,6 +6,7 @@ mod cluster;
 mod context;
 mod error;
 pub mod load;
+mod membership;
 mod properties;
 #[cfg(test)]
 mod tests;
@@ -17,9 +18,10 @@ use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 
 pub(crate) use cluster::{Cluster, Waiting};
-pub(crate) use context::{Context, Observer, PartitionStatistics};
+pub(crate) use context::{Context, Observer, PartitionStatistics, Rebalance};
 pub use error::ClientError;
 pub(crate) use error::{About, explain};
+pub use membership::{Membership, MembershipError};
 pub use properties::{Role, refused};
 
 /// How often librdkafka counts up, in milliseconds: lag and throttling are as old as this.

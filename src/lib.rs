@@ -13,7 +13,7 @@
 //! | [`dependency`] | the rules: what refers to what, and how each waits | does no I/O and keeps no state; rules that exist are consistent |
 //! | [`mode`] | what is here, what waits, what is due | its engine knows neither timely nor RocksDB nor a clock: messages in, effects out; a waiting event lives in one place |
 //! | [`sink`] | outcomes to lines and records, these to files and topics | writes whole lines and records, and knows nothing of what they say once they are built |
-//! | [`checkpoint`] | the commit protocol | positions, totals, file lengths and changes of the state are one write; with topics that write is pending until the broker has decided |
+//! | [`checkpoint`] | the commit protocol | positions, totals, file lengths and changes of the state are one write; with topics that write is pending until the broker has decided; a job that joins its consumer group keeps nothing but there |
 //! | [`kafka`] | the client that Kafka sources and sinks share | tells which of credentials, TLS, topic and permission is wrong; no secret is in a text |
 //! | [`metrics`] | one method for each thing that can happen | says what happened and decides nothing; labels are never keys |
 //! | [`http`] | `/metrics`, `/healthz`, `/readyz` | reads metrics only: no client holds up the dataflow |

@@ -3,7 +3,7 @@
 use resolvent_state::{Batch, Durability, State};
 
 use super::rows::{Committed, Pending};
-use super::{CheckpointError, Topics};
+use super::{CheckpointError, Ending, Topics};
 use crate::event::Epoch;
 use crate::sink::{LostEpoch, Place, SinkError};
 
@@ -85,12 +85,17 @@ impl Recovery {
     pub fn find(state: Option<&State>, topics: Option<&mut Topics>) -> Result<Recovery, CheckpointError> {
         let committed = state.map(Committed::read).transpose()?.unwrap_or_default();
         let pending = state.map(Pending::read).transpose()?.flatten();
-        let Some(topics) = topics.filter(|topics| topics.exactly_once) else {
+        let Some(topics) = topics.filter(|topics| topics.ending != Ending::Acknowledged) else {
             return match pending {
                 Some(pending) => Err(CheckpointError::Undecided(pending.epoch)),
                 None => Ok(Recovery { committed, settle: None }),
             };
         };
+        if topics.ending == Ending::Grouped {
+            // What an earlier beginning of this process left open is aborted. No other process has its transactional id.
+            topics.broker.fence()?;
+            return Ok(Recovery { committed, settle: None });
+        }
         let with_pending = match (state, &pending) {
             (Some(state), Some(pending)) => Some(Committed::read_with(state, pending)?),
             _ => None,

@@ -37,12 +37,23 @@ impl Instance {
     }
 }
 
+/// What ends an epoch in topics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// A transaction with its marker, which says to the next start whether the epoch counts.
+    Marked,
+    /// A transaction with how far the members of a [`Group`](super::Group) have read: nothing else needs to be known.
+    Grouped,
+    /// The acknowledgement of what was produced.
+    Acknowledged,
+}
+
 /// The topics of a job, and how epochs are committed to them.
 pub struct Topics {
     /// Their broker.
     pub broker: Box<dyn Broker>,
-    /// Whether epochs are committed in transactions; otherwise what was produced is only waited for.
-    pub exactly_once: bool,
+    /// What ends an epoch.
+    pub ending: Ending,
     /// The job's name.
     pub job: String,
     /// The group that has the marker.
@@ -73,20 +84,13 @@ impl Topics {
 
     /// How far partitions of topics have been read that had not been read so far before.
     fn positions(&self, committed: &Committed, before: &Positions) -> Vec<(Place, u64)> {
-        let names = committed.partitions.names();
-        let place = |partition: &PartitionId| {
-            let (topic, partition) = names.get(partition.0 as usize)?.rsplit_once(':')?;
-            let place = Place { topic: topic.to_owned(), partition: partition.parse().ok()? };
-            self.sources.contains(&place.topic).then_some(place)
-        };
-        let moved = committed.positions.0.iter().filter(|(partition, offset)| before.0.get(partition) != Some(offset));
-        moved.filter_map(|(partition, offset)| Some((place(partition)?, *offset))).collect()
+        moved(&self.sources, committed, before)
     }
 
     /// Puts the marker of this process in place of that of the one before: at the same place, for there another process looks that was taken over.
     pub(super) fn begin(&mut self, committed: &mut Committed) -> Result<(), CheckpointError> {
         let before = committed.place.take();
-        if !self.exactly_once {
+        if self.ending != Ending::Marked {
             return Ok(());
         }
         let kept = before.filter(|place| *place == self.place || self.sources.contains(&place.topic));
@@ -105,7 +109,7 @@ impl Topics {
         // The marker's place goes first, moved or not.
         offsets.retain(|(position, _)| *position != place);
         offsets.insert(0, (place, at));
-        self.broker.commit(&marker, &offsets)?;
+        self.broker.commit(Some(&marker), &offsets)?;
         self.instance.committed.store(true, Ordering::SeqCst);
         self.refreshed = Instant::now();
         Ok(())
@@ -113,9 +117,21 @@ impl Topics {
 
     /// Commits the marker of an epoch once more when it is old.
     pub(super) fn refresh(&mut self, committed: &Committed) -> Result<(), CheckpointError> {
-        if self.exactly_once && self.refreshed.elapsed() >= REFRESH {
+        if self.ending == Ending::Marked && self.refreshed.elapsed() >= REFRESH {
             self.commit(committed, &Positions::default())?;
         }
         Ok(())
     }
+}
+
+/// How far partitions of these topics have been read that had not been read so far before.
+pub(super) fn moved(topics: &[String], committed: &Committed, before: &Positions) -> Vec<(Place, u64)> {
+    let names = committed.partitions.names();
+    let place = |partition: &PartitionId| {
+        let (topic, partition) = names.get(partition.0 as usize)?.rsplit_once(':')?;
+        let place = Place { topic: topic.to_owned(), partition: partition.parse().ok()? };
+        topics.contains(&place.topic).then_some(place)
+    };
+    let moved = committed.positions.0.iter().filter(|(partition, offset)| before.0.get(partition) != Some(offset));
+    moved.filter_map(|(partition, offset)| Some((place(partition)?, *offset))).collect()
 }

@@ -141,7 +141,11 @@ impl Description<'_> {
             Start::Time(ms) => format!("at the first record from {} on", show_time(ms)),
         };
         let create = if kafka.create_topics { "; missing topics are created" } else { "" };
-        writeln!(self.out, "  a partition that the state does not know begins {start}{create}")?;
+        let knows = if kafka.joins_group { "group" } else { "state" };
+        if kafka.joins_group {
+            writeln!(self.out, "  joins the group: its members share the partitions")?;
+        }
+        writeln!(self.out, "  a partition that the {knows} does not know begins {start}{create}")?;
         // Values may be secrets.
         let properties: Vec<&str> = kafka.client.properties.keys().map(String::as_str).collect();
         if properties.is_empty() { Ok(()) } else { writeln!(self.out, "  properties {}", properties.join(", ")) }
@@ -238,7 +242,10 @@ impl Description<'_> {
         writeln!(self.out, "  streaming memory: {}", show_size(job.streaming_memory))?;
         writeln!(self.out, "  state memory: {}", show_size(job.state.memory))?;
         let direct = if job.state.direct_io { ", direct I/O" } else { "" };
-        writeln!(self.out, "\nstate\n  {}{direct}", self.path(&job.state.path))?;
+        match job.source.joins_group() {
+            true => writeln!(self.out, "\nstate\n  none: the group has the positions")?,
+            false => writeln!(self.out, "\nstate\n  {}{direct}", self.path(&job.state.path))?,
+        }
         match job.metrics_listen {
             Some(address) => {
                 let address = address.to_string();

@@ -27,7 +27,7 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::DeTable;
 
-use crate::dependency::{Mode, Place, Rules};
+use crate::dependency::{Dependency, Mode, Place, Rules};
 use crate::{sink, source};
 
 pub use describe::describe;
@@ -174,6 +174,10 @@ fn check(
     };
     let written = reader.finish()?;
     let has_tombstones = matches!(source.settings, source::Settings::Kafka(_));
+    let mut source = source;
+    if let source::Settings::Kafka(kafka) = &mut source.settings {
+        kafka.joins_group = launcher == Mode::Independent && is_stateless(&rules, &sinks);
+    }
     Ok(Job {
         name: general.name,
         launcher,
@@ -192,6 +196,14 @@ fn check(
         metrics_listen: general.metrics_listen,
         written,
     })
+}
+
+/// Whether a job has nothing to keep beside its positions: no event waits, and no file has a length.
+fn is_stateless(rules: &Rules, sinks: &sink::Settings) -> bool {
+    let is_independent = |d: &Dependency| d.mode == Mode::Independent;
+    let targets = sink::SinkKind::ALL.into_iter().filter_map(|kind| sinks.target(kind));
+    rules.streams().iter().all(|stream| stream.depends_on.iter().all(is_independent))
+        && targets.into_iter().all(|target| matches!(target, sink::Target::Topic(_) | sink::Target::Null))
 }
 
 /// The text of a configuration as it may be shown: properties of the Kafka client, which may be secrets, are stars.

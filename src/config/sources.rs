@@ -90,6 +90,7 @@ fn read_kafka(kafka: &Section<'_>, rules: Option<&Rules>, general: &General) -> 
         fetch_min_bytes: preset.fetch_min_bytes(),
         check_crcs: preset.check_crcs(),
         until_end: false,
+        joins_group: false,
     };
     Some(Source { settings: Settings::Kafka(settings), stream_field, client: Some(client) })
 }

@@ -1,12 +1,13 @@
 //! What a client says of itself: its log, its errors, its statistics.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::ConsumerContext;
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientContext, TopicPartitionList};
 use serde::Deserialize;
 use tracing::{debug, info, warn};
@@ -80,6 +81,7 @@ struct Observed {
     client: &'static str,
     metrics: Metrics,
     seen: Mutex<Seen>,
+    rebalances: Mutex<Rebalances>,
 }
 
 #[derive(Default)]
@@ -89,6 +91,25 @@ struct Seen {
     /// How often statistics came.
     counted: u64,
     rebalances: u64,
+}
+
+/// What the group asks of a consumer that is a member of it. Nothing more happens in the group before it is answered, with `assign` or `unassign`.
+#[derive(Debug)]
+pub(crate) enum Rebalance {
+    /// It is given these partitions, and has none at that time.
+    Assigned(TopicPartitionList),
+    /// All that it has is taken from it. Where it is lost, others may have it already.
+    Revoked {
+        /// Whether it is lost.
+        lost: bool,
+    },
+}
+
+#[derive(Default)]
+struct Rebalances {
+    /// Whether somebody takes and answers them; otherwise they are answered at once.
+    awaited: bool,
+    next: VecDeque<Rebalance>,
 }
 
 /// What librdkafka counts of a partition that is read. Offsets are negative where they are not known.
@@ -137,7 +158,7 @@ struct GroupStatistics {
 impl Observer {
     /// For clients of one kind, `consumer` or `producer`.
     pub(crate) fn new(client: &'static str, metrics: Metrics) -> Observer {
-        Observer(Arc::new(Observed { client, metrics, seen: Mutex::default() }))
+        Observer(Arc::new(Observed { client, metrics, seen: Mutex::default(), rebalances: Mutex::default() }))
     }
 
     /// The metrics of the job.
@@ -148,6 +169,26 @@ impl Observer {
     /// A callback that panics is caught by rdkafka and ends the process; what it left behind is whole.
     fn seen(&self) -> MutexGuard<'_, Seen> {
         self.0.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same for these.
+    fn rebalances(&self) -> MutexGuard<'_, Rebalances> {
+        self.0.rebalances.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has rebalances wait for whoever takes them, or no longer.
+    pub(crate) fn await_rebalances(&self, awaited: bool) {
+        self.rebalances().awaited = awaited;
+    }
+
+    /// Whether rebalances wait for somebody.
+    pub(crate) fn awaits_rebalances(&self) -> bool {
+        self.rebalances().awaited
+    }
+
+    /// The next rebalance that is to be answered.
+    pub(crate) fn next_rebalance(&self) -> Option<Rebalance> {
+        self.rebalances().next.pop_front()
     }
 
     /// The worst trouble since something last worked.
@@ -238,6 +279,23 @@ impl ClientContext for Context {
 }
 
 impl ConsumerContext for Context {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, what: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
+        let is_assigned = what == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
+        let mut rebalances = self.0.rebalances();
+        if rebalances.awaited {
+            rebalances.next.push_back(match is_assigned {
+                true => Rebalance::Assigned(partitions.clone()),
+                false => Rebalance::Revoked { lost: consumer.assignment_lost() },
+            });
+            return;
+        }
+        drop(rebalances);
+        let answered = if is_assigned { consumer.assign(partitions) } else { consumer.unassign() };
+        if let Err(error) = answered {
+            self.0.error(&error, "");
+        }
+    }
+
     fn commit_callback(&self, result: Result<(), KafkaError>, _offsets: &TopicPartitionList) {
         if let Err(error) = result {
             self.0.error(&error, &format!("offsets were not committed to the group: {error}"));

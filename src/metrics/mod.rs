@@ -291,6 +291,12 @@ impl Metrics {
         self.inner.kafka.partition_lag.with_label_values(&labels).set(gauge_value(records));
     }
 
+    /// A partition is no longer read by this process.
+    pub fn partition_is_gone(&self, topic: &str, partition: i32) {
+        // Of one that was never counted there is nothing to remove.
+        let _ = self.inner.kafka.partition_lag.remove_label_values(&[topic, &partition.to_string()]);
+    }
+
     /// A client of Kafka (`consumer`, `producer`) had an error of a kind.
     pub fn client_error(&self, client: &'static str, kind: &'static str) {
         self.inner.kafka.errors.with_label_values(&[client, kind]).inc();

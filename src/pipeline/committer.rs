@@ -154,8 +154,11 @@ impl Committer {
                 }
                 self.intake.open(epoch.next(), next);
             }
-            let (caught_up, stopped) = (closed.caught_up, closed.stopped);
+            let (caught_up, revoked, stopped) = (closed.caught_up, closed.revoked, closed.stopped);
             self.commit(epoch, phase, closed, gathered)?;
+            if revoked {
+                self.intake.given_up();
+            }
             self.tell_health(caught_up && phase != Phase::Replay, stopped);
             match then {
                 Then::Open(next) => phase = next,

@@ -105,7 +105,7 @@ pub fn expire(job: &Job, id: EventId) -> Result<Ended, ExpireError> {
 /// The last commit, and the topics that outcomes go to; refuses output that does not go with it.
 fn look(job: &Job, state: Option<&State>) -> Result<(Recovery, Option<Topics>), ExpireError> {
     let never: sink::GiveUp = Arc::new(|| false);
-    let mut topics = connect(job, new_instance(), false, &Metrics::new(&job.name), never)?;
+    let mut topics = connect(job, new_instance(), None, false, &Metrics::new(&job.name), never)?;
     let recovery = Recovery::find(state, topics.as_mut())?;
     recovery.committed().check_sinks(&job.sinks)?;
     Ok((recovery, topics))

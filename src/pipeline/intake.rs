@@ -40,6 +40,8 @@ pub(super) enum Item {
     Partition(PartitionId, u64),
     /// Every partition has been read to the end that it had at the start.
     CaughtUp,
+    /// All that is read is taken away: the epoch ends here, and once it is committed the reading thread gives it up.
+    Revoked,
     /// There will never be more.
     End,
 }
@@ -65,6 +67,7 @@ pub(super) struct Closed {
     pub(super) bytes: u64,
     pub(super) caught_up: bool,
     pub(super) ended: bool,
+    pub(super) revoked: bool,
     pub(super) stopped: bool,
 }
 
@@ -80,6 +83,8 @@ struct Inner {
     origins: Positions,
     caught_up: bool,
     ended: bool,
+    /// What was read is to be given up after this epoch, or the next if it is closed.
+    revoked: bool,
     end_closed: bool,
     stop: bool,
     finished: bool,
@@ -120,6 +125,7 @@ impl Intake {
             origins: Positions::default(),
             caught_up: false,
             ended: false,
+            revoked: false,
             end_closed: false,
             stop: false,
             finished: false,
@@ -169,9 +175,17 @@ impl Intake {
     /// Puts an item into the queue, which [has room](Intake::wait_for_room). Returns whether the job goes on.
     pub(super) fn push(&self, item: Item) -> bool {
         let mut inner = self.lock();
+        inner.revoked |= matches!(item, Item::Revoked);
         inner.queue.push_back(item);
         inner.wake();
         !inner.is_over()
+    }
+
+    /// Waits until what was [revoked](Item::Revoked) is committed, at most so long. Returns whether it is, or the job is over.
+    pub(super) fn wait_for_commit(&self, wait: Duration) -> bool {
+        let is_pending = |inner: &mut Inner| inner.revoked && !inner.is_over();
+        let waited = self.room.wait_timeout_while(self.lock(), wait, is_pending);
+        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
     /// Whether reading should go on.
@@ -228,10 +242,15 @@ impl Intake {
                     return Taken::Block(block);
                 }
                 Some(Item::Partition(partition, start)) => {
-                    inner.positions.0.entry(partition).or_insert(start);
+                    // Where it was given up before, others may have read it on since.
+                    inner.positions.0.insert(partition, start);
                     inner.origins.0.entry(partition).or_insert(start);
                 }
                 Some(Item::CaughtUp) => inner.caught_up = true,
+                Some(Item::Revoked) => {
+                    inner.close();
+                    return Taken::Closed(inner.epoch);
+                }
                 Some(Item::End) => inner.ended = true,
                 None => break,
             }
@@ -298,8 +317,15 @@ impl Intake {
             bytes: inner.bytes,
             caught_up: inner.caught_up,
             ended: inner.ended,
+            revoked: inner.revoked && inner.queue.is_empty(),
             stopped: inner.stop,
         }
+    }
+
+    /// Notes that what was revoked is committed.
+    pub(super) fn given_up(&self) {
+        self.lock().revoked = false;
+        self.room.notify_all();
     }
 
     /// Notes that the committer has taken lines.
@@ -472,6 +498,27 @@ mod tests {
             });
             assert!(made_room, "{said} makes no room");
         }
+    }
+
+    #[test]
+    fn what_is_revoked_is_given_up_once_all_of_it_is_committed() {
+        let (epoch, blocks, bytes) = (Duration::MAX, 8, 1 << 20);
+        let limits =
+            Limits { epoch, epoch_bytes: bytes, blocks, one_reader: false, sink_bytes: bytes, slices_bytes: bytes };
+        let intake = Intake::new(limits, 1, Positions([(PartitionId(0), 9)].into()), Metrics::new("social"));
+        intake.open(Epoch(1), Phase::Live);
+        for item in [Item::Partition(PartitionId(0), 1), block(), Item::Revoked] {
+            assert!(intake.push(item));
+        }
+        assert!(matches!(intake.take(0, Backlog::None, false), Taken::Block(_)));
+        assert!(!intake.closed().revoked, "there is an epoch before the one that ends with it");
+        assert!(matches!(intake.take(0, Backlog::None, false), Taken::Closed(Epoch(1))));
+        let closed = intake.closed();
+        // Read on from where the group said, and not from where this process was before.
+        assert!(closed.revoked && closed.positions == Positions([(PartitionId(0), 3)].into()));
+        assert!(!intake.wait_for_commit(Duration::ZERO));
+        intake.given_up();
+        assert!(intake.wait_for_commit(Duration::ZERO) && !intake.closed().revoked);
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod expire;
 mod intake;
 mod lookup;
 mod open;
+mod reading;
 mod replay;
 mod worker;
 
@@ -23,7 +24,7 @@ use std::time::{Duration, Instant};
 use resolvent_state::{OpenError, StateError};
 use thiserror::Error;
 
-use crate::checkpoint::{Checkpoint, CheckpointError, Timeline};
+use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::clock::Clock;
 use crate::config::Job;
 use crate::dependency::Rules;
@@ -32,21 +33,18 @@ use crate::kafka::ClientError;
 use crate::metrics::{ConservationError, Metrics, Totals};
 use crate::mode::{self, RestoreError};
 use crate::sink::{self, SinkError, SinkKind, Target};
-use crate::source::{Next, Source, SourceError};
+use crate::source::SourceError;
 
 pub use expire::{Ended, ExpireError, expire};
 pub use open::identity;
 
 use committer::{Committer, Told};
-use intake::{Intake, Item};
+use intake::Intake;
 use lookup::{CommittedEpoch, Reader};
 use open::{Opened, Start};
 
 /// How long the reading thread waits for records before it looks whether the job is to stop.
 const READ_WAIT: Duration = Duration::from_millis(50);
-
-/// How often the lag of the source is measured.
-const LAG_EVERY: Duration = Duration::from_millis(200);
 
 /// Bytes of lines that may wait for the committer before sources are held back.
 const SINK_BYTES_MAX: u64 = 64 << 20;
@@ -176,6 +174,15 @@ pub enum RunError {
     /// An epoch cannot be committed.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// There is nothing to delete to start over.
+    #[error(
+        "--fresh has nothing to delete: group {group} has the job's positions, for all its processes. Stop them and set its offsets \
+         (kafka-consumer-groups.sh --reset-offsets), or name another group under [source.kafka]"
+    )]
+    FreshGroup {
+        /// The group.
+        group: String,
+    },
     /// Output files cannot be deleted.
     #[error("cannot delete {path} to start over: {error}")]
     Fresh {
@@ -219,6 +226,7 @@ impl RunError {
         match self {
             RunError::Sink(error) => error.is_undecided(),
             RunError::Checkpoint(error) => error.is_undecided(),
+            RunError::Source(error) => error.is_passing(),
             _ => false,
         }
     }
@@ -355,7 +363,7 @@ fn run_opened(
         rewrite,
     };
     let replay = opened.replay.map(|source| (source, opened.timeline));
-    let reading = start_reading(replay, opened.source, Arc::clone(&intake), metrics.clone(), tell.clone())?;
+    let reading = reading::start(replay, opened.source, Arc::clone(&intake), metrics.clone(), tell.clone())?;
     let working = start_workers(workers, setup, tell)?;
     let outcome = committer.run();
     intake.finish(matches!(&outcome, Err(error) if error.is_undecided()));
@@ -389,82 +397,6 @@ fn share_out<T>(all: Vec<T>, shares: usize) -> Vec<Mutex<Vec<T>>> {
 /// A thread with a name, as profilers and `top -H` show it.
 fn named(name: &str, body: impl FnOnce() + Send + 'static) -> std::io::Result<JoinHandle<()>> {
     thread::Builder::new().name(name.to_owned()).spawn(body)
-}
-
-fn start_reading(
-    replay: Option<(Box<dyn Source>, Option<Timeline>)>,
-    live: Box<dyn Source>,
-    intake: Arc<Intake>,
-    metrics: Metrics,
-    tell: Sender<Told>,
-) -> std::io::Result<JoinHandle<()>> {
-    named("read", move || {
-        let replayed = replay.map_or(Ok(()), |(source, timeline)| read_again(source, timeline.as_ref(), &intake));
-        if let Err(error) = replayed.and_then(|()| read_to_end(live, &intake, &metrics)) {
-            let _ = tell.send(Told::Failed(error.into()));
-        }
-    })
-}
-
-/// Reads committed input once more. Its records keep their old arrival, as far as `retain` asks for that.
-fn read_again(mut source: Box<dyn Source>, timeline: Option<&Timeline>, intake: &Intake) -> Result<(), SourceError> {
-    while intake.goes_on() {
-        if !intake.wait_for_room(READ_WAIT) {
-            source.held()?;
-            continue;
-        }
-        recycle(source.as_mut(), intake);
-        match source.next(READ_WAIT)? {
-            Next::Block(mut block) => {
-                let arrival = timeline.and_then(|timeline| timeline.arrival(block.partition, block.next_offset));
-                block.arrival = arrival.unwrap_or(block.arrival);
-                intake.push(Item::Block(block));
-            }
-            Next::Partition(..) | Next::CaughtUp | Next::Idle => {}
-            Next::End => {
-                intake.push(Item::End);
-                break;
-            }
-        }
-    }
-    Ok(())
-}
-
-fn recycle(source: &mut dyn Source, intake: &Intake) {
-    if let Some(buffer) = intake.blocks.take() {
-        source.recycle(buffer);
-    }
-}
-
-/// Reads a source until it ends or the job does.
-fn read_to_end(mut source: Box<dyn Source>, intake: &Intake, metrics: &Metrics) -> Result<(), SourceError> {
-    let mut measured = Instant::now();
-    while intake.goes_on() {
-        if !intake.wait_for_room(READ_WAIT) {
-            source.held()?;
-            continue;
-        }
-        recycle(source.as_mut(), intake);
-        let going = match source.next(READ_WAIT)? {
-            Next::Block(block) => intake.push(Item::Block(block)),
-            Next::Partition(partition, start) => intake.push(Item::Partition(partition, start)),
-            Next::CaughtUp => intake.push(Item::CaughtUp),
-            Next::Idle => true,
-            Next::End => {
-                intake.push(Item::End);
-                false
-            }
-        };
-        if !going || measured.elapsed() >= LAG_EVERY {
-            measured = Instant::now();
-            let lag = source.lag();
-            metrics.source_lag(lag.bytes, lag.records);
-        }
-        if !going {
-            break;
-        }
-    }
-    Ok(())
 }
 
 fn start_workers(workers: usize, setup: worker::Setup, tell: Sender<Told>) -> std::io::Result<JoinHandle<()>> {

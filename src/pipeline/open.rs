@@ -9,10 +9,11 @@ use resolvent_state::{Identity, OpenError, Options, State};
 use rustc_hash::FxHashSet;
 use tracing::info;
 
-use crate::checkpoint::{Checkpoint, Instance, Recovery, Timeline, Topics};
+use crate::checkpoint::{Checkpoint, Ending, Group, Instance, Recovery, Timeline, Topics};
 use crate::clock::Clock;
 use crate::config::{Delivery, Job};
-use crate::event::{Dependent, EventId, KeyHash, Partitions, Timestamp};
+use crate::event::{Dependent, EventId, KeyHash, Partitions, Positions, Timestamp};
+use crate::kafka::Membership;
 use crate::metrics::{Metrics, Totals};
 use crate::mode::{self, Referent, Visit};
 use crate::sink::{self, Place, SinkError, Target};
@@ -51,10 +52,10 @@ impl Start {
         Host { metrics: self.metrics.clone(), give_up: Arc::new(give_up), say: Arc::new(say) }
     }
 
-    fn topics(&self, job: &Job) -> Result<Option<Topics>, SinkError> {
+    fn topics(&self, job: &Job, member: Option<&Membership>) -> Result<Option<Topics>, SinkError> {
         let stop = self.stop.clone();
         let give_up = Arc::new(move || stop.is_raised());
-        connect(job, self.instance.clone(), self.options.fresh, &self.metrics, give_up)
+        connect(job, self.instance.clone(), member, self.options.fresh, &self.metrics, give_up)
     }
 }
 
@@ -64,22 +65,32 @@ pub(super) fn new_instance() -> Instance {
     Instance::new(&format!("{:016x}{:016x}", random(), random()))
 }
 
-/// The topics of a job that writes to some, once their broker is there.
+/// The topics of a job that writes to some, once their broker is there. As the member of a group it is one process of any number.
 pub(super) fn connect(
     job: &Job,
     instance: Instance,
+    member: Option<&Membership>,
     fresh: bool,
     metrics: &Metrics,
     give_up: sink::GiveUp,
 ) -> Result<Option<Topics>, SinkError> {
     let (Some(settings), Some(first)) = (&job.producer, job.sinks.topics().next()) else { return Ok(None) };
-    let exactly_once = job.delivery == Delivery::ExactlyOnce;
+    let (ending, identity) = match (job.delivery, member) {
+        (Delivery::AtLeastOnce, _) => (Ending::Acknowledged, None),
+        (Delivery::ExactlyOnce, None) => {
+            (Ending::Marked, Some(sink::Identity::Sole(format!("resolvent-{}", job.name))))
+        }
+        (Delivery::ExactlyOnce, Some(membership)) => {
+            let id = format!("resolvent-{}-{}", job.name, instance.id());
+            (Ending::Grouped, Some(sink::Identity::Member { id, membership: membership.clone() }))
+        }
+    };
     let group = format!("resolvent-{}", job.name);
     let topics: Vec<&str> = job.sinks.topics().collect();
-    let broker = sink::connect(settings, &topics, exactly_once.then_some(group.as_str()), metrics, give_up)?;
+    let broker = sink::connect(settings, &topics, identity, metrics, give_up)?;
     Ok(Some(Topics {
         broker,
-        exactly_once,
+        ending,
         job: job.name.clone(),
         group,
         instance,
@@ -132,7 +143,7 @@ impl Found {
         start: &Start,
         clock: &Clock,
     ) -> Result<Found, RunError> {
-        let mut topics = start.topics(job)?;
+        let mut topics = start.topics(job, None)?;
         let recovery = Recovery::find(state, topics.as_mut())?;
         let committed = recovery.committed();
         committed.check_sinks(&job.sinks)?;
@@ -161,6 +172,9 @@ impl Found {
 pub(super) fn open(job: &Job, start: &mut Start, clock: &Clock) -> Result<Opened, RunError> {
     let options = start.options;
     let settings = until_end_of(&job.source, options);
+    if settings.joins_group() {
+        return open_member(job, &settings, start, clock);
+    }
     if options.fresh && !start.is_fresh {
         source::check_readable(&settings)?;
         start_over(job)?;
@@ -178,8 +192,9 @@ pub(super) fn open(job: &Job, start: &mut Start, clock: &Clock) -> Result<Opened
     }
     let until_end = options.until_end.or_else(|| source_ends(&settings).then_some(UntilEnd::Keep));
     let timeline = replay::arrivals_kept(&job.rules).map(|keep| Timeline::read(&state, keep)).transpose()?;
-    let commits_offsets =
-        topics.as_ref().is_some_and(|topics| topics.exactly_once && settings.group() == Some(topics.group.as_str()));
+    let commits_offsets = topics
+        .as_ref()
+        .is_some_and(|topics| topics.ending == Ending::Marked && settings.group() == Some(topics.group.as_str()));
     let mut checkpoint = Checkpoint::open(state.clone(), committed, restored.log, &job.sinks, topics)?;
     if let Some(timeline) = &timeline {
         checkpoint.keep_timeline(timeline.clone());
@@ -202,6 +217,45 @@ pub(super) fn open(job: &Job, start: &mut Start, clock: &Clock) -> Result<Opened
         next_due: restored.next_due,
         engine: engine_settings(job, restored.has_referents),
         until_end,
+    })
+}
+
+/// Opens a job that is a member of a group, which has its positions. Its state is in memory, where totals outlive that it begins again.
+fn open_member(job: &Job, settings: &Settings, start: &Start, clock: &Clock) -> Result<Opened, RunError> {
+    if start.options.fresh {
+        return Err(RunError::FreshGroup { group: settings.group().unwrap_or_default().to_owned() });
+    }
+    let state = start.state.clone().unwrap_or_else(State::in_memory);
+    let partitions = Recovery::find(Some(&state), None)?.committed().partitions.clone();
+    let limits = Limits { block_bytes: BLOCK_BYTES, record_bytes_max: job.max_record };
+    let (nothing, host) = (Positions::default(), start.host());
+    let mut source = source::open(settings, limits, &partitions, &nothing, None, clock, &host)?;
+    let membership = source.membership();
+    let mut topics = start.topics(job, membership.as_ref())?;
+    let committed = Recovery::find(Some(&state), topics.as_mut())?.settle(&state)?;
+    let fingerprints = source.fingerprints(&committed.fingerprints)?;
+    let restored = mode::restore(&state, &job.rules)?;
+    let mut checkpoint = Checkpoint::open(state.clone(), committed, restored.log, &job.sinks, topics)?;
+    if let Some(membership) = membership {
+        checkpoint.commit_to(Group { membership, topics: settings.topics() });
+    }
+    Ok(Opened {
+        state,
+        checkpoint,
+        source,
+        fingerprints,
+        group_offsets: None,
+        replay: None,
+        timeline: None,
+        partitions,
+        waiting: restored.waiting,
+        drains: restored.drains,
+        reminders: restored.reminders,
+        unresolved: restored.unresolved,
+        waited_for: restored.waited_for,
+        next_due: restored.next_due,
+        engine: engine_settings(job, restored.has_referents),
+        until_end: start.options.until_end,
     })
 }
 

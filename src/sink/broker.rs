@@ -68,9 +68,9 @@ pub trait Broker: Send {
     /// Gives [records](super::records) to a topic. They become visible with the next commit; without transactions as soon as the broker has them.
     fn produce(&mut self, topic: &str, records: &[u8]) -> Result<(), SinkError>;
 
-    /// Makes all that was produced visible, in one transaction with offsets of the job's group, the first of which carries the marker. Returns once the broker
-    /// says so.
-    fn commit(&mut self, marker: &Marker, offsets: &[(Place, u64)]) -> Result<(), SinkError>;
+    /// Makes all that was produced visible, in one transaction with offsets of the job's group, the first of which carries the marker, where there is one.
+    /// Returns once the broker says so.
+    fn commit(&mut self, marker: Option<&Marker>, offsets: &[(Place, u64)]) -> Result<(), SinkError>;
 
     /// Without transactions: returns once the broker has acknowledged all that was produced.
     fn flush(&mut self) -> Result<(), SinkError>;

@@ -18,7 +18,7 @@ pub use settings::{Acks, KafkaSettings};
 
 use super::{Broker, Marker, Place, SinkError, records};
 use crate::event::headers;
-use crate::kafka::{About, ClientSettings, Cluster, Observer, Waiting, explain};
+use crate::kafka::{About, ClientSettings, Cluster, Membership, Observer, Waiting, explain};
 use crate::metrics::Metrics;
 use calls::Calls;
 
@@ -37,8 +37,22 @@ const GRACE: Duration = Duration::from_secs(10);
 /// Whether a wait for brokers is to be given up.
 pub type GiveUp = Arc<dyn Fn() -> bool + Send + Sync>;
 
-/// Connects to the brokers of topics, which it waits for, and creates what topics are missing where the settings say so. With a group outcomes are produced in
-/// transactions, under its name as transactional id.
+/// Under which name transactions are made, and for which group.
+#[derive(Clone, Debug)]
+pub enum Identity {
+    /// Of the one process of a job, with this name and for the group of this name: a second one fences it.
+    Sole(String),
+    /// Of one of any number of processes.
+    Member {
+        /// A name that no other process has.
+        id: String,
+        /// What makes it one of them: a transaction of a process that is none any more is refused.
+        membership: Membership,
+    },
+}
+
+/// Connects to the brokers of topics, which it waits for, and creates what topics are missing where the settings say so. With an identity outcomes are produced in
+/// transactions.
 ///
 /// # Errors
 ///
@@ -46,14 +60,17 @@ pub type GiveUp = Arc<dyn Fn() -> bool + Send + Sync>;
 pub fn connect(
     settings: &KafkaSettings,
     topics: &[&str],
-    group: Option<&str>,
+    identity: Option<Identity>,
     metrics: &Metrics,
     give_up: GiveUp,
 ) -> Result<Box<dyn Broker>, SinkError> {
     let observer = Observer::new("producer", metrics.clone());
     let mut asking = settings.client.clone();
-    if let Some(group) = group {
-        asking.properties.insert("group.id".to_owned(), group.to_owned());
+    let id = identity.as_ref().map(|identity| match identity {
+        Identity::Sole(id) | Identity::Member { id, .. } => id.clone(),
+    });
+    if let Some(Identity::Sole(group)) = &identity {
+        asking.properties.insert("group.id".to_owned(), group.clone());
         asking.properties.insert("isolation.level".to_owned(), "read_committed".to_owned());
         asking.properties.insert("enable.auto.commit".to_owned(), "false".to_owned());
     }
@@ -63,14 +80,17 @@ pub fn connect(
     let failed = Arc::new(Mutex::new(None));
     let deliveries = Deliveries { observer: observer.clone(), failed: Arc::clone(&failed) };
     let producer: BaseProducer<Deliveries> = settings
-        .producer_config(group)
+        .producer_config(id.as_deref())
         .create_with_context(deliveries)
         .map_err(|error| crate::kafka::ClientError::of_settings(&error))?;
-    let transactions = match group {
-        Some(group) => {
+    let transactions = match identity {
+        Some(Identity::Sole(group)) => {
             let metadata = cluster.client().group_metadata();
             let metadata = metadata.ok_or_else(|| SinkError::Refused(format!("there is no group {group}")))?;
-            Some(Transactions { group: group.to_owned(), metadata: Arc::new(metadata), open: false })
+            Some(Transactions { id: group.clone(), group, by: By::Sole(Arc::new(metadata)), open: false })
+        }
+        Some(Identity::Member { id, membership }) => {
+            Some(Transactions { id, group: membership.group().to_owned(), by: By::Member(membership), open: false })
         }
         None => None,
     };
@@ -89,8 +109,14 @@ pub fn connect(
 }
 
 /// What an error of a call is about.
-fn about<'a>(settings: &'a ClientSettings, doing: &'a str, topic: &'a str, group: &'a str) -> About<'a> {
-    let (brokers, transactional_id) = (settings.brokers.as_str(), group);
+fn about<'a>(
+    settings: &'a ClientSettings,
+    doing: &'a str,
+    topic: &'a str,
+    transactions: Option<&'a Transactions>,
+) -> About<'a> {
+    let brokers = settings.brokers.as_str();
+    let (group, transactional_id) = transactions.map_or(("", ""), |of| (of.group.as_str(), of.id.as_str()));
     About { brokers, doing, topic, group, transactional_id, operations: "Write and Describe" }
 }
 
@@ -129,10 +155,19 @@ impl ProducerContext for Deliveries {
 }
 
 struct Transactions {
+    id: String,
     group: String,
-    metadata: Arc<ConsumerGroupMetadata>,
+    by: By,
     /// Whether one is open.
     open: bool,
+}
+
+/// As whom offsets are committed.
+enum By {
+    /// As nobody in particular: fenced by the transactional id.
+    Sole(Arc<ConsumerGroupMetadata>),
+    /// As a member of the group: fenced by its generation.
+    Member(Membership),
 }
 
 /// The broker of topics, and the producer of this process.
@@ -153,7 +188,6 @@ struct KafkaBroker {
 impl KafkaBroker {
     /// What follows from an error of the client: whether the same would happen again.
     fn error(&self, error: &KafkaError, doing: &str, topic: &str) -> SinkError {
-        let group = self.transactions.as_ref().map_or("", |transactions| transactions.group.as_str());
         let fatal = self.producer.get().client().fatal_error();
         let (error, detail) = match fatal {
             Some((code, detail)) => (KafkaError::Global(code), detail),
@@ -167,7 +201,7 @@ impl KafkaBroker {
                 | RDKafkaErrorCode::TransactionalIdAuthorizationFailed
                 | RDKafkaErrorCode::UnknownTopic
                 | RDKafkaErrorCode::UnknownTopicOrPartition,
-            ) => explain(&error, about(&self.settings, doing, topic, group)).into(),
+            ) => explain(&error, about(&self.settings, doing, topic, self.transactions.as_ref())).into(),
             Some(RDKafkaErrorCode::MessageSizeTooLarge) => SinkError::Refused(format!(
                 "topic {topic} does not take a record of this size: raise its max.message.bytes, or set message.max.bytes among the properties of [sink.kafka] to what it takes: \
                  outcomes that are larger are then written without their event"
@@ -256,7 +290,7 @@ impl Broker for KafkaBroker {
         let metrics = &self.metrics;
         let waiting = Waiting { give_up: &*self.give_up, say: &|text| metrics.health().not_ready(text.to_owned()) };
         let doing = format!("reading the offsets of group {}", transactions.group);
-        let about = about(&self.settings, &doing, "", &transactions.group);
+        let about = about(&self.settings, &doing, "", Some(transactions));
         let found = cluster.insist(about, waiting, |client, wait| client.committed_offsets(list.clone(), wait))?;
         let markers = found.elements().into_iter().filter_map(|element| Marker::parse(element.metadata()));
         Ok(markers.max_by_key(|marker| marker.epoch))
@@ -309,15 +343,22 @@ impl Broker for KafkaBroker {
         self.check_deliveries()
     }
 
-    fn commit(&mut self, marker: &Marker, offsets: &[(Place, u64)]) -> Result<(), SinkError> {
+    fn commit(&mut self, marker: Option<&Marker>, offsets: &[(Place, u64)]) -> Result<(), SinkError> {
         self.begin()?;
         self.cluster = None;
         let Some(transactions) = &mut self.transactions else { return Ok(()) };
         transactions.open = false;
-        let (group, text) = (Arc::clone(&transactions.metadata), marker.to_string());
+        let group = match &transactions.by {
+            By::Sole(metadata) => Some(Arc::clone(metadata)),
+            By::Member(membership) => membership.metadata(),
+        };
+        let Some(group) = group else {
+            return Err(SinkError::Undecided(format!("this process is no member of group {}", transactions.group)));
+        };
+        let text = marker.map(Marker::to_string);
         let offsets = offsets.to_vec();
         let committed = self.call("committing a transaction", move |producer| {
-            let list = offset_list(&offsets, &text)?;
+            let list = offset_list(&offsets, text.as_deref())?;
             producer.send_offsets_to_transaction(&list, &group, None)?;
             flush(producer)?;
             producer.commit_transaction(None)
@@ -340,12 +381,12 @@ impl Broker for KafkaBroker {
 }
 
 /// Offsets for the group; the first carries the marker.
-fn offset_list(offsets: &[(Place, u64)], marker: &str) -> Result<TopicPartitionList, KafkaError> {
+fn offset_list(offsets: &[(Place, u64)], marker: Option<&str>) -> Result<TopicPartitionList, KafkaError> {
     let mut list = TopicPartitionList::new();
     for (at, (place, offset)) in offsets.iter().enumerate() {
         let mut element = list.add_partition(&place.topic, place.partition);
         element.set_offset(Offset::Offset(i64::try_from(*offset).unwrap_or(i64::MAX)))?;
-        if at == 0 {
+        if let (0, Some(marker)) = (at, marker) {
             element.set_metadata(marker);
         }
     }

@@ -18,7 +18,7 @@ use std::path::PathBuf;
 
 pub use broker::{Broker, LostEpoch, Marker, Place};
 pub use error::SinkError;
-pub use kafka::{Acks, GiveUp, KafkaSettings, connect};
+pub use kafka::{Acks, GiveUp, Identity, KafkaSettings, connect};
 pub use record::{Record, records};
 pub use render::{Format, Renderer};
 

@@ -182,6 +182,40 @@ pub enum SourceError {
         /// `topic:partition`.
         partition: String,
     },
+    /// The group is to say where a partition begins, and does not know it.
+    #[error(
+        "group `{group}` has no offset for `{partition}`, and start = \"committed\" begins where the group stands; \
+         check `group` under [source.kafka], set the group's offsets (kafka-consumer-groups.sh --reset-offsets), or write start = \"earliest\" or \"latest\""
+    )]
+    UnknownToGroup {
+        /// `topic:partition`.
+        partition: String,
+        /// The group.
+        group: String,
+    },
+    /// The group stands at an offset that a partition does not have.
+    #[error(
+        "group `{group}` stands at offset {offset} of `{partition}`, which has {beginning} to {end}: records were deleted before they were read \
+         (retention), or the topic was made anew; set the group's offsets (kafka-consumer-groups.sh --reset-offsets), or name another group"
+    )]
+    GroupOutOfRange {
+        /// The group.
+        group: String,
+        /// `topic:partition`.
+        partition: String,
+        /// Where the group stands.
+        offset: u64,
+        /// Its first offset.
+        beginning: u64,
+        /// The offset after its last record.
+        end: u64,
+    },
+    /// The group has given partitions to others before they were given up.
+    #[error("group `{group}` has put this process out, and given its partitions to others")]
+    PutOut {
+        /// The group.
+        group: String,
+    },
     /// A thread that the source needs cannot be started.
     #[error("cannot start the thread that reads `{path}`: {source}; the system is out of threads or memory")]
     Thread {
@@ -190,6 +224,13 @@ pub enum SourceError {
         /// What the system said.
         source: io::Error,
     },
+}
+
+impl SourceError {
+    /// Whether the source can be opened again in the same process, and reading go on from the last commit.
+    pub fn is_passing(&self) -> bool {
+        matches!(self, SourceError::PutOut { .. })
+    }
 }
 
 /// Settings that cannot be meant.

@@ -1,9 +1,11 @@
-//! Topics of Kafka, all partitions of which are read by one consumer that is in no group: positions are the state's, and offsets are committed to the group
-//! only so that lag tools see them.
+//! Topics of Kafka. All their partitions are read by one consumer that is in no group: positions are the state's, and offsets are committed to the group only so
+//! that lag tools see them. Or the consumer is a member of the group, which shares the partitions out and has their positions (`group`).
 
 mod block;
 mod consumer;
 mod fingerprint;
+mod group;
+mod judge;
 mod lanes;
 mod offsets;
 #[cfg(test)]
@@ -16,21 +18,22 @@ use std::time::{Duration, Instant};
 
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::Consumer as _;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::Offset;
-use tracing::{info, warn};
+use tracing::info;
 
 use self::consumer::Consumer;
 pub use self::consumer::GroupOffsets;
 pub(super) use self::fingerprint::Marks;
 pub use self::fingerprint::RecordFingerprint;
+pub(super) use self::group::GroupSource;
 use self::lanes::{Lane, Lanes};
-use self::offsets::{Asking, Range, Ranges, TopicPartition, refusal};
+use self::offsets::{Asking, Range, Ranges, TopicPartition};
 use self::watch::Watch;
 use super::{Fingerprint, Fingerprints, Host, Lag, Limits, Next, SettingsError, Source, SourceError, check_configured};
 use crate::clock::Clock;
 use crate::event::{PartitionId, Partitions, Positions, StreamId};
-use crate::kafka::{About, ClientSettings, Cluster, Observer, explain};
+use crate::kafka::{ClientSettings, Cluster, Observer};
 
 /// How often it is looked at what the client has counted, and whether there are new partitions.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -52,7 +55,7 @@ pub struct KafkaSettings {
     pub group: String,
     /// The topics.
     pub topics: Vec<KafkaTopic>,
-    /// Where partitions begin that the state does not know.
+    /// Where partitions begin that the state, or the group that is joined, does not know.
     pub start: Start,
     /// Whether missing topics are created, with the brokers' defaults.
     pub create_topics: bool,
@@ -62,6 +65,8 @@ pub struct KafkaSettings {
     pub check_crcs: bool,
     /// Whether reading stops at the end that each partition had when it was opened.
     pub until_end: bool,
+    /// Whether partitions are shared with the other members of the group, which then has the positions. Otherwise all are read.
+    pub joins_group: bool,
 }
 
 /// One topic.
@@ -80,7 +85,7 @@ pub enum Start {
     Earliest,
     /// At its end.
     Latest,
-    /// Where the group stands; at its first record where the group does not know it.
+    /// Where the group stands. Refused where the group does not know it, nor another partition of its topic: then it was added since.
     Committed,
     /// At the first record of this time (milliseconds since the Unix epoch) or later.
     Time(i64),
@@ -225,7 +230,7 @@ impl KafkaSource {
         from: &Positions,
         ids: &BTreeMap<TopicPartition, PartitionId>,
     ) -> Result<(Ranges, BTreeMap<TopicPartition, u64>), SourceError> {
-        let asking = Asking { cluster: &self.cluster, settings: &self.settings, waiting: self.host.waiting() };
+        let asking = self.asking();
         let ranges = asking.ranges(all)?;
         let position = |at: &TopicPartition| ids.get(at).and_then(|id| from.0.get(id)).copied();
         let mut starts: BTreeMap<TopicPartition, u64> =
@@ -289,7 +294,7 @@ impl KafkaSource {
         if found.is_empty() {
             return Ok(());
         }
-        let asking = Asking { cluster: &self.cluster, settings: &self.settings, waiting: self.host.waiting() };
+        let asking = self.asking();
         for topic in found.iter().map(|(topic, _)| topic).collect::<BTreeSet<_>>() {
             // Clients look at topics every few minutes only, and know nothing of a partition that they have not heard of.
             asking.refresh(&self.consumer, topic)?;
@@ -355,66 +360,17 @@ impl KafkaSource {
         (self.caught_up_told && self.bounded).then_some(Next::End)
     }
 
-    /// What an error means while reading goes on: most pass by themselves, and were counted.
+    fn asking(&self) -> Asking<'_> {
+        Asking { cluster: &self.cluster, settings: &self.settings, waiting: self.host.waiting() }
+    }
+
+    /// See [`Asking::judge`].
     fn judge(&self, error: &KafkaError) -> Result<(), SourceError> {
-        let Some(code) = error.rdkafka_error_code() else { return Ok(()) };
-        match code {
-            RDKafkaErrorCode::AutoOffsetReset
-            | RDKafkaErrorCode::OffsetOutOfRange
-            | RDKafkaErrorCode::LogTruncation => Err(self.out_of_range(error)),
-            RDKafkaErrorCode::UnknownTopicOrPartition
-            | RDKafkaErrorCode::UnknownTopic
-            | RDKafkaErrorCode::UnknownPartition => self.look_for_topics(),
-            RDKafkaErrorCode::TopicAuthorizationFailed
-            | RDKafkaErrorCode::GroupAuthorizationFailed
-            | RDKafkaErrorCode::ClusterAuthorizationFailed
-            | RDKafkaErrorCode::Fatal
-            | RDKafkaErrorCode::BadMessage
-            | RDKafkaErrorCode::BadCompression
-            | RDKafkaErrorCode::InvalidMessage
-            | RDKafkaErrorCode::InvalidMessageSize
-            | RDKafkaErrorCode::NotImplemented
-            | RDKafkaErrorCode::UnsupportedCompressionType => Err(self.explain(error)),
-            _ => {
-                warn!("kafka: {error}; reading goes on");
-                Ok(())
-            }
-        }
-    }
-
-    /// Which partition is no longer where it is read.
-    fn out_of_range(&self, error: &KafkaError) -> SourceError {
-        let asking = Asking { cluster: &self.cluster, settings: &self.settings, waiting: self.host.waiting() };
-        let all: Vec<TopicPartition> = self.lanes.iter().map(|lane| (lane.topic.clone(), lane.number)).collect();
-        let ranges = match asking.ranges(&all) {
-            Ok(ranges) => ranges,
-            Err(error) => return error,
-        };
-        let refused = self.lanes.iter().find_map(|lane| {
-            let at = (lane.topic.clone(), lane.number);
-            refusal(&at, lane.position, *ranges.get(&at)?)
-        });
-        refused.unwrap_or_else(|| self.explain(error))
-    }
-
-    /// Refuses to go on without a topic; one that is back is read on.
-    fn look_for_topics(&self) -> Result<(), SourceError> {
-        let names = self.settings.topics.iter().map(|topic| topic.name.as_str());
-        let topics = self.cluster.topics(names, false, self.host.waiting())?;
-        let gone =
-            self.lanes.iter().find(|lane| !topics.get(&lane.topic).is_some_and(|there| there.contains(&lane.number)));
-        match gone {
-            Some(lane) => Err(SourceError::PartitionGone { partition: name_of(&(lane.topic.clone(), lane.number)) }),
-            None => Ok(()),
-        }
+        self.asking().judge(error, &self.lanes)
     }
 
     fn explain(&self, error: &KafkaError) -> SourceError {
-        let topics = self.settings.topic_names();
-        let doing = format!("reading {topics}");
-        let group = &self.settings.group;
-        let about = About { doing: &doing, topic: &topics, group, operations: "Read", ..self.cluster.about() };
-        SourceError::Kafka(explain(error, about))
+        self.asking().explain(error)
     }
 }
 

@@ -23,7 +23,7 @@ pub use workload::{Arrivals, ItemSettings, SyntheticSettings, Workload};
 
 use crate::clock::Clock;
 use crate::event::{Block, PartitionId, Partitions, Positions, StreamId};
-use crate::kafka::Waiting;
+use crate::kafka::{Membership, Waiting};
 use crate::metrics::Metrics;
 
 /// Where to read, and how.
@@ -38,6 +38,11 @@ pub enum Settings {
 }
 
 impl Settings {
+    /// Whether positions are kept by a consumer group, whose members share what there is to read.
+    pub fn joins_group(&self) -> bool {
+        matches!(self, Settings::Kafka(settings) if settings.joins_group)
+    }
+
     /// The topics that are read.
     pub fn topics(&self) -> Vec<String> {
         match self {
@@ -120,6 +125,9 @@ pub enum Next {
     CaughtUp,
     /// Nothing new within the time given.
     Idle,
+    /// What is read by this process is taken from it: nothing of it follows. What was handed out is to be committed now, and then [given up](Source::give_up);
+    /// until that nothing else is read.
+    Revoked,
     /// There will never be more.
     End,
 }
@@ -156,6 +164,16 @@ pub trait Source: Send {
     /// Called now and then while nothing is taken of what was handed out, so that connections stay alive.
     fn held(&mut self) -> Result<(), SourceError> {
         Ok(())
+    }
+
+    /// Gives up what was [revoked](Next::Revoked).
+    fn give_up(&mut self) -> Result<(), SourceError> {
+        Ok(())
+    }
+
+    /// What commits its positions, where they are kept by a group that this process is a member of.
+    fn membership(&self) -> Option<Membership> {
+        None
     }
 
     /// Takes back the empty buffer of a block that has been decoded, to fill it again.
@@ -198,6 +216,8 @@ impl fmt::Debug for Host {
 /// # Errors
 /// If the settings cannot be meant, if something cannot be opened, or if it no longer holds the range from `from` to
 /// `to`. (Of compressed files and pipes the latter shows only when they are read.)
+///
+/// A source that joins a consumer group reads from where the group stands: `from` and `to` say nothing to it.
 pub fn open(
     settings: &Settings,
     limits: Limits,
@@ -211,6 +231,9 @@ pub fn open(
     Ok(match settings {
         Settings::File(settings) => {
             Box::new(file::FileSource::open(settings, limits, partitions, from, to, clock.clone())?)
+        }
+        Settings::Kafka(settings) if settings.joins_group => {
+            Box::new(kafka::GroupSource::open(settings, limits, partitions, clock.clone(), host)?)
         }
         Settings::Kafka(settings) => {
             Box::new(kafka::KafkaSource::open(settings, limits, partitions, from, to, clock.clone(), host)?)

@@ -150,7 +150,6 @@ fn start_says_where_partitions_are_read_from() {
 
 /// Any number of processes share the partitions, and each record has one outcome, whoever comes and goes.
 #[test]
-#[ignore = "`independent` does not join the group yet"]
 fn independent_processes_come_and_go() {
     let kafka = Kafka::shared();
     let shop = Shop::new(kafka, 8, &Changes { sink: "transaction_timeout = \"10s\"", ..Changes::default() });

@@ -8,7 +8,7 @@ use std::time::Instant;
 use resolvent_state::{Batch, State, Table};
 
 use crate::checkpoint::failpoint;
-use crate::checkpoint::{Checkpoint, CheckpointError, Committed, EpochEnd, Instance, Recovery, Topics};
+use crate::checkpoint::{Checkpoint, CheckpointError, Committed, Ending, EpochEnd, Instance, Recovery, Topics};
 use crate::event::{PartitionId, Positions, WorkerIndex};
 use crate::metrics::Totals;
 use crate::mode::Changes;
@@ -82,7 +82,7 @@ impl Broker for Client {
         Ok(())
     }
 
-    fn commit(&mut self, marker: &Marker, offsets: &[(Place, u64)]) -> Result<(), SinkError> {
+    fn commit(&mut self, marker: Option<&Marker>, offsets: &[(Place, u64)]) -> Result<(), SinkError> {
         self.check()?;
         failpoint::pass("inside_commit");
         let fault = self.model.world().faults.pop_front().flatten();
@@ -91,7 +91,7 @@ impl Broker for Client {
             let open = std::mem::take(&mut world.open);
             world.visible.extend(open);
             let (place, offset) = offsets[0].clone();
-            world.markers.insert(place, (offset, marker.clone()));
+            world.markers.extend(marker.map(|marker| (place, (offset, marker.clone()))));
         }
         failpoint::pass("committed");
         match fault {
@@ -136,7 +136,7 @@ impl Job {
     fn topics(&self, instance: &Instance) -> Topics {
         Topics {
             broker: Box::new(Client { model: self.model.clone(), producer: 0 }),
-            exactly_once: self.exactly_once,
+            ending: if self.exactly_once { Ending::Marked } else { Ending::Acknowledged },
             job: "model".to_owned(),
             group: "resolvent-model".to_owned(),
             instance: instance.clone(),

@@ -67,7 +67,7 @@ fn read_all(source: &mut dyn Source) -> Result<Vec<Block>, SourceError> {
     loop {
         match source.next(Duration::from_secs(60))? {
             Next::Block(block) => blocks.push(block),
-            Next::Partition(..) => panic!("a file begins at its start"),
+            Next::Partition(..) | Next::Revoked => panic!("a file begins at its start, and is never taken away"),
             Next::CaughtUp => caught_up += 1,
             Next::Idle => panic!("a file that is not followed has nothing to wait for"),
             Next::End => break,
@@ -83,7 +83,7 @@ fn read_present(source: &mut dyn Source) -> (Vec<Block>, bool) {
     loop {
         match source.next(Duration::ZERO).unwrap() {
             Next::Block(block) => blocks.push(block),
-            Next::Partition(..) => panic!("a file begins at its start"),
+            Next::Partition(..) | Next::Revoked => panic!("a file begins at its start, and is never taken away"),
             Next::CaughtUp => caught_up = true,
             Next::Idle => return (blocks, caught_up),
             Next::End => panic!("a followed file has no end"),

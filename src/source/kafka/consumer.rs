@@ -24,6 +24,9 @@ const COMMIT_EVERY: Duration = Duration::from_secs(1);
 /// Bytes that may be fetched ahead of what is handed out, over all partitions.
 const FETCHED_KIB: &str = "32768";
 
+/// How often topics are looked at, in milliseconds, where the client itself looks for partitions that are added.
+const METADATA_MS: &str = "5000";
+
 /// Bytes of each partition that one fetch for single records may bring: most batches, from a thousand partitions at once. Less would be slow: where an answer
 /// has room for one batch only, brokers give it to the same partition again and again. A larger batch comes all the same, one in each answer.
 const SINGLE_BYTES: &str = "65536";
@@ -36,6 +39,15 @@ impl Consumer {
     /// A consumer with these settings, to which nothing is assigned yet.
     pub(super) fn new(settings: &KafkaSettings, observer: &Observer) -> Result<Consumer, ClientError> {
         Consumer::with(settings, observer, &[])
+    }
+
+    /// A consumer that is to be a member of its group: what the group asks of it [waits to be answered](Observer::next_rebalance).
+    pub(super) fn member(settings: &KafkaSettings, observer: &Observer) -> Result<Consumer, ClientError> {
+        observer.await_rebalances(true);
+        let name = "topic.metadata.refresh.interval.ms";
+        // How soon partitions that are added to a topic are found.
+        let refresh = (!settings.client.properties.contains_key(name)).then_some((name, METADATA_MS));
+        Consumer::with(settings, observer, refresh.as_slice())
     }
 
     /// The same, for one record here and there.
@@ -83,9 +95,23 @@ impl Deref for Consumer {
     }
 }
 
+impl AsRef<BaseConsumer<Context>> for Consumer {
+    fn as_ref(&self) -> &BaseConsumer<Context> {
+        self
+    }
+}
+
 impl Drop for Consumer {
     fn drop(&mut self) {
         let Some(consumer) = self.0.take().and_then(Arc::into_inner) else { return };
+        let observer = &consumer.context().0;
+        if observer.awaits_rebalances() {
+            // Nobody answers the group any more: one that was asked is answered here, others are when they come.
+            observer.await_rebalances(false);
+            if let Err(error) = consumer.unassign() {
+                debug!(%error, "partitions are not given up");
+            }
+        }
         let (closed, is_closed) = mpsc::channel();
         let closing = thread::Builder::new().name("kafka-close".to_owned()).spawn(move || {
             drop(consumer);

@@ -152,6 +152,16 @@ impl Lanes {
         self.lanes.push(lane);
     }
 
+    /// Forgets all partitions, and what was taken of them and not handed out.
+    pub(super) fn clear(&mut self, observer: &Observer) {
+        for lane in self.lanes.drain(..) {
+            observer.metrics().partition_is_gone(&lane.topic, lane.number);
+        }
+        self.topics.clear();
+        self.ready.clear();
+        (self.open_bytes, self.opened) = (0, None);
+    }
+
     /// All partitions.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Lane> {
         self.lanes.iter()

@@ -1,6 +1,6 @@
 //! Where each partition begins, where it ended when it was opened, and whether it still has what is to be read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use rdkafka::TopicPartitionList;
@@ -8,7 +8,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::Offset;
 
-use super::{KafkaSettings, SourceError, Start};
+use super::{KafkaSettings, SourceError, Start, name_of};
 use crate::kafka::{About, ClientError, Cluster, Context, Waiting};
 
 /// How long a partition ends before a position that was committed until that is believed: a broker that is starting up may still be finding its end.
@@ -60,22 +60,32 @@ impl Asking<'_> {
             Start::Committed => self.committed(consumer, &all)?,
             Start::Time(milliseconds) => self.offsets_at(&all, Offset::Offset(milliseconds))?,
         };
+        let known_topics = topics_of(&by_brokers);
         let start = |(at, range): (&TopicPartition, &Range)| {
             let known = by_brokers.get(at).copied().flatten();
             let start = match self.settings.start {
                 Start::Earliest => range.beginning,
                 Start::Latest => range.end,
-                Start::Committed => known.unwrap_or(range.beginning),
+                Start::Committed => match known {
+                    Some(known) => known,
+                    // It was added since.
+                    None if known_topics.contains(&at.0) => range.beginning,
+                    None => return Err(self.unknown_to_group(at)),
+                },
                 // No record is as late as that.
                 Start::Time(_) => known.unwrap_or(range.end),
             };
-            (at.clone(), start)
+            Ok((at.clone(), start))
         };
-        Ok(ranges.iter().map(start).collect())
+        ranges.iter().map(start).collect()
     }
 
-    /// What the group has committed.
-    fn committed(
+    fn unknown_to_group(&self, at: &TopicPartition) -> SourceError {
+        SourceError::UnknownToGroup { partition: name_of(at), group: self.settings.group.clone() }
+    }
+
+    /// What the group has committed, without what is in a transaction that is still open: that is waited for.
+    pub(super) fn committed(
         &self,
         consumer: &BaseConsumer<Context>,
         of: &[TopicPartition],
@@ -152,6 +162,11 @@ pub(super) fn refusal((topic, number): &TopicPartition, position: u64, range: Ra
         return Some(SourceError::BeforeTheBeginning { partition, offset: position, beginning: range.beginning });
     }
     (position > range.end).then_some(SourceError::BeyondTheEnd { partition, offset: position, end: range.end })
+}
+
+/// The topics of which some partition has an offset.
+pub(super) fn topics_of(offsets: &BTreeMap<TopicPartition, Option<u64>>) -> BTreeSet<String> {
+    offsets.iter().filter(|(_, offset)| offset.is_some()).map(|((topic, _), _)| topic.clone()).collect()
 }
 
 /// Partitions with one offset for all.

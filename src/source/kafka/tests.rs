@@ -41,6 +41,7 @@ impl Topics {
             fetch_min_bytes: 1,
             check_crcs: false,
             until_end: true,
+            joins_group: false,
         };
         Topics { mock, producer, partitions: Partitions::default(), settings }
     }
@@ -69,6 +70,7 @@ impl Topics {
                 Next::Block(block) => read.take(&self.partitions.name(block.partition), block),
                 Next::CaughtUp => read.caught_up = true,
                 Next::Idle => {}
+                Next::Revoked => panic!("it is in no group"),
                 Next::End => return read,
             }
         }
@@ -266,6 +268,7 @@ fn a_source_that_is_held_loses_nothing() {
         Next::Block(block) => read.take(&topics.partitions.name(block.partition), block),
         Next::CaughtUp => read.caught_up = true,
         Next::Partition(..) | Next::Idle => {}
+        Next::Revoked => panic!("it is in no group"),
         Next::End => panic!("it has no end"),
     };
     while !read.caught_up {

@@ -49,7 +49,7 @@ fn read(settings: &SyntheticSettings, limits: Limits, from: u64, to: Option<u64>
                 assert_eq!(block.next_offset, offset);
                 positions.push(offset);
             }
-            Next::Partition(..) => panic!("a workload begins at its start"),
+            Next::Partition(..) | Next::Revoked => panic!("a workload begins at its start, and is never taken away"),
             Next::CaughtUp => caught_up += 1,
             Next::Idle => panic!("there is no schedule to wait for"),
             Next::End => break,
