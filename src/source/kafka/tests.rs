@@ -297,7 +297,7 @@ fn the_group_is_told_how_far_the_state_is() {
     let mut source = topics.open(&Positions::default(), None).unwrap();
     topics.read(&mut *source);
     let offsets = source.group_offsets().unwrap();
-    offsets.finish(&topics.positions(&[("posts:1", 3)]), &topics.partitions);
+    offsets.finish(&topics.positions(&[("posts:1", 3), ("likes:0", 0)]), &topics.partitions);
     // What was sent is there when the last of the consumer's owners is gone.
     drop(source);
     topics.settings.start = Start::Committed;
