@@ -5,7 +5,7 @@ use resolvent_state::{Batch, Durability, State};
 use super::rows::{Committed, Pending};
 use super::{CheckpointError, Ending, Topics};
 use crate::event::Epoch;
-use crate::sink::{LostEpoch, Place, SinkError};
+use crate::sink::{LostEpoch, Marker, Place, SinkError};
 
 /// What is known when a job starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,20 +163,24 @@ impl Situation {
 
 impl Topics {
     /// Fences every other process of the job, and reads the epoch that the broker holds then. Where this process has put its marker there before, another's
-    /// says that it has been taken over, and it must not fence that one.
+    /// says that it has been taken over, and it must not fence that one. What a process left open that was killed is not waited for: fencing ends it.
     fn fence(&mut self, places: &[Place]) -> Result<Option<Epoch>, CheckpointError> {
-        self.read_marker(places)?;
+        if self.instance.has_committed() {
+            let marker = self.broker.decided_marker(places)?;
+            self.refuse_anothers(marker.as_ref())?;
+        }
         self.broker.fence()?;
-        self.read_marker(places)
+        let marker = self.broker.marker(places)?;
+        self.refuse_anothers(marker.as_ref())?;
+        Ok(marker.map(|marker| marker.epoch))
     }
 
-    fn read_marker(&mut self, places: &[Place]) -> Result<Option<Epoch>, CheckpointError> {
-        let marker = self.broker.marker(places)?;
-        let is_anothers = marker.as_ref().is_some_and(|marker| marker.instance != self.instance.id());
+    fn refuse_anothers(&self, marker: Option<&Marker>) -> Result<(), CheckpointError> {
+        let is_anothers = marker.is_some_and(|marker| marker.instance != self.instance.id());
         if self.instance.has_committed() && is_anothers {
             return Err(SinkError::TakenOver { job: self.job.clone() }.into());
         }
-        Ok(marker.map(|marker| marker.epoch))
+        Ok(())
     }
 }
 

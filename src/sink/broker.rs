@@ -59,8 +59,11 @@ pub enum LostEpoch {
 ///
 /// An error that [is undecided](SinkError::is_undecided) leaves open what became of the last call; after any error the broker is dropped and made anew.
 pub trait Broker: Send {
-    /// The marker with the greatest epoch at these places, without those of transactions that are not committed.
+    /// The marker with the greatest epoch at these places. Waits while one of them is in a transaction that is still open, unless [`Broker::fence`] ended it.
     fn marker(&mut self, places: &[Place]) -> Result<Option<Marker>, SinkError>;
+
+    /// The same without waiting: what is in an open transaction is passed over, and may become true afterwards.
+    fn decided_marker(&mut self, places: &[Place]) -> Result<Option<Marker>, SinkError>;
 
     /// Fences every other producer of the job: what it had open is committed or aborted for good when this returns, and it can commit nothing more.
     fn fence(&mut self) -> Result<(), SinkError>;

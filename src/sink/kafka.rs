@@ -98,6 +98,8 @@ pub fn connect(
         producer: Calls::new(producer)
             .map_err(|error| SinkError::Refused(format!("cannot start a thread: {error}")))?,
         cluster: Some(cluster),
+        asking,
+        observer,
         transactions,
         settings: settings.client.clone(),
         limit: settings.transaction_timeout + GRACE,
@@ -175,6 +177,9 @@ struct KafkaBroker {
     producer: Calls,
     /// What markers are read with, until the first transaction.
     cluster: Option<Cluster>,
+    /// The settings of that.
+    asking: ClientSettings,
+    observer: Observer,
     transactions: Option<Transactions>,
     settings: ClientSettings,
     /// How long a call may take.
@@ -217,6 +222,19 @@ impl KafkaBroker {
             ) => SinkError::Refused(format!("{doing} failed: {detail}")),
             _ => SinkError::Undecided(format!("{doing} failed: {detail}")),
         }
+    }
+
+    fn read_marker(&self, cluster: &Cluster, places: &[Place]) -> Result<Option<Marker>, SinkError> {
+        let Some(transactions) = &self.transactions else { return Ok(None) };
+        let mut list = TopicPartitionList::new();
+        places.iter().for_each(|place| _ = list.add_partition(&place.topic, place.partition));
+        let metrics = &self.metrics;
+        let waiting = Waiting { give_up: &*self.give_up, say: &|text| metrics.health().not_ready(text.to_owned()) };
+        let doing = format!("reading the offsets of group {}", transactions.group);
+        let about = about(&self.settings, &doing, "", Some(transactions));
+        let found = cluster.insist(about, waiting, |client, wait| client.committed_offsets(list.clone(), wait))?;
+        let markers = found.elements().into_iter().filter_map(|element| Marker::parse(element.metadata()));
+        Ok(markers.max_by_key(|marker| marker.epoch))
     }
 
     /// The error of the first record that was not delivered.
@@ -284,16 +302,15 @@ fn flush(producer: &Producing) -> Result<(), KafkaError> {
 
 impl Broker for KafkaBroker {
     fn marker(&mut self, places: &[Place]) -> Result<Option<Marker>, SinkError> {
-        let (Some(cluster), Some(transactions)) = (&self.cluster, &self.transactions) else { return Ok(None) };
-        let mut list = TopicPartitionList::new();
-        places.iter().for_each(|place| _ = list.add_partition(&place.topic, place.partition));
-        let metrics = &self.metrics;
-        let waiting = Waiting { give_up: &*self.give_up, say: &|text| metrics.health().not_ready(text.to_owned()) };
-        let doing = format!("reading the offsets of group {}", transactions.group);
-        let about = about(&self.settings, &doing, "", Some(transactions));
-        let found = cluster.insist(about, waiting, |client, wait| client.committed_offsets(list.clone(), wait))?;
-        let markers = found.elements().into_iter().filter_map(|element| Marker::parse(element.metadata()));
-        Ok(markers.max_by_key(|marker| marker.epoch))
+        self.cluster.as_ref().map_or(Ok(None), |cluster| self.read_marker(cluster, places))
+    }
+
+    fn decided_marker(&mut self, places: &[Place]) -> Result<Option<Marker>, SinkError> {
+        let mut asking = self.asking.clone();
+        // Offsets are answered at once then, as they were before the open transaction.
+        asking.properties.insert("isolation.level".to_owned(), "read_uncommitted".to_owned());
+        let cluster = Cluster::new(&asking, "resolvent-sink", &self.observer)?;
+        self.read_marker(&cluster, places)
     }
 
     fn fence(&mut self) -> Result<(), SinkError> {
