@@ -16,7 +16,7 @@ const PERMUTATIONS: u64 = 20;
 const WORKERS: [&str; 3] = ["1", "2", "4"];
 
 /// The same as `JOB`, said a second time.
-const STREAMS: &Dependencies = &[
+pub(crate) const STREAMS: &Dependencies = &[
     ("person", Some("person"), &[]),
     ("forum", Some("forum"), &[("person", "person", "moderator")]),
     ("post", Some("message"), &[("person", "person", "author"), ("forum", "forum", "forum")]),

@@ -29,7 +29,7 @@ const SAMPLED_BY: u32 = 24;
 #[derive(Debug)]
 struct Entry {
     hash: KeyHash,
-    /// When its referent arrived first, and last: without one there is none, or it has been forgotten or deleted.
+    /// When its referent arrived first, and last; `None` where none has come.
     here: Option<Here>,
     /// References to it so far.
     references: u64,
@@ -42,7 +42,7 @@ struct Entry {
 struct Here {
     first: i64,
     last: i64,
-    /// When `retain` forgets it.
+    /// Until when it is there: then `retain` forgets it, or a tombstone has deleted it.
     until: i64,
     size: Size,
 }
@@ -194,7 +194,7 @@ impl References {
         let rules = Arc::clone(&self.rules);
         let stream = rules.stream(dependent.event.header.header.stream);
         if is_tombstone(&dependent.event) {
-            self.delete(dependent, stream);
+            self.delete(dependent, stream, at);
             return;
         }
         // Its own referent first: a self-reference is satisfied.
@@ -336,12 +336,13 @@ impl References {
         self.entry(reference.entity, reference.hash).waits = wait as u32;
     }
 
-    /// A tombstone: the referent of its key is gone.
-    fn delete(&mut self, dependent: &Dependent, stream: &Stream) {
+    /// A tombstone: the referent of its key is gone for who arrives from then on.
+    fn delete(&mut self, dependent: &Dependent, stream: &Stream, at: Moment) {
         for entity in stream.provides.into_iter().chain(stream.provides_resolved) {
             let Some((entity, hash)) = self.own_key(dependent, entity) else { continue };
-            if let Some(entry) = self.entries.find_mut(hash.0, |e| e.hash == hash && e.entity == entity) {
-                entry.here = None;
+            let entry = self.entries.find_mut(hash.0, |e| e.hash == hash && e.entity == entity);
+            if let Some(here) = entry.and_then(|entry| entry.here.as_mut()) {
+                here.until = here.until.min(at.tick.saturating_sub(1));
             }
         }
     }

@@ -1,6 +1,8 @@
 //! Topics in and topics out, on a real broker.
 
+mod advise;
 mod broker;
+mod dashboard;
 mod faults;
 mod group;
 mod load;
