@@ -52,7 +52,7 @@ null = true
         .collect();
     paid.sort();
     kafka.send(&payments, paid.iter().map(|(at, value)| Sent { timestamp: Some(*at), ..Sent::value(0, value) }));
-    let deleted = Sent { key: Some(b"7"), timestamp: Some(start + 60_000), ..Sent::default() };
+    let deleted = Sent { partition: 1, key: Some(b"7"), timestamp: Some(start + 60_000), ..Sent::default() };
     kafka.send(&orders, [deleted]);
 
     let report = report(&workspace, &["--latency", "1s"]);

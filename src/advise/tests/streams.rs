@@ -120,10 +120,7 @@ fn what_is_retained_no_longer_has_to_come_again() {
     let retained = report(&streams, &[&lines.concat()], OPTIONS);
     assert_eq!(shares(&retained.dependencies[0]), [1, 1, 0, 0]);
     assert_eq!(retained.dependencies[0].lag.max, 49_000);
-    assert_eq!(
-        retained.entities[0].keys, 4,
-        "order 1 came again, and none is older than 100 ms but the first that did"
-    );
+    assert_eq!(retained.entities[0].keys, 4);
     let kept = report(STREAMS, &[&lines.concat()], OPTIONS);
     assert_eq!(shares(&kept.dependencies[0]), [2, 0, 0, 0]);
 }
@@ -191,7 +188,7 @@ fn an_endless_source_wants_an_end() {
     assert!(matches!(run(&directory, &job, OPTIONS), Err(AdviseError::Endless)));
     let report = run(&directory, &job, Options { sample: Some(10_000), ..OPTIONS }).unwrap();
     // Every second item refers to one before it, at the rate that the source has.
-    assert_eq!((report.clock.kind, shares(&report.dependencies[0])), ("rate", [4_999, 0, 0, 0]));
+    assert_eq!((report.clock.kind, shares(&report.dependencies[0])), ("rate", [5_000, 0, 0, 0]));
 }
 
 /// A tenth of the payments come 20 orders too early, and a fiftieth of the orders never.
@@ -217,7 +214,7 @@ fn where_not_all_keys_fit_the_shares_are_off_by_no_more_than_is_said() {
     let sampled = report(STREAMS, &[&lines], Options { memory: 1 << 20, ..OPTIONS });
     let [exact_one, sampled_one] = [&exact, &sampled].map(|report| &report.dependencies[0]);
     assert_eq!((exact.keys.one_in, exact_one.error_percent), (1, 0.0));
-    assert_eq!(shares(exact_one), [52_800, 5_998, 1_200, 0]);
+    assert_eq!(shares(exact_one), [52_800, 5_998, 1_198, 2]);
     assert!(sampled.keys.one_in >= 8 && sampled.keys.looked_at < 10_000, "{:?}", sampled.keys);
     assert!((0.5..5.0).contains(&sampled_one.error_percent), "{}", sampled_one.error_percent);
     for (exact, sampled) in shares(exact_one).into_iter().zip(shares(sampled_one)) {
