@@ -20,6 +20,7 @@ pub mod report;
 mod tests;
 mod toml;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -164,6 +165,7 @@ fn read(
         events: 0,
         rejected: 0,
         sample: options.sample.unwrap_or(u64::MAX),
+        is_of_topics: matches!(settings, Settings::Kafka(_)),
     };
     let end = reader.read_to_end(source.as_mut())?;
     let Reader { references, arrivals, events, rejected, .. } = reader;
@@ -179,18 +181,18 @@ struct Reader {
     events: u64,
     rejected: u64,
     sample: u64,
+    is_of_topics: bool,
 }
 
 impl Reader {
     fn read_to_end(&mut self, source: &mut dyn Source) -> Result<End, SourceError> {
-        let mut fingerprints = source.fingerprints(&std::collections::BTreeMap::new())?;
+        let mut fingerprints = self.is_of_topics.then(|| source.fingerprints(&BTreeMap::new())).transpose()?;
         loop {
             match source.next(READ_WAIT)? {
                 Next::Block(block) => {
-                    let end = Positions([(block.partition, block.next_offset)].into());
-                    if matches!(block.content, Content::Records { .. } | Content::Oversized { .. }) {
-                        // A job's commits do this: without it the source would gather them.
-                        fingerprints.take(&end)?;
+                    if let Some(fingerprints) = &mut fingerprints {
+                        // As a job's commits do: they are gathered until then.
+                        fingerprints.take(&Positions([(block.partition, block.next_offset)].into()))?;
                     }
                     self.take(&block);
                     if let Content::Lines { bytes, .. } | Content::Records { bytes, .. } = block.content {
@@ -210,7 +212,7 @@ impl Reader {
     }
 
     fn take(&mut self, block: &Block) {
-        let Reader { decoder, references, arrivals, events, rejected, sample } = self;
+        let Reader { decoder, references, arrivals, events, rejected, sample, .. } = self;
         let spare = decoder.spare();
         let mut timestamps = timestamps(block);
         decoder.decode(block, &mut |decoded| {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::build::Subject;
-use super::decide::{self, Considered, Reason, UNDECIDED_MOST};
+use super::decide::{self, Considered, Reason, UNDECIDED_MOST, micros};
 use super::report::MemoryReport;
 use super::{ArrivalClock, End, Options, Sample};
 use crate::config::{Job, show_duration, show_size};
@@ -22,7 +22,7 @@ pub(super) fn notes(
 ) -> Vec<String> {
     let mut notes = Vec::new();
     of_the_sample(sample, considered, &mut notes);
-    of_the_clock(job, sample, &mut notes);
+    of_the_clock(job, options, sample, &mut notes);
     of_needs(sample, subjects, &mut notes);
     of_memory(job, sample, subjects, considered, memory, &mut notes);
     of_modes(job, options, subjects, considered, &mut notes);
@@ -57,13 +57,11 @@ fn of_the_sample(sample: &Sample, considered: &[Considered], notes: &mut Vec<Str
     }
 }
 
-fn of_the_clock(job: &Job, sample: &Sample, notes: &mut Vec<String>) {
+fn of_the_clock(job: &Job, options: &Options, sample: &Sample, notes: &mut Vec<String>) {
     let clock = sample.arrivals.clock();
-    if clock.has_time() && !sample.has_time() {
-        notes.push("no record had a time: nothing can be said of lags; give a rate with --rate".to_owned());
-    }
     match clock {
-        ArrivalClock::EventTime | ArrivalClock::RecordTime => {
+        ArrivalClock::EventTime | ArrivalClock::RecordTime if sample.has_time() => {
+            let are_far_behind = sample.arrivals.behind().quantiles().p50 > micros(options.latency);
             for (id, partition) in sample.partitions() {
                 let name = sample.partitions.name(id);
                 let name = job.shown(&name);
@@ -71,13 +69,16 @@ fn of_the_clock(job: &Job, sample: &Sample, notes: &mut Vec<String>) {
                     notes.push(format!(
                         "{name}: its records have no time; they are taken to arrive at the latest time that had been read from the others"
                     ));
-                } else if partition.older > partition.timed / 2 {
+                } else if are_far_behind && partition.older > partition.timed / 2 {
                     notes.push(format!(
                         "{name}: most of its records are older than one before them, as in a snapshot that was not written in the order of time: \
-                         such records arrive all at once by this clock"
+                         by this clock they arrive all at once"
                     ));
                 }
             }
+        }
+        ArrivalClock::EventTime | ArrivalClock::RecordTime => {
+            notes.push("no record had a time: nothing can be said of lags; give a rate with --rate".to_owned());
         }
         ArrivalClock::Rate(_) | ArrivalClock::Records => {
             if matches!(&job.source, Settings::File(files) if files.interleave && files.inputs.len() > 1) {
