@@ -93,8 +93,8 @@ fn head(report: &Report) -> String {
         row("", format!("it goes from first to last over {}{disorder}", lag(*span, "us")));
     }
     let keys = match report.keys.one_in {
-        1 => format!("all {} that are referred to", count(report.keys.looked_at)),
-        one_in => format!("one in {} of those that are referred to, {}", count(one_in), count(report.keys.looked_at)),
+        1 => format!("all {} of entities that are referred to", count(report.keys.looked_at)),
+        one_in => format!("one in {} of entities that are referred to, {}", count(one_in), count(report.keys.looked_at)),
     };
     row("keys", keys);
     text
