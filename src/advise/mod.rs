@@ -195,7 +195,8 @@ impl Reader {
                         fingerprints.take(&Positions([(block.partition, block.next_offset)].into()))?;
                     }
                     self.take(&block);
-                    if let Content::Lines { bytes, .. } | Content::Records { bytes, .. } = block.content {
+                    if let Content::Lines { mut bytes, .. } | Content::Records { mut bytes, .. } = block.content {
+                        bytes.clear();
                         source.recycle(bytes);
                     }
                 }
