@@ -94,7 +94,9 @@ fn head(report: &Report) -> String {
     }
     let keys = match report.keys.one_in {
         1 => format!("all {} of entities that are referred to", count(report.keys.looked_at)),
-        one_in => format!("one in {} of entities that are referred to, {}", count(one_in), count(report.keys.looked_at)),
+        one_in => {
+            format!("one in {} of entities that are referred to, {}", count(one_in), count(report.keys.looked_at))
+        }
     };
     row("keys", keys);
     text
