@@ -8,7 +8,9 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 
 use crate::real_data::{EVENTS, JOB, STREAMS, World};
-use crate::support::{Ended, FILES, Program, Running, SHOP, Summary, Workspace, orders, payments};
+use crate::support::{
+    Ended, FILES, Program, Running, SHOP, Scrape, Summary, Workspace, eventually, followed_shop, orders, payments,
+};
 
 /// Runs `advise` in a workspace.
 pub(crate) fn advise(workspace: &Workspace, arguments: &[&str]) -> Ended {
@@ -187,6 +189,23 @@ fn what_it_says_of_the_social_network_is_what_is_counted_by_hand() {
         let Summary { resolved, waiting, .. } = Summary::parse(&ended.stderr);
         assert_eq!((resolved, waiting), (EVENTS, 0));
     }
+}
+
+/// To the byte: it counts a referent as the tables do.
+#[test]
+fn the_memory_that_it_expects_is_what_the_job_takes() {
+    let workspace = Workspace::with(&followed_shop(), &(payments(0..1000) + &orders(0..2000) + &payments(1000..2000)));
+    let report = report(&workspace, &["--latency", "50ms"]);
+    let expected = report["entities"][0]["memory_bytes"].as_f64().unwrap();
+    assert!(expected > 2000.0 * 100.0, "{report}");
+    let mut running = workspace.start(Program::Sedd, &["--metrics", "127.0.0.1:0"]);
+    let address = running.metrics_address();
+    eventually("the job has what was expected", || {
+        let scrape = Scrape::of(&address)?;
+        let all = scrape.value("resolvent_records_read_total", "")? == 4000.0;
+        let referents = scrape.value("resolvent_memory_bytes", "part=\"referents\"")?;
+        (all && referents == expected).then_some(())
+    });
 }
 
 #[test]

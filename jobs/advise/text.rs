@@ -122,7 +122,21 @@ fn one(d: &DependencyReport, unit: &str) -> String {
             count(r.max)
         );
     }
-    text += &bars(&d.histogram, unit);
+    if d.there_before > 0 {
+        let (age, lag) = (d.age, |value| lag(value, unit));
+        let _ = writeln!(
+            text,
+            "  there   for {} (p50), {} (p99), {} (p99.9), {} at most",
+            lag(age.p50),
+            lag(age.p99),
+            lag(age.p999),
+            lag(age.max)
+        );
+    }
+    // One bar would only say it again.
+    if d.histogram.len() > 1 {
+        text += &bars(&d.histogram, unit);
+    }
     text
 }
 
@@ -171,10 +185,9 @@ fn memory(report: &Report) -> String {
     let titles = ["entity", "keys", "in memory (streaming)", "on disk (deferred)", "read again at a restart"];
     text += &table(titles, [Left, Right, Right, Right, Right], rows);
     let rows = report.dependencies.iter().map(|d| {
-        let place = if d.advice.mode == "deferred" { "on disk" } else { "in memory" };
-        vec![format!("{}.{}", d.stream, d.dependency), size(d.waiting_bytes), place.to_owned()]
+        vec![format!("{}.{}", d.stream, d.dependency), size(d.waiting_memory_bytes), size(d.waiting_state_bytes)]
     });
-    text += &table(["waiting for", "on average", "where"], [Left, Right, Left], rows);
+    text += &table(["waiting, on average, as advised", "in memory", "on disk"], [Left, Right, Right], rows);
     let m = &report.memory;
     let _ = writeln!(
         text,

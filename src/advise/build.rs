@@ -13,7 +13,7 @@ use super::report::{
 };
 use super::{End, Options, Quantiles, Sample, notes, toml};
 use crate::config::{Job, show_duration};
-use crate::dependency::{Dependency, Mode, Stream};
+use crate::dependency::{Dependency, Mode, OnExpiry, Stream};
 use crate::event::{EntityId, PartitionId};
 
 const SECOND: u64 = 1_000_000;
@@ -58,23 +58,23 @@ pub(super) fn build(job: &Job, deferred: &Job, options: &Options, sample: &Sampl
         .map(|subject| {
             let measured = measure(subject.counts, options.latency, has_time, span);
             let advice = decide::alone(&measured, &target, now(subject.dependency));
-            let waiting_bytes = waiting_bytes(subject.counts, advice.settings, has_time, span);
+            let waiting_bytes = Waiting::of(subject.counts, advice.settings, has_time, span).memory;
             Considered { measured, entity: usize::from(subject.dependency.entity.0), waiting_bytes, advice }
         })
         .collect();
     let costs: Vec<Cost> = (0..job.rules.entities().len()).map(|entity| cost(job, sample, entity)).collect();
     decide::together(&mut considered, &costs, &target);
-    for (subject, considered) in subjects.iter().zip(&mut considered) {
-        // A wait that was moved into the state is another.
-        considered.waiting_bytes = waiting_bytes(subject.counts, considered.advice.settings, has_time, span);
-    }
-    let dependencies: Vec<DependencyReport> = subjects
-        .iter()
-        .zip(&considered)
-        .map(|(subject, considered)| dependency(job, deferred, options, sample, subject, considered))
+    let advised = subjects.iter().zip(&considered);
+    let waiting: Vec<Waiting> =
+        advised.clone().map(|(s, c)| Waiting::of(s.counts, c.advice.settings, has_time, span)).collect();
+    let dependencies: Vec<DependencyReport> = advised
+        .zip(&waiting)
+        .map(|((subject, considered), waiting)| {
+            dependency(job, deferred, options, sample, subject, considered, *waiting)
+        })
         .collect();
     let entities = entities(job, sample, &costs);
-    let memory = memory(sample, &considered, &costs, target.streaming_memory);
+    let memory = memory(sample, &considered, &waiting, &costs, target.streaming_memory);
     let notes = notes::notes(job, options, sample, &subjects, &considered, &memory);
     Report {
         job: job.shown(&job.name).to_owned(),
@@ -141,18 +141,36 @@ fn measure(counts: &Counts, latency: Duration, has_time: bool, span: u64) -> Mea
     }
 }
 
-/// Bytes that waiting events take on average: how long references wait, up to the end of the wait, over the length of the sample (Little 1961), each with its
-/// event. An event that lacks several things counts for each of them.
-fn waiting_bytes(counts: &Counts, settings: Settings, has_time: bool, span: u64) -> u64 {
-    let sum = match settings.mode {
-        Mode::Independent => return 0,
-        Mode::Streaming => counts.missed_memory,
-        Mode::Deferred => counts.missed_stored,
-    };
-    let until = settings.wait.filter(|_| has_time).map_or(u64::MAX, micros);
-    let waited = counts.lags.sum_up_to(until) + counts.waiting.sum_up_to(until);
-    let (span, missed) = (u128::from(span.max(1)), u128::from(counts.missed.max(1)));
-    u64::try_from(waited.saturating_mul(sum / missed) / span).unwrap_or(u64::MAX)
+/// Bytes that waiting events take on average.
+#[derive(Clone, Copy, Debug, Default)]
+struct Waiting {
+    memory: u64,
+    /// Of the state, before compression.
+    stored: u64,
+}
+
+impl Waiting {
+    /// Those of one dependency that waits like this: how long references wait, over the length of the sample (Little 1961), each with its event. An event that
+    /// lacks several things counts for each of them.
+    fn of(counts: &Counts, settings: Settings, has_time: bool, span: u64) -> Waiting {
+        let until = |wait: Option<Duration>| wait.filter(|_| has_time).map_or(u64::MAX, micros);
+        let waited = |until: u64| counts.lags.sum_up_to(until) + counts.waiting.sum_up_to(until);
+        let bytes = |waited: u128, sum: u128| {
+            let each = sum / u128::from(counts.missed.max(1));
+            u64::try_from(waited.saturating_mul(each) / u128::from(span.max(1))).unwrap_or(u64::MAX)
+        };
+        let first = waited(until(settings.wait));
+        match (settings.mode, settings.on_expiry) {
+            (Mode::Independent, _) => Waiting::default(),
+            (Mode::Deferred, _) => Waiting { memory: 0, stored: bytes(first, counts.missed_stored) },
+            (Mode::Streaming, OnExpiry::Defer { wait, .. }) if has_time && settings.wait.is_some() => {
+                let whole = waited(until(settings.wait.zip(wait).map(|(first, second)| first.saturating_add(second))));
+                let (memory, stored) = (counts.missed_memory, counts.missed_stored);
+                Waiting { memory: bytes(first, memory), stored: bytes(whole.saturating_sub(first), stored) }
+            }
+            (Mode::Streaming, _) => Waiting { memory: bytes(first, counts.missed_memory), stored: 0 },
+        }
+    }
 }
 
 fn cost(job: &Job, sample: &Sample, entity: usize) -> Cost {
@@ -184,13 +202,13 @@ fn read_again(job: &Job, sample: &Sample, entity: EntityId) -> u64 {
     partitions.sum()
 }
 
-fn memory(sample: &Sample, considered: &[Considered], costs: &[Cost], limit: u64) -> MemoryReport {
+fn memory(sample: &Sample, considered: &[Considered], waiting: &[Waiting], costs: &[Cost], limit: u64) -> MemoryReport {
     let deferred = |d: &&Considered| d.advice.settings.mode == Mode::Deferred;
     let mut entities: Vec<usize> = considered.iter().filter(deferred).map(|d| d.entity).collect();
     entities.sort_unstable();
     entities.dedup();
     let referents = entities.iter().filter_map(|entity| sample.found.referents.get(*entity)).map(|r| r.stored);
-    let waiting = considered.iter().filter(deferred).map(|d| d.waiting_bytes);
+    let waiting = waiting.iter().map(|waiting| waiting.stored);
     MemoryReport {
         streaming_bytes: decide::memory(considered, costs),
         streaming_limit: limit,
@@ -206,6 +224,7 @@ fn dependency(
     sample: &Sample,
     subject: &Subject<'_>,
     considered: &Considered,
+    waiting: Waiting,
 ) -> DependencyReport {
     let Subject { stream, dependency, counts, effective_keys } = subject;
     let (measured, advice) = (&considered.measured, considered.advice);
@@ -230,7 +249,8 @@ fn dependency(
         lag_records: counts.records.quantiles(),
         age: counts.ages.quantiles(),
         histogram: counts.lags.bars(bounds),
-        waiting_bytes: considered.waiting_bytes,
+        waiting_memory_bytes: waiting.memory,
+        waiting_state_bytes: waiting.stored,
         now: SettingsReport::of(now(dependency)),
         advice: SettingsReport::of(advice.settings),
         reason: advice.reason.as_str(),
@@ -337,7 +357,7 @@ fn sample_report(job: &Job, sample: &Sample) -> SampleReport {
         bytes: sample.bytes(),
         span: sample.arrivals.span(),
         end: match sample.end {
-            End::PresentEnd => "present_end",
+            End::Present => "present_end",
             End::Sample => "sample",
             End::Memory => "memory",
         },

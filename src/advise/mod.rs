@@ -78,7 +78,7 @@ pub enum AdviseError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
     /// There was no more at that time.
-    PresentEnd,
+    Present,
     /// As many records as were asked for have been read.
     Sample,
     /// More references wait for single keys than there is memory for.
@@ -201,7 +201,7 @@ impl Reader {
                     }
                 }
                 Next::Partition(..) | Next::CaughtUp | Next::Revoked | Next::Idle => {}
-                Next::End => return Ok(End::PresentEnd),
+                Next::End => return Ok(End::Present),
             }
             if self.arrivals.records() >= self.sample {
                 return Ok(End::Sample);

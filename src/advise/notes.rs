@@ -42,7 +42,7 @@ fn of_the_sample(sample: &Sample, considered: &[Considered], notes: &mut Vec<Str
     if considered.iter().any(|d| d.measured.undecided_percent() > UNDECIDED_MOST) {
         let longer = match sample.end {
             End::Sample => "raise --sample",
-            End::PresentEnd | End::Memory => "ask again when there is more input",
+            End::Present | End::Memory => "ask again when there is more input",
         };
         notes.push(format!(
             "the sample is short beside the lags: what still waited at its end may come later; {longer}"

@@ -121,8 +121,10 @@ pub struct DependencyReport {
     pub age: Quantiles,
     /// The lags as bars.
     pub histogram: Vec<Bar>,
-    /// Bytes that waiting events take on average, as advised: in memory, or of the state before compression.
-    pub waiting_bytes: u64,
+    /// Bytes of memory that waiting events take on average, as advised.
+    pub waiting_memory_bytes: u64,
+    /// Bytes of the state before compression.
+    pub waiting_state_bytes: u64,
     /// How it waits now.
     pub now: SettingsReport,
     /// How it should.

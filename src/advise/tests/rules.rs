@@ -106,7 +106,8 @@ fn waits_are_rounded_up_to_what_people_write() {
 /// Dependencies as `entity waiting lag`, all of them in time; entities as `memory restart`.
 #[test]
 fn what_does_not_fit_into_memory_is_deferred_the_largest_first() {
-    let cases: [(u64, &[&str], &[&str], &[&str]); 6] = [
+    type Case<'a> = (u64, &'a [&'a str], &'a [&'a str], &'a [&'a str]);
+    let cases: [Case<'_>; 6] = [
         (1000, &["0 10", "1 10"], &["500 0s", "400 0s"], &["streaming within", "streaming within"]),
         (900, &["0 10", "1 10"], &["500 0s", "400 0s"], &["deferred memory", "streaming within"]),
         // What waits counts, too.
