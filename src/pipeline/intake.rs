@@ -164,12 +164,12 @@ impl Intake {
         if inner.queue.len() < self.limits.blocks {
             return true;
         }
-        let (began, held_before) = (Instant::now(), inner.held);
+        let (began, held_before) = (Instant::now(), inner.held_so_far());
         let is_full = |inner: &mut Inner| inner.queue.len() >= self.limits.blocks && !inner.is_over();
         let (after, waited) =
             self.room.wait_timeout_while(inner, wait, is_full).unwrap_or_else(PoisonError::into_inner);
         inner = after;
-        let held = inner.held - held_before;
+        let held = inner.held_so_far().saturating_sub(held_before);
         self.metrics.backpressure(Backpressure::Commit, held);
         self.metrics.backpressure(Backpressure::Workers, began.elapsed().saturating_sub(held));
         !waited.timed_out()
@@ -180,6 +180,7 @@ impl Intake {
         let mut inner = self.lock();
         inner.revoked |= matches!(item, Item::Revoked);
         inner.queue.push_back(item);
+        inner.hold(&self.limits);
         inner.wake();
         !inner.is_over()
     }
@@ -224,12 +225,11 @@ impl Intake {
         if inner.open && (is_full || inner.is_due(&self.limits)) {
             inner.close();
         }
-        let held = !inner.open || inner.waiting_lines > self.limits.sink_bytes;
-        inner.hold(held, &self.limits);
+        inner.hold(&self.limits);
         if !inner.open {
             return Taken::Closed(inner.epoch);
         }
-        if held || (self.limits.one_reader && worker != 0) {
+        if inner.may_take_nothing(&self.limits) || (self.limits.one_reader && worker != 0) {
             return Taken::Nothing;
         }
         // What lies behind the end of the source that is read again belongs to the next one, and to a later phase.
@@ -252,6 +252,7 @@ impl Intake {
                 Some(Item::CaughtUp) => inner.caught_up = true,
                 Some(Item::Revoked) => {
                     inner.close();
+                    inner.hold(&self.limits);
                     return Taken::Closed(inner.epoch);
                 }
                 Some(Item::End) => inner.ended = true,
@@ -263,7 +264,9 @@ impl Intake {
 
     /// Notes lines on their way to the committer.
     pub(super) fn lines_sent(&self, bytes: u64) {
-        self.lock().waiting_lines += bytes;
+        let mut inner = self.lock();
+        inner.waiting_lines += bytes;
+        inner.hold(&self.limits);
     }
 
     /// Whether slices should wait until the committer has caught up: their lines would be in the way of others'.
@@ -308,6 +311,7 @@ impl Intake {
         inner.open = true;
         inner.opened = Instant::now();
         inner.bytes = 0;
+        inner.hold(&self.limits);
         inner.wake();
     }
 
@@ -336,6 +340,7 @@ impl Intake {
         let mut inner = self.lock();
         let before = inner.waiting_lines > self.limits.sink_bytes;
         inner.waiting_lines = inner.waiting_lines.saturating_sub(bytes);
+        inner.hold(&self.limits);
         if before && inner.waiting_lines <= self.limits.sink_bytes {
             inner.wake();
         }
@@ -387,8 +392,15 @@ impl Inner {
         self.wake();
     }
 
-    /// Counts the time for which workers may take no block though the queue is full: then the reading thread waits for that, and not for them.
-    fn hold(&mut self, held: bool, limits: &Limits) {
+    /// Whether workers may take no block: the epoch before this one, or its lines, are still with the committer.
+    fn may_take_nothing(&self, limits: &Limits) -> bool {
+        !self.open || self.waiting_lines > limits.sink_bytes
+    }
+
+    /// Counts the time for which workers may take no block though the queue is full: then the reading thread waits for that, and not for them. To be called
+    /// after every change of what this hangs on: where the committer hangs nobody else comes by.
+    fn hold(&mut self, limits: &Limits) {
+        let held = self.may_take_nothing(limits);
         match self.held_since {
             None if held && self.queue.len() >= limits.blocks => self.held_since = Some(Instant::now()),
             Some(since) if !held => {
@@ -397,6 +409,10 @@ impl Inner {
             }
             _ => {}
         }
+    }
+
+    fn held_so_far(&self) -> Duration {
+        self.held + self.held_since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     fn advance(&mut self, partition: PartitionId, next: u64) {

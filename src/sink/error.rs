@@ -80,7 +80,7 @@ pub enum SinkError {
     /// A transaction has ended for the broker's coordinator of transactions, and not for the group.
     #[error(
         "group {group} has offsets in a transaction that nobody has open any more: the broker has lost what ends it, and committed readers see nothing behind \
-         it. Apache Kafka 4.1 to 4.4 does so where a broker is killed and no other one leads its partitions (KAFKA-20734). `kafka-transactions.sh find-hanging` \
+         it. Apache Kafka 4.3 and 4.4 do so where a broker is killed and no other one leads its partitions (KAFKA-20734). `kafka-transactions.sh find-hanging` \
          names the partitions, the group's is of __consumer_offsets, and `kafka-transactions.sh abort` ends it; then start the job again: it goes on behind what \
          counts then, or says what is missing"
     )]

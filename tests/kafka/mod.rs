@@ -3,6 +3,7 @@
 mod broker;
 mod faults;
 mod group;
+mod hangs;
 mod load;
 mod real_data;
 mod records;

@@ -44,6 +44,28 @@ fn time_is_held_only_while_the_queue_is_full_and_no_worker_may_take() {
     assert_eq!(intake.closed().bytes, 3);
 }
 
+/// Nobody but the reading thread comes by where a commit hangs.
+#[test]
+fn a_commit_that_hangs_counts_while_it_does() {
+    let (epoch, bytes) = (Duration::MAX, 1 << 20);
+    let limits = Limits { epoch, epoch_bytes: 3, blocks: 1, one_reader: false, sink_bytes: bytes, slices_bytes: bytes };
+    let metrics = Metrics::new("social");
+    let intake = Intake::new(limits, 1, Positions::default(), metrics.clone());
+    intake.open(Epoch(1), Phase::Live);
+    assert!(intake.push(block()));
+    assert!(matches!(intake.take(0, Backlog::None, false), Taken::Block(_)));
+    assert!(matches!(intake.take(0, Backlog::None, false), Taken::Closed(Epoch(1))));
+    assert!(intake.push(block()));
+    assert!(!intake.wait_for_room(Duration::from_millis(20)));
+    let text = metrics.gather();
+    let value = |cause: &str| {
+        let series = format!("resolvent_backpressure_seconds_total{{cause=\"{cause}\"");
+        let line = text.lines().find(|line| line.starts_with(&series)).expect("it is exported");
+        line.rsplit(' ').next().and_then(|value| value.parse::<f64>().ok()).expect("a number")
+    };
+    assert!(value("commit") >= 0.02 && value("workers") < 0.01, "{text}");
+}
+
 /// With a thousand partitions to announce, a wait for each few of them comes to many seconds.
 #[test]
 fn whatever_leaves_a_full_queue_makes_room() {
