@@ -77,6 +77,10 @@ fn a_sink_that_hangs_holds_the_source_back() {
         let mut live = shop.start(program);
         send(&large(0..500));
         live.await_metric("resolvent_events_total", "outcome=\"resolved\"", 500.0);
+        if program == Program::Independent {
+            // Counted once it is noticed that it was given its partitions.
+            live.await_metric("resolvent_kafka_rebalances_total", "", 1.0);
+        }
         let (memory, rebalances) =
             (of(&live, "process_resident_memory_bytes"), of(&live, "resolvent_kafka_rebalances_total"));
         proxy.set(Network::Hangs);
