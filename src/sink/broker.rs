@@ -59,7 +59,8 @@ pub enum LostEpoch {
 ///
 /// An error that [is undecided](SinkError::is_undecided) leaves open what became of the last call; after any error the broker is dropped and made anew.
 pub trait Broker: Send {
-    /// The marker with the greatest epoch at these places. Waits while one of them is in a transaction that is still open, unless [`Broker::fence`] ended it.
+    /// The marker with the greatest epoch at these places, after [`Broker::fence`]: nobody has a transaction open then. It waits a while for one that has not
+    /// ended all the same, and then fails.
     fn marker(&mut self, places: &[Place]) -> Result<Option<Marker>, SinkError>;
 
     /// The same without waiting: what is in an open transaction is passed over, and may become true afterwards.

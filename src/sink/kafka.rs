@@ -235,12 +235,15 @@ impl KafkaBroker {
         let group = self.transactions.as_ref().map_or("", |transactions| &transactions.group);
         let doing = format!("reading the offsets of group {group}");
         let about = about(&self.settings, &doing, "", self.transactions.as_ref());
-        let unaware = self.unaware_cluster()?;
+        let mut unaware = None;
         let found =
             cluster.insist(about, waiting, |client, wait| match client.committed_offsets(list.clone(), wait) {
                 // The client asks again and again where they are in a transaction, and says only that its time is over.
                 Err(error) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::OperationTimedOut) => {
-                    unaware.client().committed_offsets(list.clone(), wait).map(|_| None)
+                    match unaware.get_or_insert_with(|| self.unaware_cluster()) {
+                        Ok(unaware) => unaware.client().committed_offsets(list.clone(), wait).map(|_| None),
+                        Err(_) => Err(error),
+                    }
                 }
                 found => found.map(Some),
             })?;
@@ -325,13 +328,13 @@ fn flush(producer: &Producing) -> Result<(), KafkaError> {
 impl Broker for KafkaBroker {
     fn marker(&mut self, places: &[Place]) -> Result<Option<Marker>, SinkError> {
         let (Some(cluster), Some(transactions)) = (&self.cluster, &self.transactions) else { return Ok(None) };
-        let began = Instant::now();
+        let mut unended_since = None;
         loop {
             if let Some(found) = self.read_offsets(cluster, places)? {
                 return Ok(latest_marker(&found));
             }
             let group = &transactions.group;
-            if began.elapsed() >= UNENDED_FOR {
+            if unended_since.get_or_insert_with(Instant::now).elapsed() >= UNENDED_FOR {
                 return Err(SinkError::Unended { group: group.clone() });
             }
             if self.patience.gives_up() {
