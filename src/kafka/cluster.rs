@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tracing::{info, warn};
@@ -61,6 +61,8 @@ impl Cluster {
         let context = Context(observer.clone());
         let client = settings
             .config(client_id)
+            // Nobody polls it for long times, and statistics would pile up.
+            .set("statistics.interval.ms", "0")
             .create_with_context(context)
             .map_err(|error| ClientError::of_settings(&error))?;
         Ok(Cluster { settings: settings.clone(), client, observer: observer.clone() })
@@ -212,16 +214,56 @@ impl Cluster {
         }
     }
 
+    /// Bytes of the largest batch of records that each topic takes, its `max.message.bytes`. Topics of which the brokers do not say that are left out: the user
+    /// may not ask, or they do not know the question.
+    ///
+    /// # Errors
+    /// The brokers take no questions at all, or it was given up.
+    pub(crate) fn batch_limits<'n>(
+        &self,
+        names: impl IntoIterator<Item = &'n str>,
+        waiting: Waiting<'_>,
+    ) -> Result<BTreeMap<String, usize>, ClientError> {
+        let mut limits = BTreeMap::new();
+        let admin = self.admin()?;
+        let Ok(runtime) = tokio::runtime::Builder::new_current_thread().build() else { return Ok(limits) };
+        let options = AdminOptions::new().request_timeout(Some(ASK));
+        for name in names {
+            let doing = format!("asking for the settings of topic `{name}`");
+            let about = About { doing: &doing, topic: name, ..self.about() };
+            let asked = [ResourceSpecifier::Topic(name)];
+            let answer =
+                self.insist(about, waiting, |_, _| runtime.block_on(admin.describe_configs(&asked, &options)));
+            let resources = match answer {
+                Ok(resources) => resources,
+                Err(
+                    error @ (ClientError::Stopped { .. } | ClientError::Credentials { .. } | ClientError::Tls { .. }),
+                ) => return Err(error),
+                Err(error) => {
+                    info!("{error}");
+                    continue;
+                }
+            };
+            // What may not be asked for comes without settings.
+            let found = resources.iter().flatten().find_map(|resource| resource.get("max.message.bytes")?.value.as_ref());
+            limits.extend(found.and_then(|bytes| bytes.parse().ok()).map(|bytes| (name.to_owned(), bytes)));
+        }
+        Ok(limits)
+    }
+
+    fn admin(&self) -> Result<AdminClient<Context>, ClientError> {
+        let config = self.settings.config("resolvent-admin");
+        let context = Context(self.observer.clone());
+        config.create_with_context(context).map_err(|error| ClientError::of_settings(&error))
+    }
+
     /// Makes a topic, with the brokers' own number of replicas. One that is there already is left alone.
     ///
     /// # Errors
     /// The user may not, or the broker will not.
     pub(super) fn create(&self, name: &str, partitions: i32) -> Result<(), ClientError> {
         let not_created = |detail: String| ClientError::TopicNotCreated { topic: name.to_owned(), detail };
-        let config = self.settings.config("resolvent-admin");
-        let admin: AdminClient<Context> = config
-            .create_with_context(Context(self.observer.clone()))
-            .map_err(|error| ClientError::of_settings(&error))?;
+        let admin = self.admin()?;
         let runtime =
             tokio::runtime::Builder::new_current_thread().build().map_err(|error| not_created(error.to_string()))?;
         let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(BROKERS_DEFAULT));

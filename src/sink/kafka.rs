@@ -1,8 +1,10 @@
 //! Topics: one producer a process, whose transactions end with the epochs of the job.
 
 mod calls;
+mod limits;
 mod settings;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -77,10 +79,11 @@ pub fn connect(
     let cluster = Cluster::new(&asking, "resolvent-sink", &observer)?;
     let waiting = Waiting { give_up: &*give_up, say: &|text| metrics.health().not_ready(text.to_owned()) };
     cluster.topics(topics.iter().copied(), settings.create_topics, waiting)?;
+    let batch_limits = limits::ask(&cluster, topics, waiting)?;
     let failed = Arc::new(Mutex::new(None));
     let deliveries = Deliveries { observer: observer.clone(), failed: Arc::clone(&failed) };
     let producer: BaseProducer<Deliveries> = settings
-        .producer_config(id.as_deref())
+        .producer_config(id.as_deref(), batch_limits.values().copied().min())
         .create_with_context(deliveries)
         .map_err(|error| crate::kafka::ClientError::of_settings(&error))?;
     let transactions = match identity {
@@ -102,6 +105,7 @@ pub fn connect(
         observer,
         transactions,
         settings: settings.client.clone(),
+        batch_limits,
         limit: settings.transaction_timeout + GRACE,
         failed,
         metrics: metrics.clone(),
@@ -182,6 +186,8 @@ struct KafkaBroker {
     observer: Observer,
     transactions: Option<Transactions>,
     settings: ClientSettings,
+    /// Bytes of the largest batch that each topic takes, where the brokers have said so.
+    batch_limits: BTreeMap<String, usize>,
     /// How long a call may take.
     limit: Duration,
     failed: Failed,
@@ -207,10 +213,7 @@ impl KafkaBroker {
                 | RDKafkaErrorCode::UnknownTopic
                 | RDKafkaErrorCode::UnknownTopicOrPartition,
             ) => explain(&error, about(&self.settings, doing, topic, self.transactions.as_ref())).into(),
-            Some(RDKafkaErrorCode::MessageSizeTooLarge) => SinkError::Refused(format!(
-                "topic {topic} does not take a record of this size: raise its max.message.bytes, or set message.max.bytes among the properties of [sink.kafka] to what it takes: \
-                 outcomes that are larger are then written without their event"
-            )),
+            Some(RDKafkaErrorCode::MessageSizeTooLarge) => self.too_large(topic),
             Some(RDKafkaErrorCode::InvalidTransactionTimeout) => SinkError::Refused(format!(
                 "{doing} failed: {detail}; transaction_timeout of [sink.kafka] is more than transaction.max.timeout.ms of the broker"
             )),
@@ -394,6 +397,10 @@ impl Broker for KafkaBroker {
 
     fn bytes_written(&self) -> u64 {
         self.bytes_written
+    }
+
+    fn batch_bytes_max(&self, topic: &str) -> Option<usize> {
+        self.batch_limits.get(topic).copied()
     }
 }
 

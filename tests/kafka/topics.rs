@@ -1,73 +1,10 @@
-//! What topics do: they have many partitions, get more, are deleted and made anew, and refuse what is too large.
+//! What topics do: they have many partitions, get more, are compacted, deleted, and made anew.
 
 use crate::support::{Kafka, Program, Sent, Summary, assert_unique_positions, eventually, orders, payments};
 
 use super::shop::{Changes, Shop};
 
 const UNTIL_END: [&str; 1] = ["--until-end"];
-
-/// An order whose record has this many bytes.
-fn order_of(id: u64, bytes: usize) -> String {
-    let empty = format!(r#"{{"type":"order","id":{id},"item":""}}"#);
-    empty.replace("\"\"", &format!("\"{}\"", "x".repeat(bytes - empty.len())))
-}
-
-/// An outcome holds its event and more, so that it may be larger than a topic takes though the event was not. Nothing is compressed here, so that sizes are what
-/// they seem.
-#[test]
-fn outcomes_that_their_topic_does_not_take_are_refused_until_the_job_knows_its_limit() {
-    let kafka = Kafka::shared();
-    for program in Program::JOINING {
-        let (job, sink) = ("max_record = \"4MiB\"", "compression = \"none\"");
-        let shop = Shop::without_topics(kafka, &Changes { job, sink, ..Changes::default() });
-        kafka.create(&shop.events, 1, &[("max.message.bytes", "8388608")]);
-        kafka.create(&shop.resolved, 1, &[("max.message.bytes", "100000")]);
-        kafka.create(&shop.dead, 1, &[]);
-        let sizes: Vec<usize> = (98_500..100_500).step_by(50).collect();
-        let lines: Vec<String> = (0..).zip(&sizes).map(|(id, bytes)| order_of(id, *bytes)).collect();
-        kafka.send(&shop.events, lines.iter().map(|line| Sent::value(0, line)));
-        kafka.send_lines(&shop.events, &orders(2_000_000..2_000_010));
-        // The same epoch would be refused at each start: nothing of it is seen, and what to do is said.
-        shop.workspace.run(program, &UNTIL_END).failed(1, &[&shop.resolved, "max.message.bytes"]);
-        shop.replace("compression", "properties = { \"message.max.bytes\" = \"100000\" }\ncompression");
-        shop.workspace.run(program, &UNTIL_END).succeeded();
-        let outcomes = kafka.read(&shop.resolved);
-        assert_eq!(outcomes.len(), lines.len() + 10, "{program:?}");
-        let cut = outcomes.iter().filter(|record| record.header("resolvent-size").is_some()).count();
-        assert!((10..30).contains(&cut), "{cut} of {} were cut", lines.len());
-    }
-}
-
-/// The largest record that the broker takes by default, one byte less, and both with their outcomes in a topic that takes more.
-#[test]
-fn records_of_the_largest_size_are_read() {
-    let kafka = Kafka::shared();
-    // Without that, outcomes beyond a megabyte are written without their event.
-    let sink = "properties = { \"message.max.bytes\" = \"8388608\" }";
-    let shop = Shop::without_topics(kafka, &Changes { job: "max_record = \"2MiB\"", sink, ..Changes::default() });
-    // A batch with one record has 68 to 80 bytes around the value, by its length.
-    kafka.create(&shop.events, 1, &[("max.message.bytes", "1048588")]);
-    kafka.create(&shop.resolved, 1, &[("max.message.bytes", "8388608")]);
-    kafka.create(&shop.dead, 1, &[]);
-    let mut bytes = 1_048_588;
-    let largest = loop {
-        let line = order_of(1, bytes);
-        if kafka.try_send(&shop.events, Sent::value(0, &line)) {
-            break bytes;
-        }
-        bytes -= 1;
-    };
-    assert!(largest > 1_048_400, "{largest} is the largest");
-    assert!(!kafka.try_send(&shop.events, Sent::value(0, &order_of(2, largest + 1))));
-    kafka.send(&shop.events, [Sent::value(0, &order_of(3, largest - 1))]);
-    kafka.send_lines(&shop.events, &(payments(1..2) + &payments(3..4)));
-    shop.workspace.run(Program::Dedd, &UNTIL_END).succeeded();
-    let outcomes = kafka.outcomes(&shop.resolved);
-    assert_eq!(outcomes.len(), 4);
-    assert!(
-        outcomes.iter().all(|outcome| outcome.stream == "order" || outcome.dependencies["order"]["item"].is_string())
-    );
-}
 
 #[test]
 fn a_thousand_partitions_are_read() {

@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
@@ -149,6 +151,15 @@ impl Kafka {
         let grown = block_on(self.admin().create_partitions([&NewPartitions::new(topic, partitions)], &patient()));
         all_succeeded(grown.map(|results| results.into_iter().map(|result| result.map(drop)).collect()), topic);
         super::eventually("the partitions are there", || (self.partitions(topic) == partitions).then_some(()));
+    }
+
+    /// Gives a topic these settings, and the brokers' for all else.
+    pub(crate) fn configure(&self, topic: &str, settings: &[(&str, &str)]) {
+        let config = settings
+            .iter()
+            .fold(AlterConfig::new(ResourceSpecifier::Topic(topic)), |config, (name, value)| config.set(name, value));
+        let altered = block_on(self.admin().alter_configs([&config], &patient()));
+        all_succeeded(altered.map(|results| results.into_iter().map(|result| result.map(drop)).collect()), topic);
     }
 
     /// Deletes a topic, and waits until it has gone.
