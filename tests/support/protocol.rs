@@ -16,7 +16,6 @@ pub(crate) enum Resource<'a> {
 pub(crate) enum Operation {
     Read = 3,
     Write = 4,
-    Describe = 8,
     DescribeConfigs = 10,
 }
 
