@@ -77,7 +77,12 @@ fn main() -> ExitCode {
     let options = Options::parse();
     // What it waits for, where an outcome goes to topics.
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(false).with_target(false).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(false)
+        .with_target(false)
+        .init();
     match answer(&options).and_then(|answer| tell(&answer, options.json).map(|()| answer)) {
         Ok(answer) if answer.is_found() => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,

@@ -83,14 +83,31 @@ impl Cluster {
         create: bool,
         waiting: Waiting<'_>,
     ) -> Result<BTreeMap<String, Vec<i32>>, ClientError> {
-        let mut found = BTreeMap::new();
+        let (mut found, mut missing) = (BTreeMap::new(), Vec::new());
         for name in names {
-            found.insert(name.to_owned(), self.topic(name, create, waiting)?);
+            // Where one is missing for good, so are others: all are told at once.
+            let patience = if missing.is_empty() { MISSING_FOR } else { Duration::ZERO };
+            match self.topic(name, create, patience, waiting) {
+                Ok(partitions) => _ = found.insert(name.to_owned(), partitions),
+                Err(ClientError::TopicMissing { topic, .. }) => missing.push(topic),
+                Err(error) => return Err(error),
+            }
         }
-        Ok(found)
+        let brokers = self.settings.brokers.clone();
+        match missing.as_slice() {
+            [] => Ok(found),
+            [topic] => Err(ClientError::TopicMissing { topic: topic.clone(), brokers }),
+            _ => Err(ClientError::TopicsMissing { topics: missing, brokers }),
+        }
     }
 
-    fn topic(&self, name: &str, create: bool, waiting: Waiting<'_>) -> Result<Vec<i32>, ClientError> {
+    fn topic(
+        &self,
+        name: &str,
+        create: bool,
+        patience: Duration,
+        waiting: Waiting<'_>,
+    ) -> Result<Vec<i32>, ClientError> {
         let (mut missing_since, mut created, mut told) = (None, false, String::new());
         loop {
             match self.ask(name)? {
@@ -100,12 +117,16 @@ impl Cluster {
                     created = true;
                 }
                 Topic::Missing => {
-                    if missing_since.get_or_insert_with(Instant::now).elapsed() >= MISSING_FOR {
+                    if missing_since.get_or_insert_with(Instant::now).elapsed() >= patience {
                         let brokers = self.settings.brokers.clone();
                         return Err(ClientError::TopicMissing { topic: name.to_owned(), brokers });
                     }
                 }
-                Topic::Unknown(error) => self.say(&error, &mut told, waiting)?,
+                Topic::Unknown(error) => {
+                    self.serve(RETRY);
+                    self.say(&error, &mut told, waiting)?;
+                    continue;
+                }
             }
             if (waiting.give_up)() {
                 return Err(ClientError::Stopped { brokers: self.settings.brokers.clone() });
@@ -131,21 +152,21 @@ impl Cluster {
                     self.observer.worked();
                     return Ok(answer);
                 }
-                Err(error) if is_transient(&error) => self.say(&error, &mut told, waiting)?,
+                Err(error) if is_transient(&error) => {
+                    self.serve(RETRY);
+                    self.say(&error, &mut told, waiting)?;
+                }
                 Err(error) => return Err(explain(&error, about)),
             }
-            if (waiting.give_up)() {
-                return Err(ClientError::Stopped { brokers: self.settings.brokers.clone() });
-            }
-            self.serve(RETRY);
         }
     }
 
-    /// The partitions of a topic at present; `None` where the brokers cannot say.
+    /// The partitions of a topic at present, none where it is missing; `None` where the brokers cannot say.
     pub(crate) fn partitions(&self, topic: &str) -> Option<Vec<i32>> {
         match self.ask(topic) {
             Ok(Topic::There(partitions)) => Some(partitions),
-            Ok(Topic::Missing | Topic::Unknown(_)) | Err(_) => None,
+            Ok(Topic::Missing) => Some(Vec::new()),
+            Ok(Topic::Unknown(_)) | Err(_) => None,
         }
     }
 
@@ -153,6 +174,12 @@ impl Cluster {
         let metadata = match self.client.fetch_metadata(Some(name), ASK) {
             Ok(metadata) => metadata,
             Err(error) if is_transient(&error) => return Ok(Topic::Unknown(error)),
+            Err(error) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::UnsupportedFeature) => {
+                return Err(ClientError::NoBroker {
+                    brokers: self.settings.brokers.clone(),
+                    detail: error.to_string(),
+                });
+            }
             Err(error) => return Err(self.explain(&error, name)),
         };
         self.observer.worked();
@@ -179,7 +206,7 @@ impl Cluster {
         About { brokers, doing: "", topic: "", group: "", transactional_id: "", operations: "Describe" }
     }
 
-    /// Says what is waited for, and gives up where waiting is no use.
+    /// Says what is waited for, and gives up where waiting is no use, or not wanted.
     fn say(&self, error: &KafkaError, told: &mut String, waiting: Waiting<'_>) -> Result<(), ClientError> {
         let brokers = &self.settings.brokers;
         let trouble = self.observer.trouble();
@@ -198,6 +225,9 @@ impl Cluster {
             warn!("{text}: {why}");
             (waiting.say)(&text);
             *told = why;
+        }
+        if (waiting.give_up)() {
+            return Err(ClientError::Stopped { brokers: brokers.clone() });
         }
         Ok(())
     }
@@ -232,8 +262,7 @@ impl Cluster {
             let doing = format!("asking for the settings of topic `{name}`");
             let about = About { doing: &doing, topic: name, ..self.about() };
             let asked = [ResourceSpecifier::Topic(name)];
-            let answer =
-                self.insist(about, waiting, |_, _| runtime.block_on(admin.describe_configs(&asked, &options)));
+            let answer = self.insist(about, waiting, |_, _| runtime.block_on(admin.describe_configs(&asked, &options)));
             let resources = match answer {
                 Ok(resources) => resources,
                 Err(
@@ -245,7 +274,8 @@ impl Cluster {
                 }
             };
             // What may not be asked for comes without settings.
-            let found = resources.iter().flatten().find_map(|resource| resource.get("max.message.bytes")?.value.as_ref());
+            let found =
+                resources.iter().flatten().find_map(|resource| resource.get("max.message.bytes")?.value.as_ref());
             limits.extend(found.and_then(|bytes| bytes.parse().ok()).map(|bytes| (name.to_owned(), bytes)));
         }
         Ok(limits)

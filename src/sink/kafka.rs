@@ -7,7 +7,7 @@ mod settings;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{Consumer, ConsumerGroupMetadata};
@@ -20,7 +20,7 @@ pub use settings::{Acks, KafkaSettings};
 
 use super::{Broker, Marker, Place, SinkError, records};
 use crate::event::headers;
-use crate::kafka::{About, ClientSettings, Cluster, Membership, Observer, Waiting, explain};
+use crate::kafka::{About, ClientError, ClientSettings, Cluster, Membership, Observer, Waiting, explain};
 use crate::metrics::Metrics;
 use calls::Calls;
 
@@ -32,6 +32,9 @@ const FULL: Duration = Duration::from_millis(2);
 
 /// How long to wait for reports of deliveries before looking for them again.
 const NAP: Duration = Duration::from_millis(1);
+
+/// How long an undelivered record is looked for where a call has failed: the client may tell of it a moment after that.
+const REPORTED_WITHIN: Duration = Duration::from_millis(200);
 
 /// How much longer than a transaction may be open a call that ends one is waited for.
 const GRACE: Duration = Duration::from_secs(10);
@@ -85,7 +88,7 @@ pub fn connect(
     let producer: BaseProducer<Deliveries> = settings
         .producer_config(id.as_deref(), batch_limits.values().copied().min())
         .create_with_context(deliveries)
-        .map_err(|error| crate::kafka::ClientError::of_settings(&error))?;
+        .map_err(|error| ClientError::of_settings(&error))?;
     let transactions = match identity {
         Some(Identity::Sole(group)) => {
             let metadata = cluster.client().group_metadata();
@@ -213,7 +216,7 @@ impl KafkaBroker {
                 | RDKafkaErrorCode::UnknownTopic
                 | RDKafkaErrorCode::UnknownTopicOrPartition,
             ) => explain(&error, about(&self.settings, doing, topic, self.transactions.as_ref())).into(),
-            Some(RDKafkaErrorCode::MessageSizeTooLarge) => self.too_large(topic),
+            Some(RDKafkaErrorCode::MessageSizeTooLarge) if !topic.is_empty() => self.too_large(topic),
             Some(RDKafkaErrorCode::InvalidTransactionTimeout) => SinkError::Refused(format!(
                 "{doing} failed: {detail}; transaction_timeout of [sink.kafka] is more than transaction.max.timeout.ms of the broker"
             )),
@@ -249,13 +252,25 @@ impl KafkaBroker {
         }
     }
 
+    /// The error of a call that has failed: that of a record that was not delivered, where it is the cause.
+    fn failed(&self, error: &KafkaError, doing: &str, topic: &str) -> SinkError {
+        let until = Instant::now() + REPORTED_WITHIN;
+        loop {
+            match self.check_deliveries() {
+                Err(error) => return error,
+                Ok(()) if Instant::now() >= until => return self.error(error, doing, topic),
+                Ok(()) => _ = self.producer.get().poll(NAP),
+            }
+        }
+    }
+
     /// Opens a transaction where none is open.
     fn begin(&mut self) -> Result<(), SinkError> {
         if self.transactions.as_ref().is_none_or(|transactions| transactions.open) {
             return Ok(());
         }
         if let Err(error) = self.producer.get().begin_transaction() {
-            return Err(self.error(&error, "beginning a transaction", ""));
+            return Err(self.failed(&error, "beginning a transaction", ""));
         }
         if let Some(transactions) = &mut self.transactions {
             transactions.open = true;
@@ -271,10 +286,7 @@ impl KafkaBroker {
     ) -> Result<(), SinkError> {
         match self.producer.call(self.limit, work) {
             Some(Ok(())) => self.check_deliveries(),
-            Some(Err(error)) => {
-                self.check_deliveries()?;
-                Err(self.error(&error, doing, ""))
-            }
+            Some(Err(error)) => Err(self.failed(&error, doing, "")),
             None => Err(SinkError::Undecided(format!("{doing} has not ended within {} s", self.limit.as_secs()))),
         }
     }
@@ -326,7 +338,7 @@ impl Broker for KafkaBroker {
                     self.producer.get().poll(Duration::ZERO);
                     if (self.give_up)() {
                         let brokers = self.settings.brokers.clone();
-                        return Err(crate::kafka::ClientError::Stopped { brokers }.into());
+                        return Err(ClientError::Stopped { brokers }.into());
                     }
                 }
                 Err(error) => return Err(self.error(&error, doing, "")),
@@ -351,10 +363,7 @@ impl Broker for KafkaBroker {
                         self.producer.get().poll(FULL);
                         self.check_deliveries()?;
                     }
-                    Err((error, _)) => {
-                        self.check_deliveries()?;
-                        return Err(self.error(&error, &format!("writing to topic {topic}"), topic));
-                    }
+                    Err((error, _)) => return Err(self.failed(&error, &format!("writing to topic {topic}"), topic)),
                 }
             }
         }
@@ -376,6 +385,7 @@ impl Broker for KafkaBroker {
             return Err(SinkError::Undecided(format!("this process is no member of group {}", transactions.group)));
         };
         let text = marker.map(Marker::to_string);
+        let place = offsets.first().map(|(place, _)| place.clone());
         let offsets = offsets.to_vec();
         let committed = self.call("committing a transaction", move |producer| {
             let list = offset_list(&offsets, text.as_deref())?;
@@ -387,7 +397,13 @@ impl Broker for KafkaBroker {
             Ok(()) => self.metrics.transaction_committed(),
             Err(_) => self.metrics.transaction_aborted(),
         }
-        committed
+        match (committed, place) {
+            // The records had been taken. A place in a topic that the job does not read is the marker's.
+            (Err(SinkError::Client(ClientError::TopicDenied { topic, .. })), Some(place)) if topic.is_empty() => {
+                Err(ClientError::TopicDenied { topic: place.topic, operations: "Read" }.into())
+            }
+            (committed, _) => committed,
+        }
     }
 
     fn flush(&mut self) -> Result<(), SinkError> {

@@ -40,7 +40,8 @@ impl RecordLimits {
     /// Whether `record`, which has been [finished](finish), is small enough.
     pub(super) fn admit(self, record: &[u8]) -> bool {
         // A header's lengths take 8 bytes here, and no more in a batch: what is surely small enough is not looked at.
-        record.len() + BATCH_OVERHEAD <= self.client.min(self.topic) || records(record).all(|record| self.admits(&record))
+        record.len() + BATCH_OVERHEAD <= self.client.min(self.topic)
+            || records(record).all(|record| self.admits(&record))
     }
 
     fn admits(self, record: &Record<'_>) -> bool {
@@ -50,8 +51,9 @@ impl RecordLimits {
             bytes += varint_bytes(name.len()) + name.len() + varint_bytes(value) + value;
             count += 1;
         }
-        let lengths =
-            record.key.map_or(1, |key| varint_bytes(key.len())) + varint_bytes(record.value.len()) + varint_bytes(count);
+        let lengths = record.key.map_or(1, |key| varint_bytes(key.len()))
+            + varint_bytes(record.value.len())
+            + varint_bytes(count);
         // Attributes, and the distances to the time and the offset of the batch, which are its own.
         let body = 3 + lengths + bytes;
         CLIENT_OVERHEAD + bytes <= self.client && BATCH_HEAD_BYTES + varint_bytes(body) + body <= self.topic

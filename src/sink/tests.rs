@@ -444,11 +444,7 @@ fn what_a_record_carries_on_goes_where_nothing_else_makes_it_small_enough() {
     dependent.event = crate::event::event(header, &dependent.event.slice);
     let limits = RecordLimits { client: 1 << 20, topic: 1000 };
     let (mut bytes, formats) = (Vec::new(), std::array::from_fn(|_| Format::Records { key: KeyRule::Event, limits }));
-    Renderer::new(rules(), &partitions(), formats).render(
-        &Outcome::Resolved(dependent),
-        Timestamp(1250),
-        &mut bytes,
-    );
+    Renderer::new(rules(), &partitions(), formats).render(&Outcome::Resolved(dependent), Timestamp(1250), &mut bytes);
     let record = records(&bytes).next().expect("a record");
     assert_eq!(record.key, None);
     let names: Vec<&str> = crate::event::headers(record.headers).map(|(name, _)| name).collect();

@@ -8,8 +8,12 @@ use crate::support::{Kafka, Program, Sent, Summary, eventually};
 const UNTIL_END: [&str; 1] = ["--until-end"];
 
 /// Settings of a topic that is compacted within seconds, but for its newest records.
-const COMPACTED: [(&str, &str); 4] =
-    [("cleanup.policy", "compact"), ("segment.ms", "100"), ("min.cleanable.dirty.ratio", "0.001"), ("delete.retention.ms", "0")];
+const COMPACTED: [(&str, &str); 4] = [
+    ("cleanup.policy", "compact"),
+    ("segment.ms", "100"),
+    ("min.cleanable.dirty.ratio", "0.001"),
+    ("delete.retention.ms", "0"),
+];
 
 const STREAMS: &str = r#"
 [[stream]]
@@ -22,7 +26,12 @@ depends_on = [ { entity = "order", by = "/order" } ]
 "#;
 
 fn order<'a>(key: &'a str, value: Option<&'a str>) -> Sent<'a> {
-    Sent { key: Some(key.as_bytes()), value: value.map(str::as_bytes), headers: &[("type", b"order")], ..Sent::default() }
+    Sent {
+        key: Some(key.as_bytes()),
+        value: value.map(str::as_bytes),
+        headers: &[("type", b"order")],
+        ..Sent::default()
+    }
 }
 
 /// Sends records that end the segment before them, until the broker has compacted all older ones: each key below `keys` then has one record at most.
@@ -42,7 +51,8 @@ fn compact(kafka: &Kafka, topic: &str, keys: usize) {
 fn a_compacted_topic_is_a_table_of_referents() {
     let kafka = Kafka::shared();
     for program in Program::JOINING {
-        let changes = Changes { streams: Some(STREAMS), stream: Some("stream = \"@header:type\""), ..Changes::default() };
+        let changes =
+            Changes { streams: Some(STREAMS), stream: Some("stream = \"@header:type\""), ..Changes::default() };
         let shop = Shop::without_topics(kafka, &changes);
         let payments = format!("{}-payments", shop.name);
         shop.replace("topics = [", &format!("topics = [\"{payments}\", "));
@@ -61,6 +71,7 @@ fn a_compacted_topic_is_a_table_of_referents() {
         };
         send(1, &keys);
         send(2, &keys);
+        shop.workspace.run(program, &UNTIL_END).succeeded();
         pay(1);
         shop.workspace.run(program, &UNTIL_END).succeeded();
         // The last record that was committed, too, makes way for a later one.

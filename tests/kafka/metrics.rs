@@ -7,31 +7,29 @@ use crate::support::{Kafka, Program, Sent, eventually, get, limit, orders, uniqu
 #[test]
 fn throttling_is_counted_by_client() {
     let kafka = Kafka::shared();
-    for (program, job) in [(Program::Dedd, ""), (Program::Independent, "delivery = \"at_least_once\"")] {
-        let (reads, writes) = (unique("reads"), unique("writes"));
-        let source = format!("properties = {{ \"client.id\" = \"{reads}\" }}");
-        let sink = format!("compression = \"none\"\nproperties = {{ \"client.id\" = \"{writes}\" }}");
-        let shop = Shop::new(kafka, 1, &Changes { job, source: &source, sink: &sink, ..Changes::default() });
-        let mut live = shop.start(program);
-        let throttled = |live: &super::shop::Live, client: &str| {
-            live.metric("resolvent_kafka_throttled_seconds_total", &format!("client=\"{client}\"")).unwrap_or(0.0)
-        };
-        kafka.send_lines(&shop.events, &orders(0..10));
-        live.await_metric("resolvent_events_total", "outcome=\"resolved\"", 10.0);
-        assert_eq!((throttled(&live, "consumer"), throttled(&live, "producer")), (0.0, 0.0), "{program:?}");
-        limit(kafka.address(), &writes, "producer_byte_rate", 100_000.0);
-        kafka.send_lines(&shop.events, &orders(10..2000));
-        live.await_metric("resolvent_kafka_throttled_seconds_total", "client=\"producer\"", 0.5);
-        live.await_metric("resolvent_events_total", "outcome=\"resolved\"", 2000.0);
-        assert_eq!(throttled(&live, "consumer"), 0.0, "{program:?}");
-        limit(kafka.address(), &writes, "producer_byte_rate", 1e9);
-        limit(kafka.address(), &reads, "consumer_byte_rate", 20_000.0);
-        kafka.send_lines(&shop.events, &orders(2000..4000));
-        live.await_metric("resolvent_kafka_throttled_seconds_total", "client=\"consumer\"", 0.5);
-        limit(kafka.address(), &reads, "consumer_byte_rate", 1e9);
-        live.await_metric("resolvent_events_total", "outcome=\"resolved\"", 4000.0);
-        live.stop();
-    }
+    let (reads, writes) = (unique("reads"), unique("writes"));
+    let source = format!("properties = {{ \"client.id\" = \"{reads}\" }}");
+    let sink = format!("compression = \"none\"\nproperties = {{ \"client.id\" = \"{writes}\" }}");
+    let shop = Shop::new(kafka, 1, &Changes { source: &source, sink: &sink, ..Changes::default() });
+    let mut live = shop.start(Program::Dedd);
+    let throttled = |live: &super::shop::Live, client: &str| {
+        live.metric("resolvent_kafka_throttled_seconds_total", &format!("client=\"{client}\"")).unwrap_or(0.0)
+    };
+    kafka.send_lines(&shop.events, &orders(0..10));
+    live.await_metric("resolvent_events_total", "outcome=\"resolved\"", 10.0);
+    assert_eq!((throttled(&live, "consumer"), throttled(&live, "producer")), (0.0, 0.0));
+    // Brokers look at the mean of ten seconds, and hold back until it is kept: for a second or two, by these numbers.
+    limit(kafka.address(), &writes, "producer_byte_rate", 50_000.0);
+    kafka.send_lines(&shop.events, &orders(10..2000));
+    live.await_metric("resolvent_kafka_throttled_seconds_total", "client=\"producer\"", 0.5);
+    live.await_metric("resolvent_events_total", "outcome=\"resolved\"", 2000.0);
+    assert_eq!(throttled(&live, "consumer"), 0.0);
+    limit(kafka.address(), &writes, "producer_byte_rate", 1e9);
+    limit(kafka.address(), &reads, "consumer_byte_rate", 25_000.0);
+    kafka.send_lines(&shop.events, &orders(2000..8000));
+    live.await_metric("resolvent_kafka_throttled_seconds_total", "client=\"consumer\"", 0.5);
+    live.await_metric("resolvent_events_total", "outcome=\"resolved\"", 8000.0);
+    live.stop();
 }
 
 /// One process has all partitions; a second one comes and takes some, and leaves: three times they are shared out.

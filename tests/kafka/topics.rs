@@ -73,6 +73,59 @@ fn a_topic_that_was_deleted_and_made_anew_is_refused() {
     }
 }
 
+/// The watch looks every few seconds; where the client has noticed before, that is as well.
+#[test]
+fn a_source_topic_that_is_deleted_while_the_job_runs_ends_it() {
+    let kafka = Kafka::shared();
+    for program in Program::ALL {
+        let shop = Shop::new(kafka, 2, &Changes::default());
+        let mut live = shop.start(program);
+        kafka.send_lines(&shop.events, &orders(0..10));
+        live.await_metric("resolvent_events_total", "outcome=\"resolved\"", 10.0);
+        kafka.delete(&shop.events);
+        live.running.wait().failed(1, &[&shop.events]);
+        assert_eq!(kafka.outcomes(&shop.resolved).len(), 10, "{program:?}");
+    }
+}
+
+/// A job goes on with what it had in hand once the topic is there again. As its marker may have been at a partition of it, that may have to be said.
+#[test]
+fn a_sink_topic_that_is_deleted_while_the_job_runs_ends_it() {
+    let kafka = Kafka::shared();
+    for program in Program::ALL {
+        let shop = Shop::new(kafka, 1, &Changes { sink: "transaction_timeout = \"2s\"", ..Changes::default() });
+        let mut live = shop.start(program);
+        kafka.send_lines(&shop.events, &orders(0..10));
+        live.await_metric("resolvent_events_total", "outcome=\"resolved\"", 10.0);
+        kafka.delete(&shop.resolved);
+        kafka.send_lines(&shop.events, &orders(10..20));
+        live.running.wait().failed(1, &[&format!("topic `{}` does not exist", shop.resolved), "create_topics"]);
+        kafka.create(&shop.resolved, 1, &[]);
+        if program != Program::Independent {
+            shop.workspace.run(program, &UNTIL_END).failed(1, &["the topic at whose partition it was", "lost_epoch"]);
+            shop.replace("[sink.kafka]\n", "[sink.kafka]\nlost_epoch = \"aborted\"\n");
+        }
+        shop.workspace.run(program, &UNTIL_END).succeeded();
+        let outcomes = kafka.outcomes(&shop.resolved);
+        assert_eq!(outcomes.len(), 10, "{program:?}");
+        assert!(outcomes.iter().all(|outcome| outcome.event["id"].as_u64() >= Some(10)), "{program:?}");
+    }
+}
+
+/// Brokers forget a group's offsets with their topic: to the processes of a group a topic that was made anew is a new one.
+#[test]
+fn a_topic_that_was_made_anew_is_new_to_a_group() {
+    let kafka = Kafka::shared();
+    let shop = Shop::new(kafka, 1, &Changes::default());
+    kafka.send_lines(&shop.events, &orders(0..8));
+    shop.workspace.run(Program::Independent, &UNTIL_END).succeeded();
+    kafka.delete(&shop.events);
+    kafka.create(&shop.events, 1, &[]);
+    kafka.send_lines(&shop.events, &orders(100..120));
+    shop.workspace.run(Program::Independent, &UNTIL_END).succeeded();
+    assert_eq!(kafka.outcomes(&shop.resolved).len(), 28);
+}
+
 #[test]
 fn a_job_whose_group_was_forgotten_is_refused_with_advice() {
     let kafka = Kafka::shared();

@@ -48,7 +48,9 @@ impl KafkaBroker {
             found = self.ask_again(topic);
             match found {
                 Some(now) if known.is_none_or(|known| now < known) => {
-                    return SinkError::Undecided(format!("topic {topic} takes {now} bytes at most now (its max.message.bytes)"));
+                    return SinkError::Undecided(format!(
+                        "topic {topic} takes {now} bytes at most now (its max.message.bytes)"
+                    ));
                 }
                 Some(_) => {}
                 None => break,

@@ -7,14 +7,7 @@ use crate::event::{Carried, Dependent, EventId, Key, Outcome, push_header};
 
 impl Renderer {
     /// Appends key and headers of the outcome whose value has been written behind the head at `head`.
-    pub(super) fn end_record(
-        &self,
-        outcome: &Outcome,
-        rule: &KeyRule,
-        extent: Extent,
-        head: usize,
-        out: &mut Vec<u8>,
-    ) {
+    pub(super) fn end_record(&self, outcome: &Outcome, rule: &KeyRule, extent: Extent, head: usize, out: &mut Vec<u8>) {
         let (dependent, carried, id) = match outcome {
             Outcome::Rejected(rejection) => (None, rejection.carried.as_deref(), rejection.id),
             Outcome::Resolved(dependent)
@@ -25,8 +18,7 @@ impl Renderer {
                 (Some(dependent), header.carried.as_deref(), header.id)
             }
         };
-        let (carried, dependent) =
-            if matches!(extent, Extent::Bare(_)) { (None, None) } else { (carried, dependent) };
+        let (carried, dependent) = if matches!(extent, Extent::Bare(_)) { (None, None) } else { (carried, dependent) };
         let start = out.len();
         let has_key = dependent.is_some_and(|dependent| self.write_key(dependent, rule, out))
             || carried.and_then(|carried| carried.key.as_ref()).map(|key| out.extend_from_slice(key)).is_some();
