@@ -409,7 +409,7 @@ impl Source for KafkaSource {
             }
             let patience = match self.lanes.has_open() {
                 true => Duration::ZERO,
-                false => deadline.saturating_duration_since(Instant::now()),
+                false => until(deadline),
             };
             let polled = self.consumer.poll(patience);
             self.until_look = if let Some(Ok(_)) = polled { self.until_look - 1 } else { 0 };
@@ -463,6 +463,12 @@ impl Source for KafkaSource {
     fn recycle(&mut self, buffer: Vec<u8>) {
         self.lanes.recycle(buffer);
     }
+}
+
+/// How long to poll until a time, in whole milliseconds: the client spins through what is left of one.
+fn until(deadline: Instant) -> Duration {
+    let left = deadline.saturating_duration_since(Instant::now());
+    Duration::from_millis(u64::try_from(left.as_micros().div_ceil(1000)).unwrap_or(u64::MAX))
 }
 
 fn offset(position: u64) -> Offset {
