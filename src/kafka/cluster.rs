@@ -41,6 +41,8 @@ pub(crate) struct Cluster {
     settings: ClientSettings,
     client: BaseConsumer<Context>,
     observer: Observer,
+    /// What the user wants to do with topics, and has to be allowed.
+    operations: &'static str,
 }
 
 /// What the brokers say of a topic.
@@ -65,7 +67,13 @@ impl Cluster {
             .set("statistics.interval.ms", "0")
             .create_with_context(context)
             .map_err(|error| ClientError::of_settings(&error))?;
-        Ok(Cluster { settings: settings.clone(), client, observer: observer.clone() })
+        let operations = "Read and Describe";
+        Ok(Cluster { settings: settings.clone(), client, observer: observer.clone(), operations })
+    }
+
+    /// The same for one who writes to topics.
+    pub(crate) fn for_writing(self) -> Cluster {
+        Cluster { operations: "Write and Describe", ..self }
     }
 
     /// The client itself.
@@ -203,7 +211,7 @@ impl Cluster {
     /// What all errors of this client are about.
     pub(crate) fn about(&self) -> About<'_> {
         let brokers = &self.settings.brokers;
-        About { brokers, doing: "", topic: "", group: "", transactional_id: "", operations: "Describe" }
+        About { brokers, doing: "", topic: "", group: "", transactional_id: "", operations: self.operations }
     }
 
     /// Says what is waited for, and gives up where waiting is no use, or not wanted.

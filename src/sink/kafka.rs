@@ -79,7 +79,7 @@ pub fn connect(
         asking.properties.insert("isolation.level".to_owned(), "read_committed".to_owned());
         asking.properties.insert("enable.auto.commit".to_owned(), "false".to_owned());
     }
-    let cluster = Cluster::new(&asking, "resolvent-sink", &observer)?;
+    let cluster = Cluster::new(&asking, "resolvent-sink", &observer)?.for_writing();
     let waiting = Waiting { give_up: &*give_up, say: &|text| metrics.health().not_ready(text.to_owned()) };
     cluster.topics(topics.iter().copied(), settings.create_topics, waiting)?;
     let batch_limits = limits::ask(&cluster, topics, waiting)?;

@@ -58,7 +58,7 @@ fn a_missing_topic_is_named_or_made() {
         run().failed(1, &[&missing[..], &["not exist", "create_topics"]].concat());
         kafka.create(&shop.events, 2, &[]);
         kafka.send_lines(&shop.events, &orders(0..10));
-        run().failed(1, &["topic `", "create_topics"]);
+        run().failed(1, &[&*shop.resolved, &shop.dead, "not exist", "create_topics"]);
         shop.replace("[sink.kafka]\n", "[sink.kafka]\ncreate_topics = true\n");
         run().succeeded();
         assert_eq!(kafka.outcomes(&shop.resolved).len(), 10);
