@@ -162,6 +162,11 @@ impl Cluster {
                 }
                 Err(error) if is_transient(&error) => {
                     self.serve(RETRY);
+                    let trouble = self.observer.trouble();
+                    // The question itself is only answered by silence.
+                    if let Some((Trouble::Group, _)) = trouble.filter(|_| !about.group.is_empty()) {
+                        return Err(ClientError::GroupDenied { group: about.group.to_owned() });
+                    }
                     self.say(&error, &mut told, waiting)?;
                 }
                 Err(error) => return Err(explain(&error, about)),

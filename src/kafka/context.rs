@@ -24,6 +24,8 @@ pub(crate) enum Trouble {
     Authentication,
     /// The TLS handshake fails.
     Tls,
+    /// The group may not be used: the client goes on looking for its coordinator.
+    Group,
     /// A name does not resolve.
     Resolve,
     /// A connection cannot be made, or breaks.
@@ -41,6 +43,7 @@ impl Trouble {
                 Trouble::Authentication
             }
             Some(RDKafkaErrorCode::SSL) => Trouble::Tls,
+            Some(RDKafkaErrorCode::GroupAuthorizationFailed) => Trouble::Group,
             Some(RDKafkaErrorCode::Resolve) => Trouble::Resolve,
             Some(
                 RDKafkaErrorCode::BrokerTransportFailure
@@ -58,6 +61,7 @@ impl Trouble {
         match self {
             Trouble::Authentication => "authentication",
             Trouble::Tls => "tls",
+            Trouble::Group => "group",
             Trouble::Resolve => "resolve",
             Trouble::Transport => "transport",
             Trouble::AllBrokersDown => "all_brokers_down",

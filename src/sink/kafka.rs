@@ -2,6 +2,7 @@
 
 mod calls;
 mod limits;
+mod patience;
 mod settings;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ use crate::event::headers;
 use crate::kafka::{About, ClientError, ClientSettings, Cluster, Membership, Observer, Waiting, explain};
 use crate::metrics::Metrics;
 use calls::Calls;
+use patience::Patience;
 
 /// How long a call of the client waits before it is looked whether to go on.
 const STEP: Duration = Duration::from_secs(2);
@@ -36,8 +38,9 @@ const NAP: Duration = Duration::from_millis(1);
 /// How long an undelivered record is looked for where a call has failed: the client may tell of it a moment after that.
 const REPORTED_WITHIN: Duration = Duration::from_millis(200);
 
-/// How much longer than a transaction may be open a call that ends one is waited for.
-const GRACE: Duration = Duration::from_secs(10);
+/// How long the group's offsets may be in a transaction that nobody has open any more. Before version 4.0 brokers let them become true a moment after it has
+/// ended.
+const UNENDED_FOR: Duration = Duration::from_secs(15);
 
 /// Whether a wait for brokers is to be given up.
 pub type GiveUp = Arc<dyn Fn() -> bool + Send + Sync>;
@@ -109,7 +112,7 @@ pub fn connect(
         transactions,
         settings: settings.client.clone(),
         batch_limits,
-        limit: settings.transaction_timeout + GRACE,
+        patience: Patience::new(settings.transaction_timeout, Arc::clone(&give_up)),
         failed,
         metrics: metrics.clone(),
         give_up,
@@ -191,8 +194,7 @@ struct KafkaBroker {
     settings: ClientSettings,
     /// Bytes of the largest batch that each topic takes, where the brokers have said so.
     batch_limits: BTreeMap<String, usize>,
-    /// How long a call may take.
-    limit: Duration,
+    patience: Patience,
     failed: Failed,
     metrics: Metrics,
     give_up: GiveUp,
@@ -230,17 +232,37 @@ impl KafkaBroker {
         }
     }
 
-    fn read_marker(&self, cluster: &Cluster, places: &[Place]) -> Result<Option<Marker>, SinkError> {
-        let Some(transactions) = &self.transactions else { return Ok(None) };
+    /// The offsets of the group at these places; `None` where they are in a transaction that has not ended.
+    fn read_offsets(&self, cluster: &Cluster, places: &[Place]) -> Result<Option<TopicPartitionList>, SinkError> {
         let mut list = TopicPartitionList::new();
         places.iter().for_each(|place| _ = list.add_partition(&place.topic, place.partition));
         let metrics = &self.metrics;
         let waiting = Waiting { give_up: &*self.give_up, say: &|text| metrics.health().not_ready(text.to_owned()) };
-        let doing = format!("reading the offsets of group {}", transactions.group);
-        let about = about(&self.settings, &doing, "", Some(transactions));
-        let found = cluster.insist(about, waiting, |client, wait| client.committed_offsets(list.clone(), wait))?;
-        let markers = found.elements().into_iter().filter_map(|element| Marker::parse(element.metadata()));
-        Ok(markers.max_by_key(|marker| marker.epoch))
+        let group = self.transactions.as_ref().map_or("", |transactions| &transactions.group);
+        let doing = format!("reading the offsets of group {group}");
+        let about = about(&self.settings, &doing, "", self.transactions.as_ref());
+        let unaware = self.unaware_cluster()?;
+        let found =
+            cluster.insist(about, waiting, |client, wait| match client.committed_offsets(list.clone(), wait) {
+                // The client asks again and again where they are in a transaction, and says only that its time is over.
+                Err(error) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::OperationTimedOut) => {
+                    unaware.client().committed_offsets(list.clone(), wait).map(|_| None)
+                }
+                found => found.map(Some),
+            })?;
+        Ok(found)
+    }
+
+    /// A client that is answered with the offsets as they were before a transaction that is open.
+    fn unaware_cluster(&self) -> Result<Cluster, SinkError> {
+        let mut asking = self.asking.clone();
+        asking.properties.insert("isolation.level".to_owned(), "read_uncommitted".to_owned());
+        Ok(Cluster::new(&asking, "resolvent-sink", &self.observer)?)
+    }
+
+    /// What follows where the job is to stop while it waits for brokers.
+    fn stopped(&self) -> SinkError {
+        ClientError::Stopped { brokers: self.settings.brokers.clone() }.into()
     }
 
     /// The error of the first record that was not delivered.
@@ -284,10 +306,10 @@ impl KafkaBroker {
         doing: &str,
         work: impl FnOnce(&Producing) -> Result<(), KafkaError> + Send + 'static,
     ) -> Result<(), SinkError> {
-        match self.producer.call(self.limit, work) {
+        match self.producer.call(&mut self.patience, work) {
             Some(Ok(())) => self.check_deliveries(),
             Some(Err(error)) => Err(self.failed(&error, doing, "")),
-            None => Err(SinkError::Undecided(format!("{doing} has not ended within {} s", self.limit.as_secs()))),
+            None => Err(SinkError::Undecided(format!("{doing} has not ended {}", self.patience.in_words()))),
         }
     }
 }
@@ -317,15 +339,26 @@ fn flush(producer: &Producing) -> Result<(), KafkaError> {
 
 impl Broker for KafkaBroker {
     fn marker(&mut self, places: &[Place]) -> Result<Option<Marker>, SinkError> {
-        self.cluster.as_ref().map_or(Ok(None), |cluster| self.read_marker(cluster, places))
+        let (Some(cluster), Some(transactions)) = (&self.cluster, &self.transactions) else { return Ok(None) };
+        let began = Instant::now();
+        loop {
+            if let Some(found) = self.read_offsets(cluster, places)? {
+                return Ok(latest_marker(&found));
+            }
+            let group = &transactions.group;
+            if began.elapsed() >= UNENDED_FOR {
+                return Err(SinkError::Unended { group: group.clone() });
+            }
+            if self.patience.gives_up() {
+                return Err(self.stopped());
+            }
+            tracing::warn!("waiting for the broker to end a transaction that has offsets of group {group}");
+        }
     }
 
     fn decided_marker(&mut self, places: &[Place]) -> Result<Option<Marker>, SinkError> {
-        let mut asking = self.asking.clone();
-        // Offsets are answered at once then, as they were before the open transaction.
-        asking.properties.insert("isolation.level".to_owned(), "read_uncommitted".to_owned());
-        let cluster = Cluster::new(&asking, "resolvent-sink", &self.observer)?;
-        self.read_marker(&cluster, places)
+        let unaware = self.unaware_cluster()?;
+        Ok(self.read_offsets(&unaware, places)?.as_ref().and_then(latest_marker))
     }
 
     fn fence(&mut self) -> Result<(), SinkError> {
@@ -336,9 +369,8 @@ impl Broker for KafkaBroker {
                 Err(KafkaError::Transaction(error)) if error.is_retriable() => {
                     tracing::info!("{doing}: {error}");
                     self.producer.get().poll(Duration::ZERO);
-                    if (self.give_up)() {
-                        let brokers = self.settings.brokers.clone();
-                        return Err(ClientError::Stopped { brokers }.into());
+                    if self.patience.gives_up() {
+                        return Err(self.stopped());
                     }
                 }
                 Err(error) => return Err(self.error(&error, doing, "")),
@@ -355,6 +387,7 @@ impl Broker for KafkaBroker {
                 headers(record.headers)
                     .fold(OwnedHeaders::new(), |all, (key, value)| all.insert(Header { key, value })),
             );
+            let mut full_since = None;
             loop {
                 match self.producer.get().send(message) {
                     Ok(()) => break,
@@ -362,6 +395,11 @@ impl Broker for KafkaBroker {
                         message = again;
                         self.producer.get().poll(FULL);
                         self.check_deliveries()?;
+                        let now = Instant::now();
+                        if self.patience.left(*full_since.get_or_insert(now), now).is_zero() {
+                            let waited = self.patience.in_words();
+                            return Err(SinkError::Undecided(format!("the broker has taken nothing {waited}")));
+                        }
                     }
                     Err((error, _)) => return Err(self.failed(&error, &format!("writing to topic {topic}"), topic)),
                 }
@@ -418,6 +456,13 @@ impl Broker for KafkaBroker {
     fn batch_bytes_max(&self, topic: &str) -> Option<usize> {
         self.batch_limits.get(topic).copied()
     }
+}
+
+/// The marker with the greatest epoch among offsets.
+fn latest_marker(offsets: &TopicPartitionList) -> Option<Marker> {
+    let elements = offsets.elements();
+    let markers = elements.iter().filter_map(|element| Marker::parse(element.metadata()));
+    markers.max_by_key(|marker| marker.epoch)
 }
 
 /// Offsets for the group; the first carries the marker.
