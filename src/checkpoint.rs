@@ -75,7 +75,7 @@ pub enum CheckpointError {
     /// The broker has no marker.
     #[error(
         "group {group} has no offset with the job's last epoch ({}): the broker has dropped it, as it does with offsets of a job that is down longer than \
-         offsets.retention.minutes, or somebody has deleted it, or this is another cluster. Look at the end of the output topics: if they hold the outcomes of \
+         offsets.retention.minutes, or somebody has deleted it, or the topic at whose partition it was, or this is another cluster. Look at the end of the output topics: if they hold the outcomes of \
          that epoch, start once with lost_epoch = \"committed\" in [sink.kafka], otherwise with lost_epoch = \"aborted\"",
         epoch.0
     )]

@@ -91,7 +91,8 @@ pub fn expire(job: &Job, id: EventId) -> Result<Ended, ExpireError> {
     let waited_us = now.micros_since(dependent.event.header.header.arrival);
     let mut line = Vec::new();
     let outcome = Outcome::Expired(dependent, ExpiredReason::Operator);
-    Renderer::new(job.rules.clone(), &partitions, job.sinks.formats()).render(&outcome, now, &mut line);
+    let formats = job.sinks.formats(topics.as_ref().map(|topics| &*topics.broker));
+    Renderer::new(job.rules.clone(), &partitions, formats).render(&outcome, now, &mut line);
 
     let mut checkpoint = Checkpoint::open(state.clone(), committed, log.epochs, &job.sinks, topics)?;
     checkpoint.write(SinkKind::DeadLetter, &line)?;

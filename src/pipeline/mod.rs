@@ -332,7 +332,7 @@ fn run_opened(
         carries: job.sinks.topics().next().is_some(),
         settings: opened.engine,
         discards: discards(&job.sinks),
-        formats: job.sinks.formats(),
+        formats: opened.formats,
         partitions: opened.partitions.clone(),
         intake: Arc::clone(&intake),
         reader,

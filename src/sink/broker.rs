@@ -81,6 +81,9 @@ pub trait Broker: Send {
 
     /// Bytes of records produced since it was made.
     fn bytes_written(&self) -> u64;
+
+    /// Bytes of the largest batch of records that a topic takes; `None` where the brokers did not say when this was made.
+    fn batch_bytes_max(&self, topic: &str) -> Option<usize>;
 }
 
 #[cfg(test)]

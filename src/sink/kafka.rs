@@ -1,9 +1,11 @@
 //! Topics: one producer a process, whose transactions end with the epochs of the job.
 
 mod calls;
+mod limits;
 mod patience;
 mod settings;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -32,6 +34,9 @@ const FULL: Duration = Duration::from_millis(2);
 
 /// How long to wait for reports of deliveries before looking for them again.
 const NAP: Duration = Duration::from_millis(1);
+
+/// How long an undelivered record is looked for where a call has failed: the client may tell of it a moment after that.
+const REPORTED_WITHIN: Duration = Duration::from_millis(200);
 
 /// How long the group's offsets may be in a transaction that nobody has open any more. Before version 4.0 brokers let them become true a moment after it has
 /// ended.
@@ -77,13 +82,14 @@ pub fn connect(
         asking.properties.insert("isolation.level".to_owned(), "read_committed".to_owned());
         asking.properties.insert("enable.auto.commit".to_owned(), "false".to_owned());
     }
-    let cluster = Cluster::new(&asking, "resolvent-sink", &observer)?;
+    let cluster = Cluster::new(&asking, "resolvent-sink", &observer)?.for_writing();
     let waiting = Waiting { give_up: &*give_up, say: &|text| metrics.health().not_ready(text.to_owned()) };
     cluster.topics(topics.iter().copied(), settings.create_topics, waiting)?;
+    let batch_limits = limits::ask(&cluster, topics, waiting)?;
     let failed = Arc::new(Mutex::new(None));
     let deliveries = Deliveries { observer: observer.clone(), failed: Arc::clone(&failed) };
     let producer: BaseProducer<Deliveries> = settings
-        .producer_config(id.as_deref())
+        .producer_config(id.as_deref(), batch_limits.values().copied().min())
         .create_with_context(deliveries)
         .map_err(|error| ClientError::of_settings(&error))?;
     let transactions = match identity {
@@ -105,6 +111,7 @@ pub fn connect(
         observer,
         transactions,
         settings: settings.client.clone(),
+        batch_limits,
         patience: Patience::new(settings.transaction_timeout, Arc::clone(&give_up)),
         failed,
         metrics: metrics.clone(),
@@ -185,6 +192,8 @@ struct KafkaBroker {
     observer: Observer,
     transactions: Option<Transactions>,
     settings: ClientSettings,
+    /// Bytes of the largest batch that each topic takes, where the brokers have said so.
+    batch_limits: BTreeMap<String, usize>,
     patience: Patience,
     failed: Failed,
     metrics: Metrics,
@@ -209,10 +218,7 @@ impl KafkaBroker {
                 | RDKafkaErrorCode::UnknownTopic
                 | RDKafkaErrorCode::UnknownTopicOrPartition,
             ) => explain(&error, about(&self.settings, doing, topic, self.transactions.as_ref())).into(),
-            Some(RDKafkaErrorCode::MessageSizeTooLarge) => SinkError::Refused(format!(
-                "topic {topic} does not take a record of this size: raise its max.message.bytes, or set message.max.bytes among the properties of [sink.kafka] to what it takes: \
-                 outcomes that are larger are then written without their event"
-            )),
+            Some(RDKafkaErrorCode::MessageSizeTooLarge) if !topic.is_empty() => self.too_large(topic),
             Some(RDKafkaErrorCode::InvalidTransactionTimeout) => SinkError::Refused(format!(
                 "{doing} failed: {detail}; transaction_timeout of [sink.kafka] is more than transaction.max.timeout.ms of the broker"
             )),
@@ -271,13 +277,25 @@ impl KafkaBroker {
         }
     }
 
+    /// The error of a call that has failed: that of a record that was not delivered, where it is the cause.
+    fn failed(&self, error: &KafkaError, doing: &str, topic: &str) -> SinkError {
+        let until = Instant::now() + REPORTED_WITHIN;
+        loop {
+            match self.check_deliveries() {
+                Err(error) => return error,
+                Ok(()) if Instant::now() >= until => return self.error(error, doing, topic),
+                Ok(()) => _ = self.producer.get().poll(NAP),
+            }
+        }
+    }
+
     /// Opens a transaction where none is open.
     fn begin(&mut self) -> Result<(), SinkError> {
         if self.transactions.as_ref().is_none_or(|transactions| transactions.open) {
             return Ok(());
         }
         if let Err(error) = self.producer.get().begin_transaction() {
-            return Err(self.error(&error, "beginning a transaction", ""));
+            return Err(self.failed(&error, "beginning a transaction", ""));
         }
         if let Some(transactions) = &mut self.transactions {
             transactions.open = true;
@@ -293,10 +311,7 @@ impl KafkaBroker {
     ) -> Result<(), SinkError> {
         match self.producer.call(&mut self.patience, work) {
             Some(Ok(())) => self.check_deliveries(),
-            Some(Err(error)) => {
-                self.check_deliveries()?;
-                Err(self.error(&error, doing, ""))
-            }
+            Some(Err(error)) => Err(self.failed(&error, doing, "")),
             None => Err(SinkError::Undecided(format!("{doing} has not ended {}", self.patience.in_words()))),
         }
     }
@@ -389,10 +404,7 @@ impl Broker for KafkaBroker {
                             return Err(SinkError::Undecided(format!("the broker has taken nothing {waited}")));
                         }
                     }
-                    Err((error, _)) => {
-                        self.check_deliveries()?;
-                        return Err(self.error(&error, &format!("writing to topic {topic}"), topic));
-                    }
+                    Err((error, _)) => return Err(self.failed(&error, &format!("writing to topic {topic}"), topic)),
                 }
             }
         }
@@ -414,6 +426,7 @@ impl Broker for KafkaBroker {
             return Err(SinkError::Undecided(format!("this process is no member of group {}", transactions.group)));
         };
         let text = marker.map(Marker::to_string);
+        let place = offsets.first().map(|(place, _)| place.clone());
         let offsets = offsets.to_vec();
         let committed = self.call("committing a transaction", move |producer| {
             let list = offset_list(&offsets, text.as_deref())?;
@@ -425,7 +438,13 @@ impl Broker for KafkaBroker {
             Ok(()) => self.metrics.transaction_committed(),
             Err(_) => self.metrics.transaction_aborted(),
         }
-        committed
+        match (committed, place) {
+            // The records had been taken. A place in a topic that the job does not read is the marker's.
+            (Err(SinkError::Client(ClientError::TopicDenied { topic, .. })), Some(place)) if topic.is_empty() => {
+                Err(ClientError::TopicDenied { topic: place.topic, operations: "Read" }.into())
+            }
+            (committed, _) => committed,
+        }
     }
 
     fn flush(&mut self) -> Result<(), SinkError> {
@@ -435,6 +454,10 @@ impl Broker for KafkaBroker {
 
     fn bytes_written(&self) -> u64 {
         self.bytes_written
+    }
+
+    fn batch_bytes_max(&self, topic: &str) -> Option<usize> {
+        self.batch_limits.get(topic).copied()
     }
 }
 

@@ -116,6 +116,10 @@ impl Broker for Client {
     fn bytes_written(&self) -> u64 {
         0
     }
+
+    fn batch_bytes_max(&self, _topic: &str) -> Option<usize> {
+        None
+    }
 }
 
 /// A job that reads records numbered from 0 and has an outcome for each: every third one goes to a file, the others to a topic.
