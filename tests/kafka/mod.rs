@@ -5,6 +5,7 @@ mod broker;
 mod dashboard;
 mod faults;
 mod group;
+mod hangs;
 mod load;
 mod real_data;
 mod records;
