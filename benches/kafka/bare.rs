@@ -9,7 +9,8 @@ use rdkafka::message::{Header, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
-use crate::contestant::{CONSUMER, Contestant, Delivery, EPOCH, PRODUCER};
+use crate::common::Watch;
+use crate::contestant::{CONSUMER, Contestant, Delivery, EPOCH, Measured, PRODUCER};
 use crate::{INPUT, PARTITIONS, Result};
 
 /// What stands before and behind the record in an outcome without referents.
@@ -25,8 +26,8 @@ const EARLIER: usize = 1 << 20;
 /// Every so many records those bytes are the same ones, as many refer to what is popular: the broker's files are then as large as after a job.
 const POPULAR: u64 = 3;
 
-/// Copies the input to `output`. Returns how many bytes it wrote, counted as the jobs' sinks do.
-pub(crate) fn copy(contestant: &Contestant, name: &str, output: &str) -> Result<u64> {
+/// Copies the input to `output`. Bytes that it wrote are counted as the jobs' sinks do.
+pub(crate) fn copy(contestant: &Contestant, name: &str, output: &str) -> Result<Measured> {
     let exactly_once = contestant.delivery == Delivery::ExactlyOnce;
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", &contestant.brokers).set("group.id", name);
@@ -48,7 +49,7 @@ pub(crate) fn copy(contestant: &Contestant, name: &str, output: &str) -> Result<
         producer.init_transactions(None)?;
     }
     let mut outcome = Outcome { bytes_wanted: contestant.record_bytes, ..Outcome::default() };
-    let (mut read, mut bytes) = (0, 0);
+    let (mut read, mut bytes, mut watch) = (0, 0, None);
     while read < contestant.events {
         if exactly_once {
             producer.begin_transaction()?;
@@ -57,6 +58,9 @@ pub(crate) fn copy(contestant: &Contestant, name: &str, output: &str) -> Result<
         while read < contestant.events && began.elapsed() < EPOCH {
             let Some(message) = consumer.poll(EPOCH.saturating_sub(began.elapsed())) else { continue };
             let message = message?;
+            if watch.is_none() {
+                watch = Some(Watch::start()?);
+            }
             let position = format!("{INPUT}:{}:{}", message.partition(), message.offset());
             outcome.write(message.payload().unwrap_or_default(), message.key_len(), &position);
             send(&producer, output, &message, &position, &outcome.value)?;
@@ -72,7 +76,8 @@ pub(crate) fn copy(contestant: &Contestant, name: &str, output: &str) -> Result<
             consumer.commit(&next, rdkafka::consumer::CommitMode::Sync)?;
         }
     }
-    Ok(bytes)
+    let (seconds, cpu_seconds) = watch.ok_or("there was nothing to read")?.read()?;
+    Ok(Measured { seconds, cpu_seconds, bytes_written: bytes, broker_cpu_seconds: 0.0 })
 }
 
 /// Makes values of the size that a job's have.
