@@ -68,6 +68,9 @@ struct Arguments {
     bench: bool,
 }
 
+/// Bytes of a record that the loop writes when nobody has run before it.
+const RECORD_BYTES: u64 = 600;
+
 /// A part of the measurements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Part {
@@ -90,6 +93,11 @@ fn measure(arguments: &Arguments) -> Result<()> {
     let bytes = load(&broker.address(), events)?;
     println!("{events} events, {} MiB, in {PARTITIONS} partitions of one topic", bytes >> 20);
     let sitting = Sitting { broker, scratch, events };
+    for delivery in &arguments.delivery {
+        // Whoever comes first would wait for the broker to compile itself.
+        eprintln!("warming up the broker, {delivery:?}");
+        sitting.measure(Work::Bare, *delivery, BALANCED, RECORD_BYTES)?;
+    }
     let mut runs = Vec::new();
     for round in 1..=rounds {
         for delivery in &arguments.delivery {

@@ -37,7 +37,7 @@ pub(in crate::mode) fn end_epoch(engine: &mut Engine, effects: &mut Effects) -> 
     engine.residency.taken.clear();
     let removed = std::mem::take(&mut engine.residency.removed);
     let mut changes = std::mem::take(&mut engine.residency.changes);
-    (changes.log, engine.residency.log_value) = log.finish(&removed, &mut changes.batch);
+    (changes.log, engine.residency.log_value) = log.finish(&removed, &mut changes.logged);
     changes
 }
 
