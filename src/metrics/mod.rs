@@ -25,7 +25,7 @@ use prometheus::{Registry, TextEncoder};
 
 pub use health::{Health, Phase};
 pub use latency::Quantiles;
-pub use process::{ResidentMemory, cpu_seconds, resident_memory};
+pub use process::{ResidentMemory, cpu_seconds, cpu_seconds_of, resident_memory};
 pub use snapshot::Snapshot;
 pub use totals::{ConservationError, Totals};
 

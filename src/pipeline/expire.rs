@@ -69,7 +69,7 @@ pub struct Ended {
 pub fn expire(job: &Job, id: EventId) -> Result<Ended, ExpireError> {
     let (state, (recovery, topics)) = open_state(job, |state| look(job, state))?;
     let committed = recovery.settle(&state)?;
-    let log = Log::read(&state)?;
+    let log = Log::read(&state, committed.epoch)?;
     let position = committed.partitions.position(id);
     let now = Clock::start().now();
     let Some((mut dependent, row)) = mode::find_waiting(&state, &job.rules, &log, id)? else {

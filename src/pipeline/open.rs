@@ -187,7 +187,7 @@ pub(super) fn open(job: &Job, start: &mut Start, clock: &Clock) -> Result<Opened
     };
     let Found { recovery, topics, partitions, source, fingerprints, replay } = found;
     let committed = recovery.settle(&state)?;
-    let restored = mode::restore(&state, &job.rules)?;
+    let restored = mode::restore(&state, &job.rules, committed.epoch)?;
     if replay::is_needed(&job.rules) {
         mode::forget_overflow(&state, &job.rules)?;
     }
@@ -237,7 +237,7 @@ fn open_member(job: &Job, settings: &Settings, start: &Start, clock: &Clock) -> 
     let mut topics = start.topics(job, membership.as_ref())?;
     let committed = Recovery::find(Some(&state), topics.as_mut())?.settle(&state)?;
     let fingerprints = source.fingerprints(&committed.fingerprints)?;
-    let restored = mode::restore(&state, &job.rules)?;
+    let restored = mode::restore(&state, &job.rules, committed.epoch)?;
     let formats = job.sinks.formats(topics.as_ref().map(|topics| &*topics.broker));
     let mut checkpoint = Checkpoint::open(state.clone(), committed, restored.log, &job.sinks, topics)?;
     if let Some(membership) = membership {

@@ -69,8 +69,11 @@ pub trait Broker: Send {
     /// Fences every other producer of the job: what it had open is committed or aborted for good when this returns, and it can commit nothing more.
     fn fence(&mut self) -> Result<(), SinkError>;
 
-    /// Gives [records](super::records) to a topic. They become visible with the next commit; without transactions as soon as the broker has them.
+    /// Takes [records](super::records) for a topic. They become visible with the next commit; without transactions as soon as the broker has them.
     fn produce(&mut self, topic: &str, records: &[u8]) -> Result<(), SinkError>;
+
+    /// Sends on what was held back, if it is time for that. Returns whether something is still held back: then this wants to be called every millisecond or so.
+    fn tend(&mut self) -> Result<bool, SinkError>;
 
     /// Makes all that was produced visible, in one transaction with offsets of the job's group, the first of which carries the marker, where there is one.
     /// Returns once the broker says so.

@@ -1,6 +1,7 @@
 //! Topics: one producer a process, whose transactions end with the epochs of the job.
 
 mod calls;
+mod held;
 mod limits;
 mod patience;
 mod settings;
@@ -24,6 +25,7 @@ use crate::event::headers;
 use crate::kafka::{About, ClientError, ClientSettings, Cluster, Membership, Observer, Waiting, explain};
 use crate::metrics::Metrics;
 use calls::Calls;
+use held::Held;
 use patience::Patience;
 
 /// How long a call of the client waits before it is looked whether to go on.
@@ -103,6 +105,7 @@ pub fn connect(
         }
         None => None,
     };
+    let held_back = (transactions.is_some() || settings.idempotence).then_some(settings.linger);
     Ok(Box::new(KafkaBroker {
         producer: Calls::new(producer)
             .map_err(|error| SinkError::Refused(format!("cannot start a thread: {error}")))?,
@@ -114,6 +117,7 @@ pub fn connect(
         batch_limits,
         patience: Patience::new(settings.transaction_timeout, Arc::clone(&give_up)),
         failed,
+        held: Held::new(held_back),
         metrics: metrics.clone(),
         give_up,
         bytes_written: 0,
@@ -196,6 +200,7 @@ struct KafkaBroker {
     batch_limits: BTreeMap<String, usize>,
     patience: Patience,
     failed: Failed,
+    held: Held,
     metrics: Metrics,
     give_up: GiveUp,
     bytes_written: u64,
@@ -303,6 +308,50 @@ impl KafkaBroker {
         Ok(())
     }
 
+    /// Whether the client may be given records now.
+    fn lets_through(&mut self) -> bool {
+        self.held.lets_through(self.producer.get().in_flight_count() > 0, Instant::now())
+    }
+
+    fn send_held(&mut self) -> Result<(), SinkError> {
+        let held = self.held.take();
+        for (topic, records) in &held {
+            self.send(topic, records)?;
+        }
+        self.held.give_back(held);
+        Ok(())
+    }
+
+    /// Gives records to the client.
+    fn send(&mut self, topic: &str, bytes: &[u8]) -> Result<(), SinkError> {
+        for record in records(bytes) {
+            let mut message: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic).payload(record.value);
+            message.key = record.key;
+            message.headers = Some(
+                headers(record.headers)
+                    .fold(OwnedHeaders::new(), |all, (key, value)| all.insert(Header { key, value })),
+            );
+            let mut full_since = None;
+            loop {
+                match self.producer.get().send(message) {
+                    Ok(()) => break,
+                    Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), again)) => {
+                        message = again;
+                        self.producer.get().poll(FULL);
+                        self.check_deliveries()?;
+                        let now = Instant::now();
+                        if self.patience.left(*full_since.get_or_insert(now), now).is_zero() {
+                            let waited = self.patience.in_words();
+                            return Err(SinkError::Undecided(format!("the broker has taken nothing {waited}")));
+                        }
+                    }
+                    Err((error, _)) => return Err(self.failed(&error, &format!("writing to topic {topic}"), topic)),
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Calls the producer on its thread, no longer than a transaction may take.
     fn call(
         &mut self,
@@ -381,40 +430,33 @@ impl Broker for KafkaBroker {
         }
     }
 
-    fn produce(&mut self, topic: &str, bytes: &[u8]) -> Result<(), SinkError> {
+    fn produce(&mut self, topic: &str, records: &[u8]) -> Result<(), SinkError> {
         self.begin()?;
-        for record in records(bytes) {
-            let mut message: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic).payload(record.value);
-            message.key = record.key;
-            message.headers = Some(
-                headers(record.headers)
-                    .fold(OwnedHeaders::new(), |all, (key, value)| all.insert(Header { key, value })),
-            );
-            let mut full_since = None;
-            loop {
-                match self.producer.get().send(message) {
-                    Ok(()) => break,
-                    Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), again)) => {
-                        message = again;
-                        self.producer.get().poll(FULL);
-                        self.check_deliveries()?;
-                        let now = Instant::now();
-                        if self.patience.left(*full_since.get_or_insert(now), now).is_zero() {
-                            let waited = self.patience.in_words();
-                            return Err(SinkError::Undecided(format!("the broker has taken nothing {waited}")));
-                        }
-                    }
-                    Err((error, _)) => return Err(self.failed(&error, &format!("writing to topic {topic}"), topic)),
-                }
-            }
+        self.bytes_written += records.len() as u64;
+        if self.held.is_empty() && self.lets_through() {
+            self.send(topic, records)?;
+        } else {
+            self.held.add(topic, records);
         }
-        self.bytes_written += bytes.len() as u64;
         self.producer.get().poll(Duration::ZERO);
         self.check_deliveries()
     }
 
+    fn tend(&mut self) -> Result<bool, SinkError> {
+        if self.held.is_empty() {
+            return Ok(false);
+        }
+        self.producer.get().poll(Duration::ZERO);
+        if self.lets_through() {
+            self.send_held()?;
+        }
+        self.check_deliveries()?;
+        Ok(!self.held.is_empty())
+    }
+
     fn commit(&mut self, marker: Option<&Marker>, offsets: &[(Place, u64)]) -> Result<(), SinkError> {
         self.begin()?;
+        self.send_held()?;
         self.cluster = None;
         let Some(transactions) = &mut self.transactions else { return Ok(()) };
         transactions.open = false;
@@ -448,6 +490,7 @@ impl Broker for KafkaBroker {
     }
 
     fn flush(&mut self) -> Result<(), SinkError> {
+        self.send_held()?;
         self.cluster = None;
         self.call("waiting for the broker to acknowledge what was written", flush)
     }
