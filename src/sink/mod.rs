@@ -83,6 +83,8 @@ pub struct TopicSettings {
     /// Bytes of the largest record that it takes: key, value, headers and what the protocol adds. An outcome that comes to more is written without its event
     /// and what that took, with the size that it would have had.
     pub record_bytes_max: usize,
+    /// Whether a record is the present result of its key, or null where there is none (`style = "upsert"`). Otherwise it is an outcome, or a change.
+    pub upserts: bool,
 }
 
 /// The key of an outcome's record. Where the rule gives none it is the key that the record was read with; without that, the outcome has none.
@@ -121,6 +123,7 @@ impl Settings {
     /// How each kind is to be rendered.
     pub fn formats(&self) -> [Format; 3] {
         SinkKind::ALL.map(|kind| match self.target(kind) {
+            Some(Target::Topic(topic)) if topic.upserts => Format::Upserts { bytes_max: topic.record_bytes_max },
             Some(Target::Topic(topic)) => Format::Records { key: topic.key.clone(), bytes_max: topic.record_bytes_max },
             _ => Format::Lines,
         })

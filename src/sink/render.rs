@@ -2,6 +2,7 @@
 //!
 //! Events and referents are copied byte for byte. All that is the same for every event of a stream is written once, when the renderer is made.
 
+mod change;
 mod keyed;
 
 use std::sync::Arc;
@@ -17,9 +18,6 @@ use crate::event::{Dependent, EventId, Found, Key, Outcome, PartitionId, Partiti
 /// What stands before the event in a line.
 const EVENT_MEMBER: &[u8] = b",\"event\":";
 
-/// More bytes than a client counts for a record beside key, value and headers.
-const RECORD_OVERHEAD: usize = 256;
-
 /// How outcomes of a kind are written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Format {
@@ -31,6 +29,11 @@ pub enum Format {
         /// What they are keyed by.
         key: KeyRule,
         /// Bytes of the largest one: see [`TopicSettings`](super::TopicSettings).
+        bytes_max: usize,
+    },
+    /// As [records](super::records) of a topic that has the present results: keyed by their identity, without a value where one is gone.
+    Upserts {
+        /// Bytes of the largest one.
         bytes_max: usize,
     },
 }
@@ -113,16 +116,18 @@ impl Renderer {
                 }
                 out.push(b'\n');
             }
+            // Such a topic takes results alone, as changes.
+            Format::Upserts { .. } => return None,
             Format::Records { key, bytes_max } => {
                 let head = record::begin(out);
                 self.write(outcome, now, out)?;
-                let size = out.len() - head - record::HEAD_BYTES;
-                self.end_record(outcome, key, None, head, out);
-                if out.len() - head + RECORD_OVERHEAD > *bytes_max {
+                let of = keyed::Head::of(outcome);
+                self.end_record(&of, Some(key), None, head, out);
+                if let Some(size) = record::too_large(out, head, *bytes_max) {
                     out.truncate(head);
                     record::begin(out);
                     self.write_cut(outcome, now, size, out)?;
-                    self.end_record(outcome, key, Some(size), head, out);
+                    self.end_record(&of, Some(key), Some(size), head, out);
                 }
             }
         }
@@ -389,9 +394,16 @@ fn position_part(name: &str) -> Vec<u8> {
 /// Whether the event of an outcome or a referent that it has taken has line breaks between its tokens. A line must have none.
 #[inline]
 fn has_line_breaks(outcome: &Outcome) -> bool {
-    let (Outcome::Resolved(dependent) | Outcome::Accepted(dependent) | Outcome::Expired(dependent, _)) = outcome else {
-        return false;
-    };
+    match outcome {
+        Outcome::Resolved(dependent) | Outcome::Accepted(dependent) | Outcome::Expired(dependent, _) => {
+            has_line_breaks_in(dependent)
+        }
+        Outcome::Rejected(_) | Outcome::Dropped(..) => false,
+    }
+}
+
+#[inline]
+fn has_line_breaks_in(dependent: &Dependent) -> bool {
     let referents = dependent.references.iter().filter_map(|reference| match &reference.found {
         Found::Present(referent) => Some(referent),
         _ => None,

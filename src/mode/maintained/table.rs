@@ -1,0 +1,591 @@
+//! One worker's share of what is here: which events want a result, which version of a key is current, and what of the results is told.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use resolvent_state::Batch;
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::judge::{self, DELETION_KEPT};
+use super::store;
+use super::{Facts, FoundVersions, Limits, Resolution, Row, Version, identity, is_replaced, name, twin};
+use crate::dependency::Rules;
+use crate::event::{
+    Change, Dependent, DroppedReason, Epoch, Event, EventId, Found, Outcome, ResultIdentity, StreamId, Timestamp,
+    event_bytes, is_tombstone,
+};
+use crate::mode::arrival::replaces;
+use crate::mode::{Memory, Name, Phase};
+
+/// Memory of what is here, beside the bytes of its events: entries of the tables, and rows of the collections and their arrangements. Measured with a million
+/// events that refer to one of a hundred thousand.
+const ROW_BYTES: usize = 600;
+/// The same for each reference.
+const REFERENCE_BYTES: usize = 300;
+
+/// What a table adds to the collections, or (-1) takes out of them.
+#[derive(Debug, Default)]
+pub(super) struct Updates {
+    pub(super) rows: Vec<(Row, isize)>,
+    pub(super) versions: Vec<((Name, Version), isize)>,
+    pub(super) settled: Vec<((Name, Version), isize)>,
+}
+
+/// What a table tells.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// Results that are added or taken away.
+    pub changes: Vec<Change>,
+    /// Events that ended without a result, and have a line.
+    pub expired: Vec<Outcome>,
+    /// Events that ended, and have none.
+    pub dropped: Vec<(StreamId, DroppedReason)>,
+}
+
+/// An event that is here.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) dependent: Arc<Dependent>,
+    /// Whether it wants a result, or has one that may be revised.
+    pub(super) is_open: bool,
+    /// Whether it is the version of its key: what comes next replaces it.
+    pub(super) is_current: bool,
+    /// Whether others that refer to it find it.
+    pub(super) is_provided: bool,
+    /// Whether it is resolved once and for all, for those that need it resolved.
+    pub(super) is_settled: bool,
+    /// Whether it has a result.
+    pub(super) has_result: bool,
+    /// What it has found, as far as that is known.
+    pub(super) found: Option<FoundVersions>,
+    /// The next of its deadlines; [`Timestamp::MAX`] is none.
+    pub(super) deadline: Timestamp,
+    /// Whether the state has it.
+    is_stored: bool,
+}
+
+impl Entry {
+    pub(super) fn new(dependent: Arc<Dependent>) -> Entry {
+        Entry {
+            dependent,
+            is_open: false,
+            is_current: false,
+            is_provided: false,
+            is_settled: false,
+            has_result: false,
+            found: None,
+            deadline: Timestamp::MAX,
+            is_stored: false,
+        }
+    }
+
+    pub(super) fn event(&self) -> &Event {
+        &self.dependent.event
+    }
+
+    fn waits(&self) -> bool {
+        self.is_open && !self.has_result
+    }
+
+    fn is_timed(&self) -> bool {
+        self.waits() && self.deadline < Timestamp::MAX
+    }
+
+    fn bytes(&self) -> usize {
+        event_bytes(&self.dependent.event) + ROW_BYTES + self.dependent.references.len() * REFERENCE_BYTES
+    }
+}
+
+/// Sums over all that is here.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sums {
+    waiting: usize,
+    /// Of those, the ones with a deadline ahead.
+    timed: usize,
+    bytes: usize,
+}
+
+impl Sums {
+    fn add(&mut self, entry: &Entry) {
+        self.waiting += usize::from(entry.waits());
+        self.timed += usize::from(entry.is_timed());
+        self.bytes += entry.bytes();
+    }
+
+    /// Takes away what was added of an entry that has not changed since.
+    fn take(&mut self, entry: &Entry) {
+        self.waiting -= usize::from(entry.waits());
+        self.timed -= usize::from(entry.is_timed());
+        self.bytes -= entry.bytes();
+    }
+}
+
+/// See the module's description.
+#[derive(Debug)]
+pub struct Table {
+    pub(super) rules: Arc<Rules>,
+    limits: Limits,
+    /// By entity: how long it is looked for at most by those that may still have it; `None` is for ever.
+    pub(super) longest_waits: Vec<Option<Duration>>,
+    pub(super) epoch: Epoch,
+    pub(super) phase: Phase,
+    pub(super) now: Timestamp,
+    entries: FxHashMap<EventId, Entry>,
+    current: FxHashMap<Name, EventId>,
+    /// Deadlines, and the times at which versions are forgotten.
+    pub(super) due: BTreeSet<(Timestamp, EventId)>,
+    /// Whose result stands since this epoch: it leaves the collections and is not taken away.
+    pub(super) standing: FxHashSet<EventId>,
+    /// Keys that were deleted in this epoch.
+    deleted: Vec<Name>,
+    /// Changed in this epoch: whether the state has it, and its row's key there.
+    changed: FxHashMap<EventId, (bool, Vec<u8>)>,
+    changed_bytes: usize,
+    pub(super) updates: Updates,
+    pub(super) effects: Effects,
+    sums: Sums,
+    /// The first arrivals of those that wait, and some that no longer do.
+    oldest: BinaryHeap<Reverse<(Timestamp, EventId)>>,
+    /// Those that came or lost their result in this epoch.
+    may_wait: Vec<EventId>,
+    /// Waiting events that the state was told of.
+    told_waiting: i64,
+    batch: Batch,
+    is_loaded: bool,
+}
+
+impl Table {
+    /// A table with what an earlier run left of this worker's share.
+    pub fn new(rules: Arc<Rules>, limits: Limits, rows: Vec<super::StoredRow>) -> Table {
+        let longest_waits = judge::longest_waits(&rules);
+        let mut table = Table {
+            rules,
+            limits,
+            longest_waits,
+            epoch: Epoch(0),
+            phase: Phase::Replay,
+            now: Timestamp::default(),
+            entries: FxHashMap::default(),
+            current: FxHashMap::default(),
+            due: BTreeSet::new(),
+            standing: FxHashSet::default(),
+            deleted: Vec::new(),
+            changed: FxHashMap::default(),
+            changed_bytes: 0,
+            updates: Updates::default(),
+            effects: Effects::default(),
+            sums: Sums::default(),
+            oldest: BinaryHeap::new(),
+            may_wait: Vec::new(),
+            told_waiting: 0,
+            batch: Batch::default(),
+            is_loaded: false,
+        };
+        for row in rows {
+            let mut entry = row.into_entry();
+            entry.is_stored = true;
+            table.add(entry);
+        }
+        table
+    }
+
+    /// Begins an epoch, unless it has begun.
+    pub fn begin(&mut self, epoch: Epoch, phase: Phase) {
+        (self.epoch, self.phase) = (epoch, phase);
+    }
+
+    /// Whether so much has changed that the epoch should end.
+    pub fn is_full(&self) -> bool {
+        self.changed_bytes >= self.limits.changes_bytes
+    }
+
+    /// Time passes, before anything else in an epoch.
+    pub fn tick(&mut self, now: Timestamp) {
+        self.now = self.now.max(now);
+        if !std::mem::replace(&mut self.is_loaded, true) {
+            self.bring_back();
+        }
+        match self.phase {
+            Phase::Replay | Phase::CatchUp => {}
+            Phase::Live => self.pass(),
+            Phase::Ending => self.end_waits(),
+            Phase::Closing => self.tell_standing(),
+        }
+    }
+
+    /// Puts what an earlier run left into the collections.
+    fn bring_back(&mut self) {
+        let ids: Vec<EventId> = self.entries.keys().copied().collect();
+        for id in ids {
+            let Some(entry) = self.entries.get(&id) else { continue };
+            let (is_open, is_provided, is_settled) = (entry.is_open, entry.is_provided, entry.is_settled);
+            let row = Row::new(&self.rules, &entry.dependent, entry.is_current);
+            let event = entry.event().clone();
+            self.updates.rows.extend(is_open.then_some((row, 1)));
+            if is_provided {
+                self.put_version(&event, 1);
+            }
+            if is_settled {
+                self.put_settled(&event, 1);
+            }
+            self.may_wait.push(id);
+            self.schedule(id, Timestamp(i64::MIN));
+        }
+    }
+
+    // --- events come ---
+
+    /// An event comes.
+    pub fn arrive(&mut self, dependent: Box<Dependent>) {
+        let header = &dependent.event.header.header;
+        let (id, stream) = (header.id, header.stream);
+        let deletes = is_tombstone(&dependent.event);
+        let name = name(&self.rules, &dependent.event);
+        let before = name.as_ref().and_then(|name| self.entries.get(self.current.get(name)?));
+        let wins = before.is_none_or(|before| replaces(header, &before.event().header.header));
+        if deletes {
+            self.effects.dropped.push((stream, DroppedReason::Tombstone));
+        }
+        let Some(name) = name else {
+            // A deletion without a key deletes nothing.
+            return if deletes { () } else { self.open(dependent, false) };
+        };
+        if !wins {
+            // An earlier version that came late.
+            match deletes || is_replaced(&self.rules, &dependent.event) {
+                true if !deletes => self.effects.dropped.push((stream, DroppedReason::Replaced)),
+                true => {}
+                false => self.open(dependent, false),
+            }
+            return;
+        }
+        self.replace(&name);
+        self.current.insert(name.clone(), id);
+        if deletes {
+            let mut entry = Entry::new(Arc::from(dependent));
+            entry.is_current = true;
+            self.add(entry);
+            self.deleted.push(name);
+        } else {
+            self.open(dependent, true);
+        }
+    }
+
+    /// The current version of a key, if there is one, is that no longer.
+    fn replace(&mut self, name: &Name) {
+        let Some(id) = self.current.remove(name) else { return };
+        let Some(entry) = self.entries.get(&id) else { return };
+        let (is_open, event) = (entry.is_open, entry.event().clone());
+        self.forget(id);
+        if is_open && is_replaced(&self.rules, &event) {
+            self.effects.dropped.push((event.header.header.stream, DroppedReason::Replaced));
+            self.close(id);
+        } else if is_open {
+            // It stays, and its result: only for those that need it resolved it is gone.
+            self.change_row(id, |entry| entry.is_current = false);
+        } else {
+            self.remove(id);
+        }
+    }
+
+    /// An event is here from now on.
+    fn open(&mut self, dependent: Box<Dependent>, is_current: bool) {
+        let dependent: Arc<Dependent> = Arc::from(dependent);
+        let event = dependent.event.clone();
+        let id = event.header.header.id;
+        let mut entry = Entry::new(dependent);
+        (entry.is_open, entry.is_current, entry.is_provided) = (true, is_current, is_current);
+        // Without references it is resolved at once, whatever comes.
+        let is_resolved = entry.dependent.references.is_empty() && twin(&self.rules, &event).is_some();
+        entry.is_settled = is_current && is_resolved;
+        let (is_settled, row) = (entry.is_settled, Row::new(&self.rules, &entry.dependent, is_current));
+        self.add(entry);
+        self.updates.rows.push((row, 1));
+        if is_current {
+            self.put_version(&event, 1);
+        }
+        if is_settled {
+            self.put_settled(&event, 1);
+        }
+        self.may_wait.push(id);
+        self.schedule(id, Timestamp(i64::MIN));
+    }
+
+    // --- entries ---
+
+    pub(super) fn get(&self, id: EventId) -> Option<&Entry> {
+        self.entries.get(&id)
+    }
+
+    pub(super) fn ids(&self) -> impl Iterator<Item = EventId> {
+        self.entries.keys().copied()
+    }
+
+    fn add(&mut self, entry: Entry) {
+        let id = entry.event().header.header.id;
+        let name = if entry.is_current { name(&self.rules, entry.event()) } else { None };
+        self.current.extend(name.map(|name| (name, id)));
+        self.sums.add(&entry);
+        let is_stored = entry.is_stored;
+        self.entries.insert(id, entry);
+        if !is_stored {
+            self.mark(id);
+        }
+    }
+
+    pub(super) fn remove(&mut self, id: EventId) {
+        self.mark(id);
+        let Some(entry) = self.entries.remove(&id) else { return };
+        self.sums.take(&entry);
+        if let Some(name) = name(&self.rules, entry.event()).filter(|name| self.current.get(name) == Some(&id)) {
+            self.current.remove(&name);
+        }
+    }
+
+    /// Changes an entry, and with it the sums.
+    pub(super) fn change(&mut self, id: EventId, change: impl FnOnce(&mut Entry)) {
+        if let Some(entry) = self.entries.get_mut(&id) {
+            self.sums.take(entry);
+            change(entry);
+            self.sums.add(entry);
+        }
+    }
+
+    /// Changes what the row of an event says.
+    pub(super) fn change_row(&mut self, id: EventId, change: impl FnOnce(&mut Entry)) {
+        let Some(entry) = self.entries.get(&id) else { return };
+        let before = Row::new(&self.rules, &entry.dependent, entry.is_current);
+        self.mark(id);
+        self.change(id, change);
+        let Some(entry) = self.entries.get(&id) else { return };
+        let after = Row::new(&self.rules, &entry.dependent, entry.is_current);
+        if before != after && entry.is_open {
+            self.updates.rows.extend([(before, -1), (after, 1)]);
+        }
+    }
+
+    /// Notes that the state's row of an event has to be written.
+    pub(super) fn mark(&mut self, id: EventId) {
+        if let Some(entry) = self.entries.get(&id)
+            && !self.changed.contains_key(&id)
+        {
+            self.changed_bytes += entry.event().slice.len() + 64;
+            self.changed.insert(id, (entry.is_stored, store::key(&self.rules, entry.event())));
+        }
+    }
+
+    // --- the collections ---
+
+    fn put_version(&mut self, event: &Event, diff: isize) {
+        let named = name(&self.rules, event).filter(|name| self.rules.entity(name.entity).streaming);
+        self.updates.versions.extend(named.map(|name| ((name, Version::of(&self.rules, event)), diff)));
+    }
+
+    pub(super) fn put_settled(&mut self, event: &Event, diff: isize) {
+        self.updates.settled.extend(twin(&self.rules, event).map(|twin| (twin, diff)));
+    }
+
+    /// Those who refer to an event find it no longer.
+    pub(super) fn forget(&mut self, id: EventId) {
+        let Some(entry) = self.entries.get(&id) else { return };
+        let (event, is_provided, is_settled) = (entry.event().clone(), entry.is_provided, entry.is_settled);
+        if is_provided {
+            self.put_version(&event, -1);
+        }
+        if is_settled {
+            self.put_settled(&event, -1);
+        }
+        self.mark(id);
+        self.change(id, |entry| (entry.is_provided, entry.is_settled) = (false, false));
+    }
+
+    /// An event wants no result any more. Unless others may refer to it, that is all of it.
+    pub(super) fn close(&mut self, id: EventId) {
+        let Some(entry) = self.entries.get(&id).filter(|entry| entry.is_open) else { return };
+        let row = Row::new(&self.rules, &entry.dependent, entry.is_current);
+        let event = entry.event().clone();
+        self.updates.rows.push((row, -1));
+        self.mark(id);
+        self.change(id, |entry| (entry.is_open, entry.has_result, entry.found) = (false, false, None));
+        if !self.may_be_referred_to(&event) {
+            self.forget(id);
+        }
+        if self.entries.get(&id).is_some_and(|entry| !entry.is_provided) {
+            self.remove(id);
+        }
+    }
+
+    fn may_be_referred_to(&self, event: &Event) -> bool {
+        let stream = self.rules.stream(event.header.header.stream);
+        stream.provides.into_iter().chain(stream.provides_resolved).any(|entity| self.rules.entity(entity).streaming)
+    }
+
+    /// What the table has added and taken away since it was last asked.
+    pub(super) fn take_updates(&mut self) -> Updates {
+        std::mem::take(&mut self.updates)
+    }
+
+    // --- results come back ---
+
+    /// The results of an epoch, all of them at once: consolidated, and so in the order of the events' positions.
+    pub(super) fn follow(&mut self, epoch: Epoch, results: Vec<(Resolution, isize)>) {
+        let mut changes = Vec::new();
+        // What is taken away comes before what is added in its place.
+        for sign in [-1, 1] {
+            for (resolution, _) in results.iter().filter(|(_, diff)| diff.signum() == sign) {
+                let id = resolution.row.id;
+                let added = sign > 0;
+                if let Some(entry) = self.entries.get(&id).filter(|entry| entry.is_open) {
+                    let found = added.then(|| Arc::clone(&resolution.found));
+                    let has_result = if resolution.is_complete { added } else { entry.has_result };
+                    let lost = entry.has_result && !has_result;
+                    self.change(id, |entry| (entry.found, entry.has_result) = (found, has_result));
+                    self.may_wait.extend(lost.then_some(id));
+                }
+                if resolution.is_complete && (added || !self.standing.contains(&id)) {
+                    changes.push((resolution, added));
+                }
+            }
+        }
+        if self.phase != Phase::Replay && !self.limits.compact {
+            self.tell(epoch, &changes);
+        }
+    }
+
+    fn tell(&mut self, epoch: Epoch, changes: &[(&Resolution, bool)]) {
+        let added = changes.iter().filter(|(_, added)| *added).map(|(resolution, _)| &resolution.row.dependent.event);
+        // Which identities are taken away and added again only matters where a key stands for one.
+        let of_key = |event: &Event| name(&self.rules, event).filter(|_| is_replaced(&self.rules, event));
+        let keys: FxHashSet<Name> = added.clone().filter_map(of_key).collect();
+        let ids: FxHashSet<EventId> = added.map(|event| event.header.header.id).collect();
+        for (resolution, added) in changes {
+            let event = &resolution.row.dependent.event;
+            let again = match of_key(event) {
+                Some(name) => keys.contains(&name),
+                None => ids.contains(&resolution.row.id),
+            };
+            let dependent = with_found(&resolution.row.dependent, &resolution.found);
+            let identity = identity(&self.rules, event);
+            self.effects.changes.push(Change { dependent, added: *added, epoch, identity, revised: !added && again });
+        }
+    }
+
+    /// Tells the result of one event as one that is added.
+    pub(super) fn tell_result(&mut self, id: EventId) {
+        let Some(entry) = self.entries.get(&id) else { return };
+        let found = entry.found.clone().unwrap_or_else(|| [].into());
+        let identity: ResultIdentity = identity(&self.rules, entry.event());
+        let dependent = with_found(&entry.dependent, &found);
+        let change = Change { dependent, added: true, epoch: self.epoch, identity, revised: false };
+        self.effects.changes.push(change);
+    }
+
+    /// Tells every result that there is.
+    fn tell_standing(&mut self) {
+        let mut ids: Vec<EventId> =
+            self.entries.iter().filter(|(_, e)| e.is_open && e.has_result).map(|(id, _)| *id).collect();
+        ids.sort_unstable();
+        ids.into_iter().for_each(|id| self.tell_result(id));
+    }
+
+    /// Whether only what stands in the end is told.
+    pub(super) fn is_compact(&self) -> bool {
+        self.limits.compact
+    }
+
+    /// What has to be told since this was last asked.
+    pub fn take_effects(&mut self) -> Effects {
+        std::mem::take(&mut self.effects)
+    }
+
+    // --- an epoch ends ---
+
+    /// Ends an epoch whose results have all come back: the changes of the state, and by how many more events wait.
+    pub fn end_epoch(&mut self) -> (Batch, i64) {
+        self.standing.clear();
+        self.forget_deletions();
+        self.recheck();
+        for (id, (was_stored, key)) in self.changed.drain() {
+            match self.entries.get_mut(&id) {
+                Some(entry) => {
+                    store::put(&self.rules, entry, &key, &mut self.batch);
+                    entry.is_stored = true;
+                }
+                None if was_stored => store::delete(&key, &mut self.batch),
+                None => {}
+            }
+        }
+        self.changed_bytes = 0;
+        let waiting = i64::try_from(self.sums.waiting).unwrap_or(i64::MAX);
+        // What an earlier run left is known to wait once it is all back.
+        let more = if self.phase == Phase::Replay { 0 } else { waiting - self.told_waiting };
+        self.told_waiting = waiting;
+        (std::mem::take(&mut self.batch), more)
+    }
+
+    /// Deletions are remembered where something may still come that they are later than: to the end of the epoch, and where times decide, for a day.
+    fn forget_deletions(&mut self) {
+        for name in std::mem::take(&mut self.deleted) {
+            let Some(id) = self.current.get(&name).copied() else { continue };
+            let Some(entry) = self.entries.get(&id).filter(|entry| is_tombstone(entry.event())) else { continue };
+            match entry.event().header.header.time {
+                Some(_) => _ = self.due.insert((self.now.after(DELETION_KEPT), id)),
+                None => self.remove(id),
+            }
+        }
+    }
+
+    /// Remembers those without a result, and those whose wait was over while they had one.
+    fn recheck(&mut self) {
+        for id in std::mem::take(&mut self.may_wait) {
+            let Some(entry) = self.entries.get(&id).filter(|entry| entry.waits()) else { continue };
+            let header = &entry.event().header.header;
+            self.oldest.push(Reverse((header.arrival, id)));
+            if entry.dependent.references.iter().any(|reference| reference.deadline <= self.now) {
+                self.due.insert((self.now, id));
+            }
+        }
+    }
+
+    /// Takes a batch that has been committed back, to fill it again.
+    pub fn recycle(&mut self, batch: Batch) {
+        if self.batch.is_empty() {
+            self.batch = batch;
+        }
+    }
+
+    /// How the table stands at the end of an epoch.
+    pub fn facts(&mut self) -> Facts {
+        while let Some(Reverse((_, id))) = self.oldest.peek() {
+            if self.entries.get(id).is_some_and(Entry::waits) {
+                break;
+            }
+            self.oldest.pop();
+        }
+        Facts {
+            waiting: self.sums.waiting as u64,
+            oldest: self.oldest.peek().map(|Reverse((arrival, _))| *arrival),
+            has_deadline: self.sums.timed > 0,
+            memory: Memory { referents: self.sums.bytes, ..Memory::default() },
+            is_over: self.sums.bytes > self.limits.memory_bytes,
+        }
+    }
+}
+
+/// An event with the referents that it has found.
+pub(super) fn with_found(dependent: &Dependent, found: &[Option<Version>]) -> Box<Dependent> {
+    let mut dependent = Box::new(dependent.clone());
+    for (at, reference) in dependent.references.iter_mut().enumerate() {
+        match (found.get(at), &reference.found) {
+            (_, Found::GivenUp) => {}
+            (Some(Some(version)), _) => {
+                dependent.completed_at = dependent.completed_at.max(version.event.header.header.arrival);
+                reference.found = Found::Present(version.event.clone());
+            }
+            _ => reference.found = Found::Missing,
+        }
+    }
+    dependent
+}
