@@ -40,8 +40,6 @@ mod judge;
 mod settings;
 mod store;
 mod table;
-#[cfg(test)]
-mod tests;
 
 use std::cmp::Ordering;
 use std::hash::{Hash, Hasher};
@@ -50,6 +48,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 pub use dataflow::{configure, maintain};
+pub use judge::FORGET_GRACE;
 pub use settings::{Facts, Limits};
 pub use store::{StoredRow, restore};
 pub use table::{Effects, Table};

@@ -21,9 +21,8 @@ use timely::progress::operate::FrontierInterest;
 
 use super::table::{Table, Updates};
 use super::{FoundVersions, Resolution, Row, Version, home};
-use crate::clock::Clock;
 use crate::dependency::Rules;
-use crate::event::{Epoch, Found};
+use crate::event::{Epoch, Found, Timestamp};
 use crate::mode::{Message, Name, Phase, Visit};
 
 /// What a worker does to bring an arrangement into one piece, each time that it looks at it and nothing else is to do, in rows: what was replaced goes then,
@@ -44,15 +43,15 @@ pub fn configure(config: &mut WorkerConfig) {
 
 /// Lets events and ticks change what is here, and the table follow the results. What is told lies in the table when the stream's frontier has passed an epoch.
 ///
-/// `current` tells the open epoch and its phase; all messages between two of its answers are of that epoch.
+/// `now` tells the time, `current` the open epoch and its phase; all messages between two of its answers are of that epoch.
 pub fn maintain<'scope>(
     messages: Stream<'scope, u64, Vec<Message>>,
     table: Rc<RefCell<Table>>,
-    clock: Clock,
+    now: impl Fn() -> Timestamp + 'static,
     current: impl Fn() -> (Epoch, Phase) + 'static,
 ) -> Stream<'scope, u64, Vec<()>> {
     let rules = Arc::clone(&table.borrow().rules);
-    let here = keep(messages, Rc::clone(&table), clock, current);
+    let here = keep(messages, Rc::clone(&table), now, current);
     follow(resolve(&rules, here), Arc::clone(&rules), table)
 }
 
@@ -69,7 +68,7 @@ type Out<D> = OutputBuilder<u64, CapacityContainerBuilder<Vec<(D, u64, isize)>>>
 fn keep<'scope>(
     messages: Stream<'scope, u64, Vec<Message>>,
     table: Rc<RefCell<Table>>,
-    clock: Clock,
+    now: impl Fn() -> Timestamp + 'static,
     current: impl Fn() -> (Epoch, Phase) + 'static,
 ) -> Here<'scope> {
     let mut builder = OperatorBuilder::new("table".to_owned(), messages.scope());
@@ -91,7 +90,7 @@ fn keep<'scope>(
                     // Cut-offs come first in an epoch, whichever message does.
                     begun = epoch;
                     table.begin(epoch, phase);
-                    table.tick(clock.now());
+                    table.tick(now());
                 }
                 for message in messages.drain(..) {
                     if let Visit::Dependent(dependent) = message.visit {
@@ -186,7 +185,7 @@ fn complete_one((row, (place, version)): (Row, Slot)) -> Resolution {
 /// What a row that looks for several versions has found: all of them, or some, where a wait may end that has to tell which.
 fn complete(row: &Row, slots: &[(&Slot, isize)], out: &mut Vec<(FoundVersions, isize)>) {
     let references = &row.dependent.references;
-    let is_timed = references.iter().any(|reference| reference.deadline < crate::event::Timestamp::MAX);
+    let is_timed = references.iter().any(|reference| reference.deadline < Timestamp::MAX);
     if slots.len() < usize::from(row.needed) && !is_timed {
         return;
     }

@@ -13,7 +13,7 @@ use crate::event::{
 pub(super) const DELETION_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// An event may come this much later to its worker than it was read, and still find what was there when it was read.
-const GRACE: Duration = Duration::from_secs(60);
+pub const FORGET_GRACE: Duration = Duration::from_secs(60);
 
 /// What a wait that is over does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,7 +70,7 @@ impl Table {
     fn forgotten_at(&self, event: &Event) -> Option<Timestamp> {
         let stream = self.rules.stream(event.header.header.stream);
         let longest = self.longest_waits.get(usize::from(stream.provides?.0)).copied()??;
-        stream.retain.map(|retain| event.header.header.arrival.after(retain).after(longest).after(GRACE))
+        stream.retain.map(|retain| event.header.header.arrival.after(retain).after(longest).after(FORGET_GRACE))
     }
 
     /// Sets the next times, after `after`, at which something may happen to an event.

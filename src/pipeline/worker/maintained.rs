@@ -34,8 +34,8 @@ pub(super) fn dataflow<'scope>(
     setup: &Setup,
 ) -> Handle<u64> {
     let intake = Arc::clone(&setup.intake);
-    let current = move || intake.current();
-    maintained::maintain(events, Rc::clone(table), setup.clock.clone(), current).probe().0
+    let clock = setup.clock.clone();
+    maintained::maintain(events, Rc::clone(table), move || clock.now(), move || intake.current()).probe().0
 }
 
 /// Writes what a table has to tell.
