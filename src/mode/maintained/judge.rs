@@ -199,6 +199,7 @@ impl Table {
 
     fn give_up(&mut self, id: EventId, which: impl Iterator<Item = usize>) {
         let which: Vec<usize> = which.collect();
+        self.touched.push(id);
         self.change_row(id, |entry| {
             let dependent = Arc::make_mut(&mut entry.dependent);
             for at in which {

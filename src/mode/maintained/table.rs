@@ -13,7 +13,7 @@ use super::store;
 use super::{Facts, FoundVersions, Limits, Resolution, Row, Version, identity, is_replaced, name, twin};
 use crate::dependency::Rules;
 use crate::event::{
-    Change, Dependent, DroppedReason, Epoch, Event, EventId, Found, Outcome, ResultIdentity, StreamId, Timestamp,
+    Change, Dependent, DroppedReason, Epoch, Event, EventId, Found, Outcome, Reference, ResultIdentity, StreamId, Timestamp,
     event_bytes, is_tombstone,
 };
 use crate::mode::arrival::replaces;
@@ -148,8 +148,8 @@ pub struct Table {
     sums: Sums,
     /// The first arrivals of those that wait, and some that no longer do.
     oldest: BinaryHeap<Reverse<(Timestamp, EventId)>>,
-    /// Those that came or lost their result in this epoch.
-    may_wait: Vec<EventId>,
+    /// Those that came, lost their result, or gave something up in this epoch.
+    pub(super) touched: Vec<EventId>,
     /// Waiting events that the state was told of.
     told_waiting: i64,
     batch: Batch,
@@ -178,7 +178,7 @@ impl Table {
             effects: Effects::default(),
             sums: Sums::default(),
             oldest: BinaryHeap::new(),
-            may_wait: Vec::new(),
+            touched: Vec::new(),
             told_waiting: 0,
             batch: Batch::default(),
             is_loaded: false,
@@ -230,7 +230,7 @@ impl Table {
             if is_settled {
                 self.put_settled(&event, 1);
             }
-            self.may_wait.push(id);
+            self.touched.push(id);
             self.schedule(id, Timestamp(i64::MIN));
         }
     }
@@ -309,7 +309,7 @@ impl Table {
         if is_settled {
             self.put_settled(&event, 1);
         }
-        self.may_wait.push(id);
+        self.touched.push(id);
         self.schedule(id, Timestamp(i64::MIN));
     }
 
@@ -442,7 +442,7 @@ impl Table {
                     let has_result = if resolution.is_complete { added } else { entry.has_result };
                     let lost = entry.has_result && !has_result;
                     self.change(id, |entry| (entry.found, entry.has_result) = (found, has_result));
-                    self.may_wait.extend(lost.then_some(id));
+                    self.touched.extend(lost.then_some(id));
                 }
                 if resolution.is_complete && (added || !self.standing.contains(&id)) {
                     changes.push((resolution, added));
@@ -537,13 +537,15 @@ impl Table {
         }
     }
 
-    /// Remembers those without a result, and those whose wait was over while they had one.
+    /// Remembers those without a result, and has those looked at whose waits were over before this epoch made something of them.
     fn recheck(&mut self) {
-        for id in std::mem::take(&mut self.may_wait) {
-            let Some(entry) = self.entries.get(&id).filter(|entry| entry.waits()) else { continue };
-            let header = &entry.event().header.header;
-            self.oldest.push(Reverse((header.arrival, id)));
-            if entry.dependent.references.iter().any(|reference| reference.deadline <= self.now) {
+        for id in std::mem::take(&mut self.touched) {
+            let Some(entry) = self.entries.get(&id).filter(|entry| entry.is_open) else { continue };
+            if entry.waits() {
+                self.oldest.push(Reverse((entry.event().header.header.arrival, id)));
+            }
+            let is_over = |r: &Reference| r.deadline <= self.now || matches!(r.found, Found::GivenUp);
+            if entry.dependent.references.iter().any(is_over) {
                 self.due.insert((self.now, id));
             }
         }

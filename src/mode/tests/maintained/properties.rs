@@ -61,7 +61,7 @@ fn kind(family: Family) -> impl Strategy<Value = Kind> {
             expiry,
         },
     );
-    let retain = prop::option::weighted(if family == Family::Timed { 0.4 } else { 0.0 }, 1..5_u64);
+    let retain = prop::option::weighted(0.4, 1..5_u64).prop_map(move |retain| retain.filter(|_| family == Family::Timed));
     let is_keyed = prop::bool::weighted(0.8);
     (is_keyed, any::<bool>(), prop::bool::weighted(0.2), retain, prop::collection::vec(rule, 0..3)).prop_map(
         |(is_keyed, is_shared, appends, retain, rules)| Kind { is_keyed, is_shared, appends, retain, rules },
@@ -76,7 +76,7 @@ fn choice() -> impl Strategy<Value = Choice> {
 }
 
 fn told(family: Family) -> impl Strategy<Value = Told> {
-    let pass = if family == Family::Timed { 3 } else { 0 };
+    let pass = if family == Family::Timed { 3 } else { 1 };
     prop_oneof![
         8 => prop::collection::vec(choice(), 1..6).prop_map(Told::Read),
         pass => prop_oneof![4 => 1..7_u64, 1 => Just(100)].prop_map(Told::Pass),
