@@ -18,6 +18,7 @@ mod damage;
 mod disk;
 mod inspect;
 mod kafka;
+mod maintained;
 mod metrics;
 mod real_data;
 mod refusals;

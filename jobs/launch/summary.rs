@@ -114,8 +114,15 @@ mod tests {
 
     use super::*;
 
-    const TOTALS: Totals =
-        Totals { read: 3_000_000, rejected: 36, accepted: 2_999_964, resolved: 2_998_000, expired: 700, dropped: 30, retracted: 0 };
+    const TOTALS: Totals = Totals {
+        read: 3_000_000,
+        rejected: 36,
+        accepted: 2_999_964,
+        resolved: 2_998_000,
+        expired: 700,
+        dropped: 30,
+        retracted: 0,
+    };
 
     #[test]
     fn the_law_is_spelled_out() {
@@ -135,7 +142,8 @@ mod tests {
 
     #[test]
     fn a_job_that_ran_before_has_a_column_for_this_run() {
-        let this_run = Totals { read: 10, rejected: 0, accepted: 10, resolved: 9, expired: 1, dropped: 0, retracted: 0 };
+        let this_run =
+            Totals { read: 10, rejected: 0, accepted: 10, resolved: 9, expired: 1, dropped: 0, retracted: 0 };
         let expected = "
                         all runs          this run
     read               3,000,000                10
@@ -155,7 +163,10 @@ mod tests {
     fn results_that_were_taken_away_again_are_part_of_the_law() {
         let text = counts(&Totals { retracted: 5, ..TOTALS }, 1239, None);
         let (_, law) = text.split_once("\n\n").unwrap();
-        assert!(law.starts_with("    accepted           2,999,964\n  + retracted                  5\n  = resolved "), "{text}");
+        assert!(
+            law.starts_with("    accepted           2,999,964\n  + retracted                  5\n  = resolved "),
+            "{text}"
+        );
     }
 
     #[test]

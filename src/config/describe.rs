@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use super::units::{show_duration, show_size};
 use super::{Delivery, Job};
-use crate::dependency::{
-    Dependency, Mode, Need, OnExpiry, Place, RecordFormat, SecondExpiry, Stream, Updates, Upkeep,
-};
+use crate::dependency::{Dependency, Mode, Need, OnExpiry, Place, RecordFormat, SecondExpiry, Stream, Updates, Upkeep};
 use crate::event::StreamId;
 use crate::sink::{Acks, KafkaSettings, KeyRule, Target};
 use crate::source::{

@@ -114,7 +114,8 @@ fn read_emit(job: &Section<'_>, launcher: Mode) -> Option<Emit> {
         Mode::Deferred => "dedd",
     };
     if emit == Emit::Changes {
-        let found = format!("\"changes\" is for `sedd`, which keeps in memory what results follow from; this is `{program}`");
+        let found =
+            format!("\"changes\" is for `sedd`, which keeps in memory what results follow from; this is `{program}`");
         job.problem("emit", found, "run the job with `sedd`, or write emit = \"once\"");
     }
     Some(emit)

@@ -139,10 +139,18 @@ fn read_style(sink: &Section<'_>, known: &Known<'_>) -> bool {
     }
     let upserts = upserts == Some(true);
     if upserts && !sink.has("topic") {
-        sink.problem("style", "only a record of a topic can take the place of another", "write topic = \"…\", or leave it out");
+        sink.problem(
+            "style",
+            "only a record of a topic can take the place of another",
+            "write topic = \"…\", or leave it out",
+        );
     }
     if upserts && sink.has("key") {
-        sink.problem("key", "with style = \"upsert\" records are keyed by the identity of their result", "leave it out");
+        sink.problem(
+            "key",
+            "with style = \"upsert\" records are keyed by the identity of their result",
+            "leave it out",
+        );
     }
     upserts
 }

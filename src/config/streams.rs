@@ -8,8 +8,8 @@ use super::section::{Reader, Section, meant, quoted};
 use super::settings::Emit;
 use super::upkeep;
 use crate::dependency::{
-    DependencyDraft, Mode, Need, OnExpiry, RecordFormat, RuleError, RuleProblem, Rules, SecondExpiry, StreamDraft, Updates,
-    Upkeep,
+    DependencyDraft, Mode, Need, OnExpiry, RecordFormat, RuleError, RuleProblem, Rules, SecondExpiry, StreamDraft,
+    Updates, Upkeep,
 };
 
 /// A wait: at least what a clock of milliseconds tells, at most a hundred years.
@@ -58,13 +58,7 @@ pub(super) fn read(root: &Section<'_>, launcher: Mode, emit: Emit) -> Option<Rul
 /// Of a stream that was not declared.
 const NO_UPKEEP: Upkeep = Upkeep { updates: Updates::Append, deleted: None, format: RecordFormat::Plain };
 
-fn read_stream<'r>(
-    mut section: Section<'r>,
-    launcher: Mode,
-    has_parts: bool,
-    emit: Emit,
-    declared: &mut Declared<'r>,
-) {
+fn read_stream<'r>(mut section: Section<'r>, launcher: Mode, has_parts: bool, emit: Emit, declared: &mut Declared<'r>) {
     let name = section.name_text("name");
     match &name {
         Some(name) => section.name = format!("stream {}", quoted(name)),

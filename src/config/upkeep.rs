@@ -2,16 +2,14 @@
 
 use super::section::{Section, quoted};
 use super::settings::Emit;
-use crate::dependency::{
-    DependencyDraft, Mode, Need, OnExpiry, RecordFormat, Rules, StreamDraft, Updates, Upkeep,
-};
+use crate::dependency::{DependencyDraft, Mode, Need, OnExpiry, RecordFormat, Rules, StreamDraft, Updates, Upkeep};
 
 /// Reads how a stream's records change what is there. What is written needs a job that maintains its results.
 pub(super) fn read(section: &Section<'_>, emit: Emit, has_key: bool) -> Upkeep {
     let updates = section.choice("updates", &[Updates::Replace, Updates::Append].map(|u| (u.as_str(), u)));
     let deleted = section.pointer("deleted");
-    let format =
-        section.choice("format", &[RecordFormat::Plain, RecordFormat::Debezium].map(|format| (format.as_str(), format)));
+    let format = section
+        .choice("format", &[RecordFormat::Plain, RecordFormat::Debezium].map(|format| (format.as_str(), format)));
     for key in ["updates", "deleted", "format"] {
         if section.has(key) && emit == Emit::Once {
             let right = "write emit = \"changes\" under [job], or leave it out";
@@ -36,7 +34,11 @@ pub(super) fn check(drafts: &[StreamDraft], rules: Option<&Rules>, sections: &[(
     for (draft, (section, parts)) in drafts.iter().zip(sections) {
         if draft.ordered_by.is_some() {
             let right = "leave it out, or write emit = \"once\" under [job]";
-            section.problem("ordered_by", "results that are maintained are told by epochs, and have no order in them", right);
+            section.problem(
+                "ordered_by",
+                "results that are maintained are told by epochs, and have no order in them",
+                right,
+            );
         }
         if draft.retain.is_some() {
             check_retain(draft, drafts, section);
@@ -58,7 +60,8 @@ fn check_dependency(dependency: &DependencyDraft, is_cyclic: bool, part: &Sectio
     }
     if is_cyclic && dependency.wait.is_some() {
         let found = "events of this stream may need each other in a cycle, and whether they do is not told yet where results are maintained";
-        let place = if dependency.need == Need::Resolved { "leave it out, or need = \"arrived\"" } else { "leave it out" };
+        let place =
+            if dependency.need == Need::Resolved { "leave it out, or need = \"arrived\"" } else { "leave it out" };
         part.problem("wait", found, place);
     }
 }
@@ -66,11 +69,11 @@ fn check_dependency(dependency: &DependencyDraft, is_cyclic: bool, part: &Sectio
 /// What is forgotten may be part of no result that can still be revised.
 fn check_retain(draft: &StreamDraft, drafts: &[StreamDraft], section: &Section<'_>) {
     let entity = draft.provides.as_deref().unwrap_or(&draft.name);
-    let waits_on = |d: &&DependencyDraft| {
-        d.mode != Mode::Independent && (d.wait.is_none() || d.on_expiry == OnExpiry::Keep)
-    };
+    let waits_on =
+        |d: &&DependencyDraft| d.mode != Mode::Independent && (d.wait.is_none() || d.on_expiry == OnExpiry::Keep);
     let refers = |stream: &&StreamDraft| stream.depends_on.iter().any(|d| d.entity == entity);
-    let endless = drafts.iter().filter(refers).find_map(|stream| Some((stream, stream.depends_on.iter().find(waits_on)?)));
+    let endless =
+        drafts.iter().filter(refers).find_map(|stream| Some((stream, stream.depends_on.iter().find(waits_on)?)));
     if let Some((stream, dependency)) = endless {
         let name = dependency.name.as_deref().unwrap_or(&dependency.entity);
         let found = format!(

@@ -142,7 +142,10 @@ impl Plan {
         deletes: bool,
     ) -> Result<Dependent, Fault> {
         let Some(plan) = self.streams.get(usize::from(stream.0)) else {
-            return Err(Fault::new(RejectedReason::UnknownStream, format!("the job has no stream number {}", stream.0)));
+            return Err(Fault::new(
+                RejectedReason::UnknownStream,
+                format!("the job has no stream number {}", stream.0),
+            ));
         };
         self.event_of(plan, block, stream, id, row, envelope, values, deletes)
     }
@@ -187,7 +190,10 @@ impl Plan {
             // The row's deletion came before it.
             let arrival = block.arrival;
             let (key, time, carried) = (None, None, self.carried(envelope));
-            return Ok(alone(event(EventHeader { id, stream, arrival, time, key, line_breaks: false, carried }, &[]), arrival));
+            return Ok(alone(
+                event(EventHeader { id, stream, arrival, time, key, line_breaks: false, carried }, &[]),
+                arrival,
+            ));
         }
         let text = match &plan.key {
             Some(OwnKey::Field(_)) => false,

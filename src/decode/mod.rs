@@ -145,7 +145,8 @@ impl Decoder {
             None => str::from_utf8(bytes).map_err(|error| invalid_utf8(bytes, error)),
         };
         if self.plan.has_row_changes {
-            let dependent = record.and_then(|record| self.read_change(block, id, record, range.start, envelope, values));
+            let dependent =
+                record.and_then(|record| self.read_change(block, id, record, range.start, envelope, values));
             return self.decoded(block, id, bytes, envelope, dependent);
         }
         let read = record.and_then(|record| self.read(record, end, values));

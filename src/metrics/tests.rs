@@ -6,7 +6,15 @@ use super::*;
 /// Metrics of a job in which something of every kind has happened.
 fn busy() -> Metrics {
     let metrics = Metrics::new("social");
-    metrics.restore_totals(&Totals { read: 100, rejected: 1, accepted: 99, resolved: 90, expired: 4, dropped: 2, retracted: 0 });
+    metrics.restore_totals(&Totals {
+        read: 100,
+        rejected: 1,
+        accepted: 99,
+        resolved: 90,
+        expired: 4,
+        dropped: 2,
+        retracted: 0,
+    });
     metrics.records_read(20);
     metrics.bytes_read(2048);
     metrics.records_replayed(7);

@@ -147,7 +147,10 @@ mod tests {
         assert_eq!(twice.conserves(1), Ok(()));
         assert_eq!(twice.waiting(), 1);
         let said = twice.conserves(0).unwrap_err().to_string();
-        assert!(said.contains("accepted 9 + retracted 2 = 11, but resolved 8 + expired 0 + dropped 2 + waiting 0 = 10"), "{said}");
+        assert!(
+            said.contains("accepted 9 + retracted 2 = 11, but resolved 8 + expired 0 + dropped 2 + waiting 0 = 10"),
+            "{said}"
+        );
         assert_eq!(twice.since(&Totals { retracted: 1, ..Totals::default() }).retracted, 1);
     }
 

@@ -9,6 +9,7 @@
 //!
 //! * [`Table`] is the plain half: one worker's shards of all that is here. It decides which version of a key is current, what a deletion and a deadline
 //!   do, and which of the results that come back are told. It knows neither timely nor a clock.
+//! * `judge` is what the passing of time does to it, `results` what the results that come back do.
 //! * `dataflow` is the differential half: from the rows, versions and settled events that the table adds and takes away to the results that follow.
 //! * `store` is how what is here lies in the state. It is written with each epoch, so that a start reads what is here and nothing of the input again.
 //! * [`crate::mode::reference::maintained`] is the same from scratch, slow and plain, which tests hold the rest against.
@@ -36,7 +37,9 @@
 //! results of the epoch before were, and nobody sees half of one.
 
 mod dataflow;
+mod entry;
 mod judge;
+mod results;
 mod settings;
 mod store;
 mod table;

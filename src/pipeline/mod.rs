@@ -319,12 +319,7 @@ fn open_and_run(job: &Job, start: &mut Start, clock: &Clock) -> Result<Finished,
     run_opened(job, opened, start, clock.clone())
 }
 
-fn run_opened(
-    job: &Job,
-    opened: Opened,
-    start: &Start,
-    clock: Clock,
-) -> Result<Finished, RunError> {
+fn run_opened(job: &Job, opened: Opened, start: &Start, clock: Clock) -> Result<Finished, RunError> {
     let Start { metrics, stop, .. } = start;
     let (workers, compact) = (job.workers, start.options.compact);
     let (tell, told) = mpsc::channel();

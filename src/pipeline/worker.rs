@@ -1,5 +1,6 @@
 //! One timely worker: source, engine and renderer, the same dataflow on every worker.
 
+mod half;
 mod maintained;
 
 use std::cell::{Cell, RefCell};
@@ -28,7 +29,7 @@ use crate::event::{
     Block, Content, Dependent, Epoch, Event, EventId, KeyHash, Outcome, Partitions, Spare, StreamId, Timestamp,
     WorkerIndex,
 };
-use crate::mode::maintained::{StoredRow, Table};
+use crate::mode::maintained::StoredRow;
 use crate::mode::{self, Backlog, Engine, Message, Phase, Referent, Visit};
 use crate::sink::{Format, Renderer, SinkKind};
 
@@ -36,6 +37,7 @@ use super::RunError;
 use super::committer::{Chunk, Happening, Times, Told, WorkerEnd};
 use super::intake::{Intake, Taken};
 use super::lookup::{Lookups, Reader};
+use half::Half;
 
 /// Lines are passed on at this size, and whenever the worker has nothing more to add.
 const CHUNK_BYTES: usize = 256 << 10;
@@ -74,56 +76,6 @@ pub(super) struct Setup {
     pub(super) rows: Vec<Mutex<Vec<StoredRow>>>,
     /// Whether nothing is told but the results that stand in the end.
     pub(super) compact: bool,
-}
-
-/// The half that decides: an engine, or where results are maintained a table.
-#[derive(Clone)]
-enum Half {
-    Engine(Rc<RefCell<Engine>>),
-    Table(Rc<RefCell<Table>>),
-}
-
-impl Half {
-    fn new(setup: &Setup, me: WorkerIndex, workers: usize) -> Half {
-        if setup.rules.is_maintained() {
-            return Half::Table(Rc::new(RefCell::new(maintained::table(setup, me))));
-        }
-        let mut engine = Engine::new(Arc::clone(&setup.rules), me, workers, setup.settings);
-        engine.restore_waiting(&setup.waited_for, setup.next_due);
-        for referent in setup.drains.iter().filter(|r| r.hash.owner(workers) == me) {
-            let (entity, hash, event) = (referent.entity, referent.hash, referent.event.clone());
-            engine.restore_drain(Referent { entity, hash, event });
-        }
-        engine.remember(&setup.reminders);
-        Half::Engine(Rc::new(RefCell::new(engine)))
-    }
-
-    /// What it has left to do, and whether the epoch should end for how much has changed.
-    fn backlog(&self) -> (Backlog, bool) {
-        match self {
-            Half::Engine(engine) => {
-                let mut engine = engine.borrow_mut();
-                (engine.backlog(), engine.is_full())
-            }
-            Half::Table(table) => (Backlog::None, table.borrow().is_full()),
-        }
-    }
-
-    fn begin(&self, epoch: Epoch, phase: Phase) {
-        match self {
-            Half::Engine(engine) => engine.borrow_mut().begin(epoch, phase),
-            // Begins with its first message.
-            Half::Table(_) => {}
-        }
-    }
-
-    /// Writes what it tells besides what leaves the dataflow.
-    fn tell(&self, lines: &mut Lines) {
-        match self {
-            Half::Engine(_) => {}
-            Half::Table(table) => maintained::tell(&mut table.borrow_mut(), lines),
-        }
-    }
 }
 
 /// What the source and the loop around the dataflow share.

@@ -4,6 +4,7 @@ mod broker;
 mod faults;
 mod group;
 mod load;
+mod maintained;
 mod real_data;
 mod records;
 mod security;

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::table::{Entry, Table, with_found};
+use super::entry::{Entry, with_found};
+use super::table::Table;
 use crate::dependency::{Dependency, Mode, OnExpiry, Rules, SecondExpiry};
 use crate::event::{
     DroppedReason, EntityId, Event, EventId, ExpiredReason, Found, Outcome, Reference, Timestamp, is_tombstone,

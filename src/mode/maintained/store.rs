@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use resolvent_state::{Batch, State, Table};
 
+use super::entry::Entry;
 use super::home;
-use super::table::Entry;
 use crate::dependency::Rules;
 use crate::event::{Dependent, Event, EventId, SHARDS, Stored, WorkerIndex};
 use crate::mode::codec::{self, StoredError};

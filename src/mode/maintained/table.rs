@@ -8,22 +8,17 @@ use std::time::Duration;
 use resolvent_state::Batch;
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::entry::{Entry, Sums};
 use super::judge::{self, DELETION_KEPT};
 use super::store;
-use super::{Facts, FoundVersions, Limits, Resolution, Row, Version, identity, is_replaced, name, twin};
+use super::{Facts, Limits, Row, Version, is_replaced, name, twin};
 use crate::dependency::Rules;
 use crate::event::{
-    Change, Dependent, DroppedReason, Epoch, Event, EventId, Found, Outcome, Reference, ResultIdentity, StreamId, Timestamp,
-    event_bytes, is_tombstone,
+    Change, Dependent, DroppedReason, Epoch, Event, EventId, Found, Outcome, Reference, StreamId, Timestamp,
+    is_tombstone,
 };
 use crate::mode::arrival::replaces;
 use crate::mode::{Memory, Name, Phase};
-
-/// Memory of what is here, beside the bytes of its events: entries of the tables, and rows of the collections and their arrangements. Measured with a million
-/// events that refer to one of a hundred thousand.
-const ROW_BYTES: usize = 600;
-/// The same for each reference.
-const REFERENCE_BYTES: usize = 300;
 
 /// What a table adds to the collections, or (-1) takes out of them.
 #[derive(Debug, Default)]
@@ -44,95 +39,17 @@ pub struct Effects {
     pub dropped: Vec<(StreamId, DroppedReason)>,
 }
 
-/// An event that is here.
-#[derive(Debug)]
-pub(super) struct Entry {
-    pub(super) dependent: Arc<Dependent>,
-    /// Whether it wants a result, or has one that may be revised.
-    pub(super) is_open: bool,
-    /// Whether it is the version of its key: what comes next replaces it.
-    pub(super) is_current: bool,
-    /// Whether others that refer to it find it.
-    pub(super) is_provided: bool,
-    /// Whether it is resolved once and for all, for those that need it resolved.
-    pub(super) is_settled: bool,
-    /// Whether it has a result.
-    pub(super) has_result: bool,
-    /// What it has found, as far as that is known.
-    pub(super) found: Option<FoundVersions>,
-    /// The next of its deadlines; [`Timestamp::MAX`] is none.
-    pub(super) deadline: Timestamp,
-    /// Whether the state has it.
-    is_stored: bool,
-}
-
-impl Entry {
-    pub(super) fn new(dependent: Arc<Dependent>) -> Entry {
-        Entry {
-            dependent,
-            is_open: false,
-            is_current: false,
-            is_provided: false,
-            is_settled: false,
-            has_result: false,
-            found: None,
-            deadline: Timestamp::MAX,
-            is_stored: false,
-        }
-    }
-
-    pub(super) fn event(&self) -> &Event {
-        &self.dependent.event
-    }
-
-    fn waits(&self) -> bool {
-        self.is_open && !self.has_result
-    }
-
-    fn is_timed(&self) -> bool {
-        self.waits() && self.deadline < Timestamp::MAX
-    }
-
-    fn bytes(&self) -> usize {
-        event_bytes(&self.dependent.event) + ROW_BYTES + self.dependent.references.len() * REFERENCE_BYTES
-    }
-}
-
-/// Sums over all that is here.
-#[derive(Clone, Copy, Debug, Default)]
-struct Sums {
-    waiting: usize,
-    /// Of those, the ones with a deadline ahead.
-    timed: usize,
-    bytes: usize,
-}
-
-impl Sums {
-    fn add(&mut self, entry: &Entry) {
-        self.waiting += usize::from(entry.waits());
-        self.timed += usize::from(entry.is_timed());
-        self.bytes += entry.bytes();
-    }
-
-    /// Takes away what was added of an entry that has not changed since.
-    fn take(&mut self, entry: &Entry) {
-        self.waiting -= usize::from(entry.waits());
-        self.timed -= usize::from(entry.is_timed());
-        self.bytes -= entry.bytes();
-    }
-}
-
 /// See the module's description.
 #[derive(Debug)]
 pub struct Table {
     pub(super) rules: Arc<Rules>,
-    limits: Limits,
+    pub(super) limits: Limits,
     /// By entity: how long it is looked for at most by those that may still have it; `None` is for ever.
     pub(super) longest_waits: Vec<Option<Duration>>,
     pub(super) epoch: Epoch,
     pub(super) phase: Phase,
     pub(super) now: Timestamp,
-    entries: FxHashMap<EventId, Entry>,
+    pub(super) entries: FxHashMap<EventId, Entry>,
     current: FxHashMap<Name, EventId>,
     /// Deadlines, and the times at which versions are forgotten.
     pub(super) due: BTreeSet<(Timestamp, EventId)>,
@@ -427,69 +344,6 @@ impl Table {
         std::mem::take(&mut self.updates)
     }
 
-    // --- results come back ---
-
-    /// The results of an epoch, all of them at once: consolidated, and so in the order of the events' positions.
-    pub(super) fn follow(&mut self, epoch: Epoch, results: Vec<(Resolution, isize)>) {
-        let mut changes = Vec::new();
-        // What is taken away comes before what is added in its place.
-        for sign in [-1, 1] {
-            for (resolution, _) in results.iter().filter(|(_, diff)| diff.signum() == sign) {
-                let id = resolution.row.id;
-                let added = sign > 0;
-                if let Some(entry) = self.entries.get(&id).filter(|entry| entry.is_open) {
-                    let found = added.then(|| Arc::clone(&resolution.found));
-                    let has_result = if resolution.is_complete { added } else { entry.has_result };
-                    let lost = entry.has_result && !has_result;
-                    self.change(id, |entry| (entry.found, entry.has_result) = (found, has_result));
-                    self.touched.extend(lost.then_some(id));
-                }
-                if resolution.is_complete && (added || !self.standing.contains(&id)) {
-                    changes.push((resolution, added));
-                }
-            }
-        }
-        if self.phase != Phase::Replay && !self.limits.compact {
-            self.tell(epoch, &changes);
-        }
-    }
-
-    fn tell(&mut self, epoch: Epoch, changes: &[(&Resolution, bool)]) {
-        let added = changes.iter().filter(|(_, added)| *added).map(|(resolution, _)| &resolution.row.dependent.event);
-        // Which identities are taken away and added again only matters where a key stands for one.
-        let of_key = |event: &Event| name(&self.rules, event).filter(|_| is_replaced(&self.rules, event));
-        let keys: FxHashSet<Name> = added.clone().filter_map(of_key).collect();
-        let ids: FxHashSet<EventId> = added.map(|event| event.header.header.id).collect();
-        for (resolution, added) in changes {
-            let event = &resolution.row.dependent.event;
-            let again = match of_key(event) {
-                Some(name) => keys.contains(&name),
-                None => ids.contains(&resolution.row.id),
-            };
-            let dependent = with_found(&resolution.row.dependent, &resolution.found);
-            let identity = identity(&self.rules, event);
-            self.effects.changes.push(Change { dependent, added: *added, epoch, identity, revised: !added && again });
-        }
-    }
-
-    /// Tells the result of one event as one that is added.
-    pub(super) fn tell_result(&mut self, id: EventId) {
-        let Some(entry) = self.entries.get(&id) else { return };
-        let found = entry.found.clone().unwrap_or_else(|| [].into());
-        let identity: ResultIdentity = identity(&self.rules, entry.event());
-        let dependent = with_found(&entry.dependent, &found);
-        let change = Change { dependent, added: true, epoch: self.epoch, identity, revised: false };
-        self.effects.changes.push(change);
-    }
-
-    /// Tells every result that there is.
-    fn tell_standing(&mut self) {
-        let mut ids: Vec<EventId> =
-            self.entries.iter().filter(|(_, e)| e.is_open && e.has_result).map(|(id, _)| *id).collect();
-        ids.sort_unstable();
-        ids.into_iter().for_each(|id| self.tell_result(id));
-    }
-
     /// Whether only what stands in the end is told.
     pub(super) fn is_compact(&self) -> bool {
         self.limits.compact
@@ -574,20 +428,4 @@ impl Table {
             is_over: self.sums.bytes > self.limits.memory_bytes,
         }
     }
-}
-
-/// An event with the referents that it has found.
-pub(super) fn with_found(dependent: &Dependent, found: &[Option<Version>]) -> Box<Dependent> {
-    let mut dependent = Box::new(dependent.clone());
-    for (at, reference) in dependent.references.iter_mut().enumerate() {
-        match (found.get(at), &reference.found) {
-            (_, Found::GivenUp) => {}
-            (Some(Some(version)), _) => {
-                dependent.completed_at = dependent.completed_at.max(version.event.header.header.arrival);
-                reference.found = Found::Present(version.event.clone());
-            }
-            _ => reference.found = Found::Missing,
-        }
-    }
-    dependent
 }

@@ -158,7 +158,9 @@ impl FromScratch {
         let mut current: BTreeMap<(EntityId, String), usize> = BTreeMap::new();
         for (at, record) in self.history.iter().enumerate() {
             let header = &record.dependent.event.header.header;
-            let Some((entity, key)) = self.rules.stream(header.stream).provides.zip(header.key.as_ref()) else { continue };
+            let Some((entity, key)) = self.rules.stream(header.stream).provides.zip(header.key.as_ref()) else {
+                continue;
+            };
             let name = named(entity, key);
             let old = current.get(&name).and_then(|old| self.history.get(*old));
             if old.is_none_or(|old| replaces(header, &old.dependent.event.header.header)) {
@@ -183,9 +185,8 @@ impl FromScratch {
     }
 
     fn is_here(&self, at: usize) -> bool {
-        let here = |record: &Record| {
-            record.left.is_none() && !record.replaced && !is_tombstone(&record.dependent.event)
-        };
+        let here =
+            |record: &Record| record.left.is_none() && !record.replaced && !is_tombstone(&record.dependent.event);
         self.history.get(at).is_some_and(here)
     }
 
@@ -222,9 +223,15 @@ impl FromScratch {
                         found.filter(|_| !record.given_up.contains(&index))
                     })
                     .collect();
-                let is_complete =
-                    findings.iter().enumerate().all(|(index, found)| found.is_some() || record.given_up.contains(&index));
-                if is_complete { more.insert(at, findings) } else { partial.insert(at, findings) };
+                let is_complete = findings
+                    .iter()
+                    .enumerate()
+                    .all(|(index, found)| found.is_some() || record.given_up.contains(&index));
+                if is_complete {
+                    more.insert(at, findings)
+                } else {
+                    partial.insert(at, findings)
+                };
             }
             if more == results {
                 return (results, partial);
@@ -271,20 +278,24 @@ impl FromScratch {
             }
             return;
         }
-        let mut passed: Vec<(Timestamp, usize)> = self.missing(at).into_iter().filter_map(|i| Some((references.get(i)?.deadline, i))).collect();
+        let mut passed: Vec<(Timestamp, usize)> =
+            self.missing(at).into_iter().filter_map(|i| Some((references.get(i)?.deadline, i))).collect();
         passed.retain(|(deadline, _)| *deadline <= self.now);
         passed.sort_unstable();
         for together in passed.chunk_by(|one, other| one.0 == other.0) {
-            let ends: Vec<SecondExpiry> =
-                together.iter().filter_map(|(_, i)| self.rule(at, *i)).map(end).collect();
+            let ends: Vec<SecondExpiry> = together.iter().filter_map(|(_, i)| self.rule(at, *i)).map(end).collect();
             if ends.contains(&SecondExpiry::DeadLetter) {
                 return self.expire(at, ExpiredReason::Deadline);
             }
             if ends.contains(&SecondExpiry::Drop) {
                 return self.drop_event(at);
             }
-            let given_up: Vec<usize> =
-                together.iter().zip(&ends).filter(|(_, end)| **end == SecondExpiry::Partial).map(|((_, i), _)| *i).collect();
+            let given_up: Vec<usize> = together
+                .iter()
+                .zip(&ends)
+                .filter(|(_, end)| **end == SecondExpiry::Partial)
+                .map(|((_, i), _)| *i)
+                .collect();
             if let Some(record) = self.history.get_mut(at) {
                 record.given_up.extend(given_up);
             }

@@ -18,8 +18,7 @@ use super::notation;
 use crate::decode::{Decoded, Decoder};
 use crate::dependency::{RecordFormat, Rules, Updates, Upkeep};
 use crate::event::{
-    Change, Dependent, DroppedReason, Epoch, EventId, Found, Outcome, PartitionId, StreamId, Timestamp,
-    WorkerIndex,
+    Change, Dependent, DroppedReason, Epoch, EventId, Found, Outcome, PartitionId, StreamId, Timestamp, WorkerIndex,
 };
 use crate::mode::maintained::{self, Limits, StoredRow, Table};
 use crate::mode::reference::maintained::{Ended, FoundPositions, FromScratch};
@@ -30,8 +29,12 @@ const LIMITS: Limits = Limits { changes_bytes: PLENTY, memory_bytes: PLENTY, com
 /// The rules of these streams; an `append` among their words is taken out of them.
 fn rules(lines: &[String]) -> Option<Arc<Rules>> {
     let is_append = |line: &str| line.split_whitespace().take_while(|word| *word != "->").any(|word| word == "append");
-    let appended: Vec<String> =
-        lines.iter().filter(|line| is_append(line) || !line.contains(" key")).filter_map(|line| line.split(' ').next()).map(str::to_owned).collect();
+    let appended: Vec<String> = lines
+        .iter()
+        .filter(|line| is_append(line) || !line.contains(" key"))
+        .filter_map(|line| line.split(' ').next())
+        .map(str::to_owned)
+        .collect();
     let plain: Vec<String> = lines.iter().map(|line| line.replace(" append", "")).collect();
     let drafts = plain.iter().map(|line| notation::stream(line)).collect();
     let rules = Rules::build(drafts).ok()?.with_tombstones();
@@ -75,9 +78,8 @@ fn run(rules: &Arc<Rules>, workers: usize, rows: Vec<StoredRow>, epochs: Vec<Epo
         let open = Rc::new(Cell::new((Epoch(0), Phase::Replay, Timestamp(0))));
         let (mut input, probe) = worker.dataflow::<u64, _, _>(|scope| {
             let (input, visits) = scope.new_input::<(WorkerIndex, Option<Box<Dependent>>)>();
-            let messages = visits.map(|(to, event)| {
-                Message { to, visit: event.map_or(Visit::Tick(Timestamp(0)), Visit::Dependent) }
-            });
+            let messages = visits
+                .map(|(to, event)| Message { to, visit: event.map_or(Visit::Tick(Timestamp(0)), Visit::Dependent) });
             let (clock, current) = (Rc::clone(&open), Rc::clone(&open));
             let current = move || (current.get().0, current.get().1);
             let done = maintained::maintain(messages, Rc::clone(&table), move || clock.get().2, current);
@@ -252,7 +254,8 @@ impl Trial {
         for out in of_workers {
             for change in &out.changes {
                 assert_eq!(change.epoch, Epoch(number));
-                let count = self.told.entry((change.dependent.event.header.header.id, found(&change.dependent))).or_default();
+                let count =
+                    self.told.entry((change.dependent.event.header.header.id, found(&change.dependent))).or_default();
                 *count += if change.added { 1 } else { -1 };
                 assert!((0..=1).contains(count), "epoch {number}: {change:?} makes it {count}");
                 if change.added { *resolved += 1 } else { *retracted += 1 }

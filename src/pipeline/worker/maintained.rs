@@ -18,7 +18,8 @@ use crate::sink::SinkKind;
 
 /// The table of a worker, with what an earlier run left of its share.
 pub(super) fn table(setup: &Setup, me: WorkerIndex) -> Table {
-    let rows = setup.rows.get(me.0).map(|rows| std::mem::take(&mut *rows.lock().unwrap_or_else(PoisonError::into_inner)));
+    let rows =
+        setup.rows.get(me.0).map(|rows| std::mem::take(&mut *rows.lock().unwrap_or_else(PoisonError::into_inner)));
     let limits = Limits {
         changes_bytes: setup.settings.changes_bytes,
         memory_bytes: setup.settings.streaming_bytes,
@@ -69,7 +70,10 @@ pub(super) fn end_epoch(
     let facts = table.facts();
     if facts.is_over {
         let limit = setup.settings.streaming_bytes as u64;
-        let _ = setup.reader.tell.send(Told::Failed(RunError::CollectionsFull { bytes: facts.memory.streaming() as u64, limit }));
+        let _ = setup
+            .reader
+            .tell
+            .send(Told::Failed(RunError::CollectionsFull { bytes: facts.memory.streaming() as u64, limit }));
     }
     WorkerEnd {
         worker,

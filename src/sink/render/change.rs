@@ -1,7 +1,10 @@
 //! Changes of maintained results, as lines and records; and as the present results that a topic keeps by key.
 
 use super::keyed::Head;
-use super::{Format, Missing, Renderer, has_line_breaks_in, write_all, write_dependencies, write_integer, write_missing, write_string};
+use super::{
+    Format, Missing, Renderer, has_line_breaks_in, write_all, write_dependencies, write_integer, write_missing,
+    write_string,
+};
 use crate::event::{Change, ResultIdentity, Timestamp};
 use crate::sink::record;
 

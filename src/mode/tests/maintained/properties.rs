@@ -61,17 +61,24 @@ fn kind(family: Family) -> impl Strategy<Value = Kind> {
             expiry,
         },
     );
-    let retain = prop::option::weighted(0.4, 1..5_u64).prop_map(move |retain| retain.filter(|_| family == Family::Timed));
+    let retain =
+        prop::option::weighted(0.4, 1..5_u64).prop_map(move |retain| retain.filter(|_| family == Family::Timed));
     let is_keyed = prop::bool::weighted(0.8);
-    (is_keyed, any::<bool>(), prop::bool::weighted(0.2), retain, prop::collection::vec(rule, 0..3)).prop_map(
-        |(is_keyed, is_shared, appends, retain, rules)| Kind { is_keyed, is_shared, appends, retain, rules },
-    )
+    (is_keyed, any::<bool>(), prop::bool::weighted(0.2), retain, prop::collection::vec(rule, 0..3))
+        .prop_map(|(is_keyed, is_shared, appends, retain, rules)| Kind { is_keyed, is_shared, appends, retain, rules })
 }
 
 fn choice() -> impl Strategy<Value = Choice> {
     let references = prop::array::uniform3(prop::collection::vec(0..4_usize, 0..3));
     (0..4_usize, 0..4_usize, 0..2_usize, prop::bool::weighted(0.15), references, prop::bool::weighted(0.3)).prop_map(
-        |(kind, id, partition, deletes, references, is_array)| Choice { kind, id, partition, deletes, references, is_array },
+        |(kind, id, partition, deletes, references, is_array)| Choice {
+            kind,
+            id,
+            partition,
+            deletes,
+            references,
+            is_array,
+        },
     )
 }
 
@@ -145,7 +152,10 @@ fn case(family: Family) -> impl Strategy<Value = (Vec<Kind>, Vec<Told>, usize, b
     (kinds, prop::collection::vec(told(family), 1..12), 1..3_usize, any::<bool>())
 }
 
-fn holds(family: Family, (kinds, told, workers, ends): &(Vec<Kind>, Vec<Told>, usize, bool)) -> Result<(), TestCaseError> {
+fn holds(
+    family: Family,
+    (kinds, told, workers, ends): &(Vec<Kind>, Vec<Told>, usize, bool),
+) -> Result<(), TestCaseError> {
     let Some(rules) = rules(&lines(kinds)) else { return Err(TestCaseError::reject("no event is ever resolved")) };
     // The configuration refuses waits where events may need each other.
     let is_refused = rules.streams().iter().any(|s| s.cyclic && s.depends_on.iter().any(|d| d.wait.is_some()));
