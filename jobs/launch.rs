@@ -82,7 +82,9 @@ fn launch(launcher: &Launcher, options: &Options, console: &Console) -> Result<(
     check_compact(&job, options)?;
     let file = options.summary_json.as_deref().map(SummaryFile::create).transpose().map_err(Failure::usage)?;
     let metrics = Metrics::new(&job.name);
-    let server = job.metrics_listen.map(|address| Server::start(address, metrics.clone())).transpose();
+    // A question is asked beside a job that runs, which has the address.
+    let listen = job.metrics_listen.filter(|_| !options.compact);
+    let server = listen.map(|address| Server::start(address, metrics.clone())).transpose();
     let server = server.map_err(Failure::at_run_time)?;
     if let Some(server) = &server {
         tracing::info!("metrics at http://{}/metrics", server.address());

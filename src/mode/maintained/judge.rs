@@ -114,14 +114,23 @@ impl Table {
         self.schedule(id, self.now);
     }
 
-    /// What was forgotten, and either has no reference that could be revised or was done before, leaves.
+    /// What nobody finds any more has no reason to be here unless it wants a result, or has one that can be revised.
     fn leave_if_final(&mut self, id: EventId) {
-        let Some(entry) = self.get(id) else { return };
-        match entry.is_open {
-            true if entry.has_result && entry.dependent.references.is_empty() => self.stand(id),
-            true => {}
-            false => self.remove(id),
+        if self.get(id).is_some_and(|entry| !entry.is_open) {
+            self.remove(id);
         }
+        self.stand_if_final(id);
+    }
+
+    /// The result of an event that nobody finds any more stands if it refers to nothing.
+    pub(super) fn stand_if_final(&mut self, id: EventId) {
+        let refers_to_nothing = |entry: &&Entry| entry.is_open && entry.dependent.references.is_empty();
+        let Some(entry) = self.get(id).filter(refers_to_nothing) else { return };
+        if !entry.has_result && !self.is_compact() {
+            // It came in this epoch, and leaves before its result has come back.
+            self.tell_result(id);
+        }
+        self.stand(id);
     }
 
     /// Ends the waits of an event that are over by `now`, in the order of their deadlines.

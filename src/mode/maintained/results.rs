@@ -7,7 +7,7 @@ use rustc_hash::FxHashSet;
 use super::entry::with_found;
 use super::table::Table;
 use super::{Resolution, identity, is_replaced, name};
-use crate::event::{Change, Epoch, Event, EventId, ResultIdentity};
+use crate::event::{Change, Dependent, Epoch, Event, EventId, ResultIdentity};
 use crate::mode::{Name, Phase};
 
 impl Table {
@@ -52,6 +52,12 @@ impl Table {
             let identity = identity(&self.rules, event);
             self.effects.changes.push(Change { dependent, added: *added, epoch, identity, revised: !added && again });
         }
+    }
+
+    /// Tells the result of an event that refers to nothing, and that stands.
+    pub(super) fn tell_at_once(&mut self, dependent: Box<Dependent>) {
+        let identity = identity(&self.rules, &dependent.event);
+        self.effects.changes.push(Change { dependent, added: true, epoch: self.epoch, identity, revised: false });
     }
 
     /// Tells the result of one event as one that is added.

@@ -202,6 +202,7 @@ impl Table {
         } else if is_open {
             // It stays, and its result: only for those that need it resolved it is gone.
             self.change_row(id, |entry| entry.is_current = false);
+            self.stand_if_final(id);
         } else {
             self.remove(id);
         }
@@ -209,8 +210,13 @@ impl Table {
 
     /// An event is here from now on.
     fn open(&mut self, dependent: Box<Dependent>, is_current: bool) {
-        let dependent: Arc<Dependent> = Arc::from(dependent);
         let event = dependent.event.clone();
+        let is_referred_to = is_current && self.may_be_referred_to(&event);
+        if dependent.references.is_empty() && !is_referred_to && !is_replaced(&self.rules, &event) {
+            // Nothing can ever revise it, and nobody needs it.
+            return self.tell_at_once(dependent);
+        }
+        let dependent: Arc<Dependent> = Arc::from(dependent);
         let id = event.header.header.id;
         let mut entry = Entry::new(dependent);
         (entry.is_open, entry.is_current, entry.is_provided) = (true, is_current, is_current);

@@ -106,3 +106,17 @@ fn the_current_version_alone_resolves_others_where_all_stay() {
     assert_eq!(standing(&streams, &steps[..2]), ["0()", "1(0)"]);
     assert_eq!(standing(&streams, &steps), ["0()", "1(0)", "2(3)", "3(4)", "4()"]);
 }
+
+#[test]
+fn what_can_never_be_revised_has_its_result_and_is_gone() {
+    // Nobody refers to a note; of two posts in one epoch the first is nobody's referent any more.
+    let streams = ["note", "post key append", "like -> post"];
+    let steps = [
+        read(&["note", "post id=1", "post id=1", "like post=1"]),
+        Step::Restart(1),
+        read(&["post id=1 null", "post id=1", "note"]),
+        read(&["post id=1"]),
+    ];
+    assert_eq!(standing(&streams, &steps[..1]), ["0()", "1()", "2()", "3(2)"]);
+    assert_eq!(standing(&streams, &steps), ["0()", "1()", "2()", "3(7)", "5()", "6()", "7()"]);
+}
