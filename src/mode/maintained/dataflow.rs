@@ -79,8 +79,9 @@ fn keep<'scope>(
     builder.set_notify_for(0, FrontierInterest::Never);
     builder.build(move |capabilities| {
         drop(capabilities);
-        let (mut rows, mut versions, mut settled): (Out<Row>, Out<(Name, Version)>, Out<(Name, Version)>) =
-            (OutputBuilder::from(rows), OutputBuilder::from(versions), OutputBuilder::from(settled));
+        let mut rows: Out<Row> = OutputBuilder::from(rows);
+        let mut versions: Out<(Name, Version)> = OutputBuilder::from(versions);
+        let mut settled: Out<(Name, Version)> = OutputBuilder::from(settled);
         let mut begun = Epoch(0);
         move |_frontiers| {
             input.for_each(|capability, messages| {
@@ -213,6 +214,12 @@ fn twin_of(rules: &Arc<Rules>) -> impl FnMut(Resolution) -> Option<(Name, Versio
     }
 }
 
+/// What an epoch has come to so far, and what keeps it from going through.
+struct OfEpoch {
+    _held: Capability<u64>,
+    results: Vec<(Resolution, isize)>,
+}
+
 /// Hands each epoch's results back to the table of the worker that their events belong to, once they are all there.
 fn follow<'scope>(
     results: Collection<'scope, u64, Resolution>,
@@ -224,18 +231,21 @@ fn follow<'scope>(
         home(&rules, &result.row.dependent.event).owner(workers).0 as u64
     };
     results.inner.unary_frontier(Exchange::new(owner), "follow", move |_capability, _info| {
-        let mut open: BTreeMap<u64, (Capability<u64>, Vec<(Resolution, isize)>)> = BTreeMap::new();
+        let mut open: BTreeMap<u64, OfEpoch> = BTreeMap::new();
         move |(input, frontier), _output: &mut OutputBuilderSession<'_, u64, CapacityContainerBuilder<Vec<()>>>| {
             input.for_each(|capability, results| {
                 for (result, time, diff) in results.drain(..) {
-                    let (_, of_epoch) = open.entry(time).or_insert_with(|| (capability.delayed(&time, 0), Vec::new()));
-                    of_epoch.push((result, diff));
+                    let of_epoch = open
+                        .entry(time)
+                        .or_insert_with(|| OfEpoch { _held: capability.delayed(&time, 0), results: Vec::new() });
+                    of_epoch.results.push((result, diff));
                 }
             });
             while let Some(first) = open.first_entry().filter(|first| !frontier.less_equal(first.key())) {
-                let (epoch, (_capability, mut results)) = first.remove_entry();
-                consolidate(&mut results);
-                table.borrow_mut().follow(Epoch(epoch), results);
+                let (epoch, mut of_epoch) = first.remove_entry();
+                consolidate(&mut of_epoch.results);
+                // The right to send is given up after that: the epoch has gone through when the table knows its results.
+                table.borrow_mut().follow(Epoch(epoch), of_epoch.results);
             }
         }
     })

@@ -90,12 +90,25 @@ impl Table {
         self.change(id, |entry| entry.deadline = deadline);
     }
 
-    /// Everything that is due happens.
+    /// Everything that is due happens. A version is forgotten no earlier than in the epoch after that in which the waits ended of those that have it: one
+    /// that gave something up has its result only then, and time may have leapt.
     pub(super) fn pass(&mut self) {
         while let Some((at, id)) = self.due.first().copied().filter(|(at, _)| *at <= self.now) {
             self.due.remove(&(at, id));
             self.look_at(id);
         }
+        for id in std::mem::take(&mut self.to_forget) {
+            let forgotten = self.get(id).filter(|entry| entry.is_provided).and_then(|e| self.forgotten_at(e.event()));
+            match forgotten {
+                Some(at) if at <= self.passed => {
+                    self.forget(id);
+                    self.leave_if_final(id);
+                }
+                Some(_) => _ = self.due.insert((self.now, id)),
+                None => {}
+            }
+        }
+        self.passed = self.now;
     }
 
     fn look_at(&mut self, id: EventId) {
@@ -108,8 +121,7 @@ impl Table {
         }
         let forgotten = self.get(id).filter(|entry| entry.is_provided).and_then(|e| self.forgotten_at(e.event()));
         if forgotten.is_some_and(|at| at <= self.now) {
-            self.forget(id);
-            self.leave_if_final(id);
+            self.to_forget.push(id);
         }
         self.schedule(id, self.now);
     }

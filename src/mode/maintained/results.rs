@@ -71,7 +71,7 @@ impl Table {
     }
 
     /// Tells every result that there is.
-    fn tell_standing(&mut self) {
+    pub(super) fn tell_standing(&mut self) {
         let mut ids: Vec<EventId> =
             self.entries.iter().filter(|(_, e)| e.is_open && e.has_result).map(|(id, _)| *id).collect();
         ids.sort_unstable();

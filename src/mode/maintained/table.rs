@@ -53,6 +53,10 @@ pub struct Table {
     current: FxHashMap<Name, EventId>,
     /// Deadlines, and the times at which versions are forgotten.
     pub(super) due: BTreeSet<(Timestamp, EventId)>,
+    /// Versions whose time has come.
+    pub(super) to_forget: Vec<EventId>,
+    /// When all that was due was last looked at.
+    pub(super) passed: Timestamp,
     /// Whose result stands since this epoch: it leaves the collections and is not taken away.
     pub(super) standing: FxHashSet<EventId>,
     /// Keys that were deleted in this epoch.
@@ -87,6 +91,8 @@ impl Table {
             entries: FxHashMap::default(),
             current: FxHashMap::default(),
             due: BTreeSet::new(),
+            to_forget: Vec::new(),
+            passed: Timestamp(i64::MIN),
             standing: FxHashSet::default(),
             deleted: Vec::new(),
             changed: FxHashMap::default(),
@@ -157,7 +163,7 @@ impl Table {
     /// An event comes.
     pub fn arrive(&mut self, dependent: Box<Dependent>) {
         let header = &dependent.event.header.header;
-        let (id, stream) = (header.id, header.stream);
+        let stream = header.stream;
         let deletes = is_tombstone(&dependent.event);
         let name = name(&self.rules, &dependent.event);
         let before = name.as_ref().and_then(|name| self.entries.get(self.current.get(name)?));
@@ -167,19 +173,21 @@ impl Table {
         }
         let Some(name) = name else {
             // A deletion without a key deletes nothing.
-            return if deletes { () } else { self.open(dependent, false) };
+            if !deletes {
+                self.open(dependent, false);
+            }
+            return;
         };
         if !wins {
             // An earlier version that came late.
-            match deletes || is_replaced(&self.rules, &dependent.event) {
-                true if !deletes => self.effects.dropped.push((stream, DroppedReason::Replaced)),
-                true => {}
-                false => self.open(dependent, false),
+            if !deletes && is_replaced(&self.rules, &dependent.event) {
+                self.effects.dropped.push((stream, DroppedReason::Replaced));
+            } else if !deletes {
+                self.open(dependent, false);
             }
             return;
         }
         self.replace(&name);
-        self.current.insert(name.clone(), id);
         if deletes {
             let mut entry = Entry::new(Arc::from(dependent));
             entry.is_current = true;

@@ -50,6 +50,8 @@ type Findings = Vec<Option<usize>>;
 pub struct FromScratch {
     rules: Arc<Rules>,
     now: Timestamp,
+    /// When the epoch before began.
+    before: Timestamp,
     history: Vec<Record>,
     /// At the end of the last epoch, by index.
     results: BTreeMap<usize, Findings>,
@@ -65,6 +67,7 @@ impl FromScratch {
         FromScratch {
             rules,
             now: Timestamp(i64::MIN),
+            before: Timestamp(i64::MIN),
             history: Vec::new(),
             results: BTreeMap::new(),
             partial: BTreeMap::new(),
@@ -75,12 +78,17 @@ impl FromScratch {
 
     /// An epoch begins: what is over at `now` is cut off. Not before deadlines fire.
     pub fn begin(&mut self, now: Timestamp) {
-        self.now = self.now.max(now);
+        self.before = std::mem::replace(&mut self.now, self.now.max(now));
         for at in 0..self.history.len() {
             if self.is_here(at) {
                 self.cut_off(at);
             }
         }
+    }
+
+    /// The job has stopped, and starts again: what happened before has been looked at in no epoch of this run.
+    pub fn restart(&mut self) {
+        self.now = Timestamp(i64::MIN);
     }
 
     /// The input has ended, and every wait with it.
@@ -338,7 +346,7 @@ impl FromScratch {
         let referring = self.rules.streams().iter().filter(|stream| stream.depends_on.iter().any(names));
         let waits = referring.flat_map(|stream| &stream.depends_on).filter(|d| d.mode != Mode::Independent);
         let longest = waits.map(|d| d.wait).max().flatten().unwrap_or(Duration::ZERO);
-        header.arrival.after(retain).after(longest).after(FORGET_GRACE) <= self.now
+        header.arrival.after(retain).after(longest).after(FORGET_GRACE) <= self.before
     }
 }
 

@@ -191,6 +191,7 @@ impl Trial {
             Step::Restart(workers) => {
                 self.flush();
                 self.workers = *workers;
+                self.reference.restart();
                 self.bring_back();
             }
             Step::End => self.epoch(&[], Phase::Ending),
