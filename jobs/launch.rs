@@ -79,9 +79,12 @@ fn launch(launcher: &Launcher, options: &Options, console: &Console) -> Result<(
     if options.check {
         return write!(io::stdout(), "{}", config::describe(&job)).map_err(Failure::at_run_time);
     }
+    check_compact(&job, options)?;
     let file = options.summary_json.as_deref().map(SummaryFile::create).transpose().map_err(Failure::usage)?;
     let metrics = Metrics::new(&job.name);
-    let server = job.metrics_listen.map(|address| Server::start(address, metrics.clone())).transpose();
+    // A question is asked beside a job that runs, which has the address.
+    let listen = job.metrics_listen.filter(|_| !options.compact);
+    let server = listen.map(|address| Server::start(address, metrics.clone())).transpose();
     let server = server.map_err(Failure::at_run_time)?;
     if let Some(server) = &server {
         tracing::info!("metrics at http://{}/metrics", server.address());
@@ -116,6 +119,27 @@ fn launch(launcher: &Launcher, options: &Options, console: &Console) -> Result<(
         }
     }
     ended.map(drop).map_err(Failure::at_run_time)
+}
+
+/// `--compact` cannot be meant.
+#[derive(Debug, thiserror::Error, Diagnostic)]
+enum NotCompact {
+    #[error("--compact prints results that are maintained, and those of this job are told once")]
+    #[diagnostic(help("write emit = \"changes\" under [job], or leave --compact out"))]
+    Once,
+    #[error("--compact prints the results at the end of the input, and this input is followed")]
+    #[diagnostic(help("add --until-end to stop at its present end"))]
+    NoEnd,
+}
+
+fn check_compact(job: &Job, options: &Options) -> Result<(), Failure> {
+    if options.compact && !job.rules.is_maintained() {
+        return Err(Failure::usage(NotCompact::Once));
+    }
+    if options.compact && options.until_end.is_none() && !ends(job) {
+        return Err(Failure::usage(NotCompact::NoEnd));
+    }
+    Ok(())
 }
 
 /// Whether the input has an end by itself.

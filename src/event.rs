@@ -409,6 +409,8 @@ pub enum DroppedReason {
     Deadline,
     /// It deleted its referent.
     Tombstone,
+    /// Another version of its key took its place, or deleted it (`emit = "changes"`).
+    Replaced,
 }
 
 impl DroppedReason {
@@ -417,6 +419,7 @@ impl DroppedReason {
         match self {
             DroppedReason::Deadline => "deadline",
             DroppedReason::Tombstone => "tombstone",
+            DroppedReason::Replaced => "replaced",
         }
     }
 }
@@ -444,6 +447,8 @@ pub enum RejectedReason {
     TooLarge,
     /// The event refers to itself where the referent must be resolved first.
     SelfReference,
+    /// The record does not say what it changes: no Debezium `op` with its row, or a deletion mark that is neither `true` nor `false`.
+    InvalidChange,
 }
 
 impl RejectedReason {
@@ -460,6 +465,7 @@ impl RejectedReason {
             RejectedReason::InvalidOrder => "invalid_order",
             RejectedReason::TooLarge => "too_large",
             RejectedReason::SelfReference => "self_reference",
+            RejectedReason::InvalidChange => "invalid_change",
         }
     }
 }
@@ -496,4 +502,28 @@ pub enum Outcome {
     Dropped(Box<Dependent>, DroppedReason),
     /// Not an event.
     Rejected(Box<Rejection>),
+}
+
+/// How a result is known across its revisions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ResultIdentity {
+    /// By the key of its event, of which there is one at a time.
+    Key(EntityId, Key),
+    /// By the position of its event.
+    Position,
+}
+
+/// A result that was added to the maintained results, or taken away.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Change {
+    /// The event, with the referents of this result.
+    pub dependent: Box<Dependent>,
+    /// Whether the result is added; otherwise it is taken away.
+    pub added: bool,
+    /// The epoch as of which that is so.
+    pub epoch: Epoch,
+    /// How the result is known.
+    pub identity: ResultIdentity,
+    /// Whether it is taken away and another of the same identity is added in the same epoch.
+    pub revised: bool,
 }

@@ -26,12 +26,12 @@
 //!
 //! # Where to begin
 //!
-//! What happens to an event: `mode/engine.rs`. When something becomes true: [`checkpoint`]. How an epoch goes from the reading thread through the workers to the
+//! What happens to an event: `mode/engine.rs`; where results are maintained: [`mode::maintained`]. When something becomes true: [`checkpoint`]. How an epoch goes from the reading thread through the workers to the
 //! commit: `pipeline/intake.rs` and `pipeline/committer.rs`. What must come out in the end: [`mod@mode::reference`], the slow resolver that the engine is tested
 //! against.
 //!
-//! Imports go downward: state, event, metrics, stages, config, pipeline, jobs. timely is named in [`mode`] and [`pipeline`] only, RocksDB in the
-//! state only, rdkafka in [`kafka`], `source/kafka` and `sink/kafka` only.
+//! Imports go downward: state, event, metrics, stages, config, pipeline, jobs. timely is named in [`mode`] and [`pipeline`] only,
+//! differential dataflow in [`mode`] only, RocksDB in the state only, rdkafka in [`kafka`], `source/kafka` and `sink/kafka` only.
 
 pub mod advise;
 pub mod checkpoint;

@@ -20,6 +20,7 @@ mod dashboards;
 mod disk;
 mod inspect;
 mod kafka;
+mod maintained;
 mod metrics;
 mod real_data;
 mod refusals;

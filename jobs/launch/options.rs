@@ -31,6 +31,13 @@ pub(crate) struct Options {
     #[arg(long, value_name = "WAITING", num_args = 0..=1, require_equals = true, default_missing_value = "keep")]
     pub(crate) until_end: Option<UntilEndArg>,
 
+    /// Print the results that stand at the end of the input, of a job with emit = "changes", and change nothing
+    ///
+    /// Reads the input from its beginning to its present end, writes the results that then stand to standard output, and touches neither the state nor
+    /// the sinks of the job.
+    #[arg(long, conflicts_with = "fresh")]
+    pub(crate) compact: bool,
+
     /// Validate the job, print it as understood, and change nothing
     #[arg(long)]
     pub(crate) check: bool,
@@ -108,7 +115,7 @@ impl Options {
 
     /// How to run.
     pub(crate) fn run_options(&self) -> RunOptions {
-        RunOptions { fresh: self.fresh, until_end: self.until_end.map(|until_end| until_end.0) }
+        RunOptions { fresh: self.fresh, until_end: self.until_end.map(|until_end| until_end.0), compact: self.compact }
     }
 }
 

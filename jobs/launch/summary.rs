@@ -25,7 +25,7 @@ pub(crate) fn table(title: &str, summary: &Summary, measured: &Snapshot) -> Stri
 /// The law: each block is an equation. `this_run` is a second column where the job has run before.
 fn counts(totals: &Totals, waiting: u64, this_run: Option<&Totals>) -> String {
     let of_run = |count: fn(&Totals) -> u64| this_run.map(count);
-    let rows = [
+    let mut rows = vec![
         ("  read", totals.read, of_run(|t| t.read)),
         ("= rejected", totals.rejected, of_run(|t| t.rejected)),
         ("+ accepted", totals.accepted, of_run(|t| t.accepted)),
@@ -36,6 +36,10 @@ fn counts(totals: &Totals, waiting: u64, this_run: Option<&Totals>) -> String {
         ("+ dropped", totals.dropped, of_run(|t| t.dropped)),
         ("+ waiting", waiting, None),
     ];
+    if totals.retracted > 0 {
+        // Maintained results: what was taken away again is waiting, replaced, or was added once more.
+        rows.insert(5, ("+ retracted", totals.retracted, of_run(|t| t.retracted)));
+    }
     let mut text = String::new();
     if this_run.is_some() {
         text += &format!("  {:<12}{:>18}{:>18}\n", "", "all runs", "this run");
@@ -110,8 +114,15 @@ mod tests {
 
     use super::*;
 
-    const TOTALS: Totals =
-        Totals { read: 3_000_000, rejected: 36, accepted: 2_999_964, resolved: 2_998_000, expired: 700, dropped: 30 };
+    const TOTALS: Totals = Totals {
+        read: 3_000_000,
+        rejected: 36,
+        accepted: 2_999_964,
+        resolved: 2_998_000,
+        expired: 700,
+        dropped: 30,
+        retracted: 0,
+    };
 
     #[test]
     fn the_law_is_spelled_out() {
@@ -131,7 +142,8 @@ mod tests {
 
     #[test]
     fn a_job_that_ran_before_has_a_column_for_this_run() {
-        let this_run = Totals { read: 10, rejected: 0, accepted: 10, resolved: 9, expired: 1, dropped: 0 };
+        let this_run =
+            Totals { read: 10, rejected: 0, accepted: 10, resolved: 9, expired: 1, dropped: 0, retracted: 0 };
         let expected = "
                         all runs          this run
     read               3,000,000                10
@@ -145,6 +157,16 @@ mod tests {
   + waiting                1,234
 ";
         assert_eq!(format!("\n{}", counts(&TOTALS, 1234, Some(&this_run))), expected);
+    }
+
+    #[test]
+    fn results_that_were_taken_away_again_are_part_of_the_law() {
+        let text = counts(&Totals { retracted: 5, ..TOTALS }, 1239, None);
+        let (_, law) = text.split_once("\n\n").unwrap();
+        assert!(
+            law.starts_with("    accepted           2,999,964\n  + retracted                  5\n  = resolved "),
+            "{text}"
+        );
     }
 
     #[test]

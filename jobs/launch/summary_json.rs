@@ -34,6 +34,8 @@ struct Document<'a> {
     elapsed_seconds: f64,
     /// Of this run.
     totals: Totals,
+    /// Of this run, where results are maintained: how many were taken away again.
+    retracted: u64,
     /// Now, whichever run they were read in.
     waiting: u64,
     waiting_peak: u64,
@@ -92,6 +94,7 @@ impl<'a> Document<'a> {
             launcher,
             elapsed_seconds: summary.elapsed.as_secs_f64(),
             totals: summary.totals.since(&summary.before),
+            retracted: summary.totals.since(&summary.before).retracted,
             waiting: summary.waiting,
             waiting_peak: measured.waiting_peak,
             latency: Latencies {
@@ -133,8 +136,8 @@ mod tests {
     fn the_file_has_what_this_run_did() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("summary.json");
-        let before = Totals { read: 10, rejected: 1, accepted: 9, resolved: 5, expired: 0, dropped: 0 };
-        let totals = Totals { read: 30, rejected: 2, accepted: 28, resolved: 20, expired: 3, dropped: 1 };
+        let before = Totals { read: 10, rejected: 1, accepted: 9, resolved: 5, expired: 0, dropped: 0, retracted: 0 };
+        let totals = Totals { read: 30, rejected: 2, accepted: 28, resolved: 20, expired: 3, dropped: 1, retracted: 0 };
         let metrics = Metrics::new("social");
         metrics.bytes_read(900);
         metrics.waiting(7, 2);

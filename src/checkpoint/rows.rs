@@ -23,6 +23,9 @@ const PARTITIONS: &[u8] = b"partitions";
 /// The row of where the partitions begin, written when more of them do.
 const ORIGINS: &[u8] = b"origins";
 
+/// The row of how many maintained results were taken away again; written once there is one.
+const RETRACTED: &[u8] = b"retracted";
+
 /// What the rows of the input's fingerprints begin with; the partition's number follows. Written for partitions that were read.
 const INPUT: &[u8] = b"input/";
 
@@ -111,7 +114,7 @@ impl Committed {
             origins: positions(origins),
             fingerprints,
             partitions: Partitions::new(names.into_iter().map(Into::into)),
-            totals: row.totals,
+            totals: Totals { retracted: read_row(get(RETRACTED)?)?.unwrap_or_default(), ..row.totals },
             waiting_in_state: row.waiting_in_state,
             place: row.place,
             files: row.files.into_iter().collect(),
@@ -129,6 +132,9 @@ impl Committed {
             files: self.files.iter().map(|(path, length)| (path.clone(), *length)).collect(),
         };
         put_row(batch, COMMIT, &row)?;
+        if self.totals.retracted > 0 {
+            put_row(batch, RETRACTED, &self.totals.retracted)?;
+        }
         if news.partitions {
             let names: Vec<String> = self.partitions.names().iter().map(|name| name.to_string()).collect();
             put_row(batch, PARTITIONS, &names)?;

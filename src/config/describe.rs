@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::units::{show_duration, show_size};
 use super::{Delivery, Job};
-use crate::dependency::{Dependency, Mode, Need, OnExpiry, Place, SecondExpiry, Stream};
+use crate::dependency::{Dependency, Mode, Need, OnExpiry, Place, RecordFormat, SecondExpiry, Stream, Updates, Upkeep};
 use crate::event::StreamId;
 use crate::sink::{Acks, KafkaSettings, KeyRule, Target};
 use crate::source::{
@@ -35,6 +35,9 @@ impl Description<'_> {
         let plural = if job.workers == 1 { "" } else { "s" };
         writeln!(self.out, "job {}: {} worker{plural}, delivery {delivery}", job.shown(&job.name), job.workers)?;
         writeln!(self.out, "  a dependency that names no mode is {}", job.launcher.as_str())?;
+        if job.rules.is_maintained() {
+            writeln!(self.out, "  results are maintained: each change of one is told (emit = \"changes\")")?;
+        }
         writeln!(self.out, "\nstreams")?;
         for stream in job.rules.streams() {
             self.stream(stream)?;
@@ -69,11 +72,28 @@ impl Description<'_> {
         if let Some((by, _)) = &stream.ordered_by {
             write!(self.out, ", ordered by {}", job.shown(by.as_str()))?;
         }
+        if let Some(upkeep) = &stream.upkeep {
+            self.upkeep(upkeep)?;
+        }
         if stream.cyclic {
             write!(self.out, ", its events may wait for each other in a cycle")?;
         }
         writeln!(self.out)?;
         stream.depends_on.iter().try_for_each(|dependency| self.dependency(dependency))
+    }
+
+    fn upkeep(&mut self, upkeep: &Upkeep) -> fmt::Result {
+        match upkeep.updates {
+            Updates::Replace => write!(self.out, ", of which the latest counts")?,
+            Updates::Append => write!(self.out, ", all of which count")?,
+        }
+        if let Some(deleted) = &upkeep.deleted {
+            write!(self.out, ", deleted where {} is true", self.job.shown(deleted.as_str()))?;
+        }
+        match upkeep.format {
+            RecordFormat::Plain => Ok(()),
+            RecordFormat::Debezium => write!(self.out, ", read from Debezium's change events"),
+        }
     }
 
     fn dependency(&mut self, dependency: &Dependency) -> fmt::Result {
@@ -194,6 +214,10 @@ impl Description<'_> {
         ] {
             let target = match target {
                 Some(Target::File(path)) => format!("file {}", self.path(path)),
+                Some(Target::Topic(topic)) if topic.upserts => {
+                    let topic = self.job.shown(&topic.topic);
+                    format!("topic {topic}, the present results, keyed by their identity; null where one is gone")
+                }
                 Some(Target::Topic(topic)) => {
                     let key = match &topic.key {
                         KeyRule::Event => "the event's own key".to_owned(),
@@ -301,6 +325,9 @@ impl Job {
         );
         if let Settings::File(files) = &self.source {
             self.input_notes(files, &mut notes);
+        }
+        if self.rules.is_maintained() && self.sinks.accepted.is_some() {
+            notes.push("ignored: the sink accepted, as nothing is deferred".to_owned());
         }
         let sinks = [Some(&self.sinks.resolved), self.sinks.dead_letter.as_ref(), self.sinks.accepted.as_ref()];
         if sinks.into_iter().flatten().any(|target| *target == Target::Stdout) {

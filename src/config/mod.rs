@@ -14,6 +14,7 @@ mod sinks;
 mod sources;
 mod streams;
 mod units;
+mod upkeep;
 
 #[cfg(test)]
 mod tests;
@@ -165,8 +166,8 @@ fn check(
         return Err(reader.into_error());
     }
     let root = Section::new(&reader, document.get_ref(), String::new(), 0..0);
-    let rules = streams::read(&root, launcher);
-    let general = settings::read(&root, overrides);
+    let general = settings::read(&root, launcher, overrides);
+    let rules = streams::read(&root, launcher, general.emit);
     let source = sources::read(&root, rules.as_ref(), &general);
     let sinks = sinks::read(&root, source.as_ref(), rules.as_ref(), &general);
     root.finish();

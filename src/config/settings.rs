@@ -9,6 +9,7 @@ use rustix::fs::Access;
 
 use super::section::{Section, quoted};
 use super::{Delivery, Overrides, Preset, StateSettings};
+use crate::dependency::Mode;
 use crate::event::SHARDS;
 
 const EPOCHS: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(600);
@@ -27,6 +28,7 @@ pub(super) struct General {
     pub(super) max_record: usize,
     pub(super) delivery: Delivery,
     pub(super) preset: Preset,
+    pub(super) emit: Emit,
     /// Where the length of an epoch is written.
     pub(super) epoch_span: Option<Range<usize>>,
     pub(super) streaming_memory: u64,
@@ -34,7 +36,7 @@ pub(super) struct General {
     pub(super) metrics_listen: Option<SocketAddr>,
 }
 
-pub(super) fn read(root: &Section<'_>, overrides: &Overrides) -> General {
+pub(super) fn read(root: &Section<'_>, launcher: Mode, overrides: &Overrides) -> General {
     let job = root.section("job");
     let streaming = root.section("streaming");
     let state = root.section("state");
@@ -53,13 +55,13 @@ pub(super) fn read(root: &Section<'_>, overrides: &Overrides) -> General {
         epoch_size: size(job, "epoch_size", EPOCH_SIZES).unwrap_or(64 << 20),
         max_record: size(job, "max_record", RECORDS).and_then(|n| usize::try_from(n).ok()).unwrap_or(1 << 20),
         preset,
+        emit: job.and_then(|job| read_emit(job, launcher)).unwrap_or_default(),
         epoch_span: job.filter(|job| job.has("epoch")).map(|job| job.span_of("epoch")),
         delivery: job.and_then(read_delivery).unwrap_or(Delivery::ExactlyOnce),
         streaming_memory: size(streaming.as_ref(), "memory", STREAMING_MEMORY).unwrap_or(1 << 30),
         state: read_state(root, state.as_ref(), overrides.state_dir.as_deref()),
         metrics_listen: read_listen(root, metrics.as_ref(), overrides.metrics.as_deref()),
     };
-    job.into_iter().for_each(refuse_changes);
     job.into_iter().chain(&streaming).chain(&state).chain(&metrics).for_each(Section::finish);
     general
 }
@@ -95,17 +97,28 @@ fn read_delivery(job: &Section<'_>) -> Option<Delivery> {
 }
 
 /// What `emit` can say.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Emit {
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Emit {
+    /// An outcome is told once.
+    #[default]
     Once,
+    /// Results are maintained, and each change is told.
     Changes,
 }
 
-fn refuse_changes(job: &Section<'_>) {
-    if job.choice("emit", &[("once", Emit::Once), ("changes", Emit::Changes)]) == Some(Emit::Changes) {
-        let right = "write emit = \"once\", or leave it out; maintained results come in a later version";
-        job.problem("emit", "\"changes\" is not available yet", right);
+fn read_emit(job: &Section<'_>, launcher: Mode) -> Option<Emit> {
+    let emit = job.choice("emit", &[("once", Emit::Once), ("changes", Emit::Changes)])?;
+    let program = match launcher {
+        Mode::Streaming => return Some(emit),
+        Mode::Independent => "independent",
+        Mode::Deferred => "dedd",
+    };
+    if emit == Emit::Changes {
+        let found =
+            format!("\"changes\" is for `sedd`, which keeps in memory what results follow from; this is `{program}`");
+        job.problem("emit", found, "run the job with `sedd`, or write emit = \"once\"");
     }
+    Some(emit)
 }
 
 fn read_state(root: &Section<'_>, state: Option<&Section<'_>>, argument: Option<&Path>) -> StateSettings {

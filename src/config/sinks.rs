@@ -40,7 +40,7 @@ pub(super) fn read(
     let section = root.section("sink")?;
     let mut outputs = Vec::new();
     let known = Known { rules, sources: source.map(|source| source.settings.topics()).unwrap_or_default() };
-    let mut target = |key| section.section(key).and_then(|sink| read_target(&sink, &known, &mut outputs));
+    let mut target = |key| section.section(key).and_then(|sink| read_target(&sink, key, &known, &mut outputs));
     let mut resolved = target("resolved");
     let mut dead_letter = target("dead_letter");
     let mut accepted = target("accepted");
@@ -74,12 +74,13 @@ pub(super) fn read(
     Some((Settings { resolved: resolved?, dead_letter: Some(dead_letter?), accepted }, producer))
 }
 
-fn read_target(sink: &Section<'_>, known: &Known<'_>, outputs: &mut Vec<Output>) -> Option<Target> {
+fn read_target(sink: &Section<'_>, kind: &str, known: &Known<'_>, outputs: &mut Vec<Output>) -> Option<Target> {
     let file = sink.text("file", "a path in quotes");
     let topic = sink.text("topic", "the name of a topic in quotes");
     let key = read_key(sink, known.rules);
     let stdout = sink.flag("stdout");
     let null = sink.flag("null");
+    let upserts = kind == "resolved" && read_style(sink, known);
     sink.finish();
     let right = "write exactly one of file = \"…\", topic = \"…\", stdout = true and null = true";
     for (key, flag) in [("stdout", stdout), ("null", null)] {
@@ -107,6 +108,7 @@ fn read_target(sink: &Section<'_>, known: &Known<'_>, outputs: &mut Vec<Output>)
             topic: topic.value,
             key: key.unwrap_or_default(),
             record_bytes_max: RECORD_BYTES_MAX,
+            upserts,
         }));
     }
     match file {
@@ -126,6 +128,31 @@ fn read_target(sink: &Section<'_>, known: &Known<'_>, outputs: &mut Vec<Output>)
         None if stdout.is_some() => Some(Target::Stdout),
         None => null.map(|_| Target::Null),
     }
+}
+
+/// Whether the records of a topic are the present results, and not their changes.
+fn read_style(sink: &Section<'_>, known: &Known<'_>) -> bool {
+    let upserts = sink.choice("style", &[("changes", false), ("upsert", true)]);
+    if upserts.is_some() && known.rules.is_some_and(|rules| !rules.is_maintained()) {
+        let right = "write emit = \"changes\" under [job], or leave it out";
+        sink.problem("style", "it is about results that are maintained, and those of this job are told once", right);
+    }
+    let upserts = upserts == Some(true);
+    if upserts && !sink.has("topic") {
+        sink.problem(
+            "style",
+            "only a record of a topic can take the place of another",
+            "write topic = \"…\", or leave it out",
+        );
+    }
+    if upserts && sink.has("key") {
+        sink.problem(
+            "key",
+            "with style = \"upsert\" records are keyed by the identity of their result",
+            "leave it out",
+        );
+    }
+    upserts
 }
 
 fn check_topic(sink: &Section<'_>, topic: &str, known: &Known<'_>) {

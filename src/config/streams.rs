@@ -1,11 +1,15 @@
 //! `[[stream]]` and `depends_on`: what depends on what, and how each dependency waits.
 
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::section::{Reader, Section, meant, quoted};
+use super::settings::Emit;
+use super::upkeep;
 use crate::dependency::{
-    DependencyDraft, Mode, Need, OnExpiry, RuleError, RuleProblem, Rules, SecondExpiry, StreamDraft,
+    DependencyDraft, Mode, Need, OnExpiry, RecordFormat, RuleError, RuleProblem, Rules, SecondExpiry, StreamDraft,
+    Updates, Upkeep,
 };
 
 /// A wait: at least what a clock of milliseconds tells, at most a hundred years.
@@ -15,33 +19,46 @@ const WAITS: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::fro
 struct Declared<'r> {
     drafts: Vec<StreamDraft>,
     sections: Vec<(Section<'r>, Vec<Section<'r>>)>,
+    /// By stream: how its records change what is there.
+    upkeep: BTreeMap<String, Upkeep>,
 }
 
 /// Reads all streams; `None` where no rules can be made of them. `launcher` is the mode of every dependency that names
 /// none.
-pub(super) fn read(root: &Section<'_>, launcher: Mode) -> Option<Rules> {
+pub(super) fn read(root: &Section<'_>, launcher: Mode, emit: Emit) -> Option<Rules> {
     let has_parts = root.names_kafka_source();
-    let mut declared = Declared { drafts: Vec::new(), sections: Vec::new() };
+    let mut declared = Declared { drafts: Vec::new(), sections: Vec::new(), upkeep: BTreeMap::new() };
     let form = "sections [[stream]], one for each stream";
     let declare = "declare each kind of event as a section [[stream]] with a `name`";
     for section in root.sections("stream", form, |at| format!("stream[{at}]")) {
-        read_stream(section, launcher, has_parts, &mut declared);
+        read_stream(section, launcher, has_parts, emit, &mut declared);
     }
     if !root.has("stream") {
         root.missing("stream", declare);
     } else if root.is_empty("stream") {
         root.problem("stream", "there is no stream", declare);
     }
-    match Rules::build(declared.drafts) {
+    let drafts = if emit == Emit::Changes { declared.drafts.clone() } else { Vec::new() };
+    let rules = match Rules::build(declared.drafts) {
         Ok(rules) => Some(rules),
         Err(errors) => {
             errors.into_iter().for_each(|error| report(root.reader, &declared.sections, error));
             None
         }
+    };
+    if emit == Emit::Once {
+        return rules;
     }
+    upkeep::check(&drafts, rules.as_ref(), &declared.sections);
+    let mut of_stream = declared.upkeep;
+    // Every stream of the rules was declared.
+    Some(rules?.maintained(|name| of_stream.remove(name).unwrap_or(NO_UPKEEP)))
 }
 
-fn read_stream<'r>(mut section: Section<'r>, launcher: Mode, has_parts: bool, declared: &mut Declared<'r>) {
+/// Of a stream that was not declared.
+const NO_UPKEEP: Upkeep = Upkeep { updates: Updates::Append, deleted: None, format: RecordFormat::Plain };
+
+fn read_stream<'r>(mut section: Section<'r>, launcher: Mode, has_parts: bool, emit: Emit, declared: &mut Declared<'r>) {
     let name = section.name_text("name");
     match &name {
         Some(name) => section.name = format!("stream {}", quoted(name)),
@@ -62,7 +79,9 @@ fn read_stream<'r>(mut section: Section<'r>, launcher: Mode, has_parts: bool, de
         ordered_by: section.pointer("ordered_by"),
         depends_on,
     };
+    let upkeep = upkeep::read(&section, emit, draft.key.is_some());
     section.finish();
+    declared.upkeep.insert(draft.name.clone(), upkeep);
     declared.drafts.push(draft);
     declared.sections.push((section, parts));
 }

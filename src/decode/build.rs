@@ -8,7 +8,7 @@ use super::Fault;
 use super::collect::{Value, Values, cut};
 use super::fields::{FieldId, Fields};
 use super::topic::Envelope;
-use crate::dependency::{Dependency, Mode, Need, Place, Pointer, Rules, Stream};
+use crate::dependency::{Dependency, Mode, Need, Place, Pointer, RecordFormat, Rules, Stream};
 use crate::event::{
     Block, Carried, Dependent, EntityId, Event, EventHeader, EventId, Found, Key, Order, Reference, RejectedReason,
     Stored, StreamId, Timestamp, event,
@@ -23,6 +23,8 @@ pub(super) struct Plan {
     streams: Vec<StreamPlan>,
     /// Whether events and rejections carry what their records do besides a value.
     pub(super) carries: bool,
+    /// Whether records of some stream are changes of rows.
+    pub(super) has_row_changes: bool,
 }
 
 /// Where a record says its stream.
@@ -58,12 +60,16 @@ struct FieldPlace {
 }
 
 #[derive(Debug)]
-struct StreamPlan {
+pub(super) struct StreamPlan {
     name: String,
     key: Option<OwnKey>,
     time: Option<Time>,
     order: Option<(FieldPlace, EntityId)>,
     dependencies: Vec<DependencyPlan>,
+    /// The field that is `true` in a record that deletes.
+    deleted: Option<FieldPlace>,
+    /// Whether its records are changes of rows.
+    has_row_changes: bool,
 }
 
 #[derive(Debug)]
@@ -90,13 +96,15 @@ impl Plan {
     pub(super) fn new(rules: &Rules, stream_field: Option<&Place>) -> Self {
         let named_by = stream_field.and_then(Place::field);
         let fields = Fields::new(named_by.into_iter().chain(rules.streams().iter().flat_map(pointers)));
-        let streams = rules.streams().iter().map(|stream| StreamPlan::new(stream, rules, &fields)).collect();
+        let streams: Vec<StreamPlan> =
+            rules.streams().iter().map(|stream| StreamPlan::new(stream, rules, &fields)).collect();
+        let has_row_changes = streams.iter().any(|stream| stream.has_row_changes);
         let stream_name = stream_field.and_then(|named_by| match named_by {
             Place::Field(pointer) => Some(StreamName::Field(place(pointer, &fields))),
             Place::Header(name) => Some(StreamName::Header(name.clone())),
             Place::Key | Place::KeyText | Place::Timestamp => None,
         });
-        Plan { stream_name, streams, fields, carries: false }
+        Plan { stream_name, streams, fields, carries: false, has_row_changes }
     }
 
     pub(super) fn fields(&self) -> &Fields {
@@ -113,6 +121,51 @@ impl Plan {
         values: &Values<'_>,
     ) -> Result<Dependent, Fault> {
         let (stream, plan) = self.stream_of(block, envelope, Some(values))?;
+        self.event_of(plan, block, stream, id, record, envelope, values, false)
+    }
+
+    /// Whether records of a stream are changes of rows.
+    pub(super) fn is_row_change(&self, stream: StreamId) -> bool {
+        self.streams.get(usize::from(stream.0)).is_some_and(|plan| plan.has_row_changes)
+    }
+
+    /// The event that a row is, or the end of it.
+    #[expect(clippy::too_many_arguments, reason = "all that is known of a record, and which of it is the row")]
+    pub(super) fn row(
+        &self,
+        block: &Block,
+        stream: StreamId,
+        id: EventId,
+        row: &[u8],
+        envelope: &Envelope<'_>,
+        values: &Values<'_>,
+        deletes: bool,
+    ) -> Result<Dependent, Fault> {
+        let Some(plan) = self.streams.get(usize::from(stream.0)) else {
+            return Err(Fault::new(
+                RejectedReason::UnknownStream,
+                format!("the job has no stream number {}", stream.0),
+            ));
+        };
+        self.event_of(plan, block, stream, id, row, envelope, values, deletes)
+    }
+
+    #[inline]
+    #[expect(clippy::too_many_arguments, reason = "all that is known of a record, and what it does")]
+    fn event_of(
+        &self,
+        plan: &StreamPlan,
+        block: &Block,
+        stream: StreamId,
+        id: EventId,
+        record: &[u8],
+        envelope: &Envelope<'_>,
+        values: &Values<'_>,
+        deletes: bool,
+    ) -> Result<Dependent, Fault> {
+        if deletes || plan.deletes(values)? {
+            return plan.deletion(block, stream, id, self.carried(envelope), envelope, values);
+        }
         let key = plan.key.as_ref().map(|own| own.of(envelope, values)).transpose()?;
         let time = plan.time.as_ref().map(|time| time.of(envelope, values)).transpose()?;
         let order = plan.order.as_ref().map(|(place, entity)| order(place, *entity, values)).transpose()?;
@@ -133,6 +186,15 @@ impl Plan {
     /// The event of a record without a value: it deletes the referent of its key.
     pub(super) fn tombstone(&self, block: &Block, id: EventId, envelope: &Envelope<'_>) -> Result<Dependent, Fault> {
         let (stream, plan) = self.stream_of(block, envelope, None)?;
+        if plan.has_row_changes {
+            // The row's deletion came before it.
+            let arrival = block.arrival;
+            let (key, time, carried) = (None, None, self.carried(envelope));
+            return Ok(alone(
+                event(EventHeader { id, stream, arrival, time, key, line_breaks: false, carried }, &[]),
+                arrival,
+            ));
+        }
         let text = match &plan.key {
             Some(OwnKey::Field(_)) => false,
             Some(OwnKey::Record { text }) => *text,
@@ -158,7 +220,7 @@ impl Plan {
     }
 
     /// The stream of a record; `values` are those of its value, where it has one.
-    fn stream_of(
+    pub(super) fn stream_of(
         &self,
         block: &Block,
         envelope: &Envelope<'_>,
@@ -206,7 +268,8 @@ impl Plan {
 /// All pointers of a stream into its records.
 fn pointers(stream: &Stream) -> impl Iterator<Item = &Pointer> {
     let order = stream.ordered_by.as_ref().map(|(pointer, _)| pointer);
-    let own = stream.key.iter().chain(&stream.time).filter_map(Place::field).chain(order);
+    let deleted = stream.upkeep.as_ref().and_then(|upkeep| upkeep.deleted.as_ref());
+    let own = stream.key.iter().chain(&stream.time).filter_map(Place::field).chain(order).chain(deleted);
     own.chain(stream.depends_on.iter().map(|dependency| &dependency.by))
 }
 
@@ -231,7 +294,36 @@ impl StreamPlan {
             time: stream.time.as_ref().map(|at| Time::new(at, fields)),
             order: stream.ordered_by.as_ref().map(|(pointer, entity)| (place(pointer, fields), *entity)),
             dependencies: dependencies.collect(),
+            deleted: stream.upkeep.as_ref().and_then(|upkeep| upkeep.deleted.as_ref()).map(|at| place(at, fields)),
+            has_row_changes: stream.upkeep.as_ref().is_some_and(|upkeep| upkeep.format == RecordFormat::Debezium),
         }
+    }
+
+    /// Whether a record is marked as one that deletes.
+    #[inline]
+    fn deletes(&self, values: &Values<'_>) -> Result<bool, Fault> {
+        let Some(place) = &self.deleted else { return Ok(false) };
+        match values.get(place.field) {
+            Value::Bool(deletes) => Ok(deletes),
+            Value::Absent | Value::Null => Ok(false),
+            other => Err(mismatch(RejectedReason::InvalidChange, &place.pointer, other, values, "true or false")),
+        }
+    }
+
+    /// The event of a record that deletes what has its key; nothing else of it need be there.
+    fn deletion(
+        &self,
+        block: &Block,
+        stream: StreamId,
+        id: EventId,
+        carried: Option<Box<Carried>>,
+        envelope: &Envelope<'_>,
+        values: &Values<'_>,
+    ) -> Result<Dependent, Fault> {
+        let key = self.key.as_ref().map(|own| own.of(envelope, values)).transpose()?;
+        let time = self.time.as_ref().and_then(|time| time.of(envelope, values).ok());
+        let arrival = block.arrival;
+        Ok(alone(event(EventHeader { id, stream, arrival, time, key, line_breaks: false, carried }, &[]), arrival))
     }
 
     fn references(&self, arrival: Timestamp, own: Option<&Key>, values: &Values<'_>) -> Result<References, Fault> {

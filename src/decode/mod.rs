@@ -8,6 +8,7 @@
 
 mod build;
 mod collect;
+mod debezium;
 mod fields;
 mod number;
 mod scan;
@@ -139,10 +140,15 @@ impl Decoder {
     ) -> Decoded {
         let end = range.end;
         let bytes = all.bytes.get(range.clone()).unwrap_or_default();
-        let record = match all.text.and_then(|text| text.get(range)) {
+        let record = match all.text.and_then(|text| text.get(range.clone())) {
             Some(record) => Ok(record),
             None => str::from_utf8(bytes).map_err(|error| invalid_utf8(bytes, error)),
         };
+        if self.plan.has_row_changes {
+            let dependent =
+                record.and_then(|record| self.read_change(block, id, record, range.start, envelope, values));
+            return self.decoded(block, id, bytes, envelope, dependent);
+        }
         let read = record.and_then(|record| self.read(record, end, values));
         let dependent = read.and_then(|()| self.plan.dependent(block, id, bytes, envelope, values));
         self.decoded(block, id, bytes, envelope, dependent)
@@ -169,6 +175,34 @@ impl Decoder {
                 carried: self.plan.carried(envelope),
             })),
         }
+    }
+
+    /// The event of a record at `start` of its block that may be a change of a row: of the row, then, and not of what is around it.
+    fn read_change<'b>(
+        &self,
+        block: &Block,
+        id: EventId,
+        record: &'b str,
+        start: usize,
+        envelope: &Envelope<'_>,
+        values: &mut Values<'b>,
+    ) -> Result<Dependent, Fault> {
+        let of_block = block.stream.filter(|stream| self.plan.is_row_change(*stream));
+        let stream = match of_block {
+            Some(stream) => stream,
+            None => {
+                self.read(record, start + record.len(), values)?;
+                let (stream, _) = self.plan.stream_of(block, envelope, Some(values))?;
+                if !self.plan.is_row_change(stream) {
+                    return self.plan.dependent(block, id, record.as_bytes(), envelope, values);
+                }
+                stream
+            }
+        };
+        let change = debezium::read(record)?;
+        let row = record.get(change.row.clone()).unwrap_or_default();
+        self.read(row, start + change.row.end, values)?;
+        self.plan.row(block, stream, id, row.as_bytes(), envelope, values, change.deletes)
     }
 
     fn read<'b>(&self, record: &'b str, end: usize, values: &mut Values<'b>) -> Result<(), Fault> {

@@ -238,6 +238,7 @@ impl<'a> Tables<'a> {
                 ordered_by: draft.ordered_by.clone().map(|by| (by, EntityId(id(self.queues + at)))),
                 depends_on: order.iter().filter_map(|(_, dependency)| self.dependency(dependency)).collect(),
                 cyclic: false,
+                upkeep: None,
             });
             places.push(order.into_iter().map(|(place, _)| place).collect());
         }

@@ -9,12 +9,14 @@ mod pointer;
 mod rules;
 #[cfg(test)]
 mod tests;
+mod upkeep;
 
 use std::time::Duration;
 
 pub use build::{DependencyDraft, RuleError, RuleProblem, StreamDraft};
 pub use place::Place;
 pub use pointer::{Pointer, PointerError};
+pub use upkeep::{RecordFormat, Updates, Upkeep};
 
 use crate::event::{EntityId, StreamId};
 
@@ -197,6 +199,8 @@ pub struct Stream {
     pub depends_on: Vec<Dependency>,
     /// Whether its events may wait for each other in a cycle: it is on a cycle of `need = "resolved"` between streams.
     pub cyclic: bool,
+    /// How its records change what is there, where results are maintained (`emit = "changes"`).
+    pub upkeep: Option<Upkeep>,
 }
 
 /// What depends on what in a job. Ids are indexes into its tables, which are sorted by name: reordering a configuration changes nothing.

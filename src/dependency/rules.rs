@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Entity, Mode, Rules, Stream, graph};
+use super::{Entity, Mode, Rules, Stream, Upkeep, graph};
 use crate::event::{EntityId, StreamId};
 
 impl Rules {
@@ -25,6 +25,17 @@ impl Rules {
         }
         graph::mark_cycles(&mut self);
         self
+    }
+
+    /// These rules for a job that maintains its results. `upkeep` says of each stream, by its name, how its records change what is there.
+    pub fn maintained(mut self, mut upkeep: impl FnMut(&str) -> Upkeep) -> Rules {
+        self.streams.iter_mut().for_each(|stream| stream.upkeep = Some(upkeep(&stream.name)));
+        self
+    }
+
+    /// Whether the job maintains its results.
+    pub fn is_maintained(&self) -> bool {
+        self.streams.iter().any(|stream| stream.upkeep.is_some())
     }
 
     /// All streams, by [`StreamId`].
@@ -61,7 +72,8 @@ impl Rules {
         u16::try_from(at).ok().map(StreamId)
     }
 
-    /// What a job's state depends on, as sorted lines: streams, keys, `provides`, `entity`, `by`, `need` and `mode`.
+    /// What a job's state depends on, as sorted lines: streams, keys, `provides`, `entity`, `by`, `need` and `mode`; where results are maintained that
+    /// they are, and how records change what is there.
     ///
     /// Equal texts mean that every id and every index of a dependency in the state still means the same.
     pub fn fingerprint_text(&self) -> String {
@@ -71,6 +83,7 @@ impl Rules {
             let key = stream.key.as_ref().map_or("-".to_owned(), |key| quoted(&key.to_string()));
             let provides = stream.provides.map_or("-".to_owned(), |entity| quoted(&self.entity(entity).name));
             lines.push(format!("stream {name} key {key} provides {provides}"));
+            lines.extend(stream.upkeep.as_ref().map(|upkeep| format!("stream {name} is maintained: {upkeep}")));
             for dependency in &stream.depends_on {
                 let entity = quoted(&self.entity(dependency.entity).name);
                 let by = quoted(dependency.by.as_str());

@@ -9,7 +9,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use super::{EntityId, SHARDS, WorkerIndex};
 
 /// A key of an entity. Integers and strings never compare equal: `1` is not `"1"`.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Key {
     /// An integer within `i64`.
     Int(i64),

@@ -18,6 +18,7 @@ pub(super) struct Events {
     pub(super) rejected: IntCounter,
     pub(super) expired: IntCounter,
     pub(super) dropped: IntCounter,
+    pub(super) retracted: IntCounter,
     pub(super) by_stream: IntCounterVec,
     pub(super) rejected_by_reason: IntCounterVec,
     pub(super) notices: IntCounter,
@@ -53,6 +54,11 @@ impl Events {
             rejected: outcome("rejected")?,
             expired: outcome("expired")?,
             dropped: outcome("dropped")?,
+            retracted: counter(
+                registry,
+                "resolvent_results_retracted_total",
+                "Maintained results that were taken away again, over all runs of the job.",
+            )?,
             by_stream: counters(
                 registry,
                 "resolvent_stream_events_total",

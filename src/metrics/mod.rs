@@ -181,6 +181,7 @@ impl Metrics {
             (&events.resolved, totals.resolved),
             (&events.expired, totals.expired),
             (&events.dropped, totals.dropped),
+            (&events.retracted, totals.retracted),
         ] {
             counter.reset();
             counter.inc_by(count);
@@ -217,6 +218,12 @@ impl Metrics {
     pub fn resolved(&self, stream: &str, events: u64) {
         self.inner.events.resolved.inc_by(events);
         self.inner.events.by_stream.with_label_values(&[stream, "resolved", ""]).inc_by(events);
+    }
+
+    /// Results of events of a stream, which are maintained, were taken away again.
+    pub fn retracted(&self, stream: &str, results: u64) {
+        self.inner.events.retracted.inc_by(results);
+        self.inner.events.by_stream.with_label_values(&[stream, "retracted", ""]).inc_by(results);
     }
 
     /// Events of a stream expired.

@@ -67,6 +67,7 @@ impl Metrics {
                 resolved: events.resolved.get(),
                 expired: events.expired.get(),
                 dropped: events.dropped.get(),
+                retracted: events.retracted.get(),
             },
             restored: restored.get().copied().unwrap_or_default(),
             waiting_memory: count(&events.waiting_memory),

@@ -6,7 +6,15 @@ use super::*;
 /// Metrics of a job in which something of every kind has happened.
 fn busy() -> Metrics {
     let metrics = Metrics::new("social");
-    metrics.restore_totals(&Totals { read: 100, rejected: 1, accepted: 99, resolved: 90, expired: 4, dropped: 2 });
+    metrics.restore_totals(&Totals {
+        read: 100,
+        rejected: 1,
+        accepted: 99,
+        resolved: 90,
+        expired: 4,
+        dropped: 2,
+        retracted: 0,
+    });
     metrics.records_read(20);
     metrics.bytes_read(2048);
     metrics.records_replayed(7);
@@ -132,7 +140,7 @@ fn the_snapshot_agrees_with_the_text() {
     let snapshot = metrics.snapshot();
     assert_eq!(
         snapshot.totals,
-        Totals { read: 120, rejected: 3, accepted: 117, resolved: 105, expired: 5, dropped: 3 }
+        Totals { read: 120, rejected: 3, accepted: 117, resolved: 105, expired: 5, dropped: 3, retracted: 0 }
     );
     assert_eq!(snapshot.totals.since(&snapshot.restored).read, 20);
     assert_eq!(snapshot.totals.conserves(snapshot.waiting()), Ok(()));

@@ -17,6 +17,10 @@ pub struct Totals {
     pub expired: u64,
     /// Events that ended `dropped`.
     pub dropped: u64,
+    /// Results that were taken away again, where they are maintained: `resolved` counts each time that one is added. The state has it in a row of its own,
+    /// for jobs whose results are told once have none.
+    #[serde(skip)]
+    pub retracted: u64,
 }
 
 impl Totals {
@@ -33,6 +37,7 @@ impl Totals {
         self.resolved += other.resolved;
         self.expired += other.expired;
         self.dropped += other.dropped;
+        self.retracted += other.retracted;
     }
 
     /// What was counted since `earlier`, an older reading of the same totals.
@@ -44,10 +49,12 @@ impl Totals {
             resolved: self.resolved.saturating_sub(earlier.resolved),
             expired: self.expired.saturating_sub(earlier.expired),
             dropped: self.dropped.saturating_sub(earlier.dropped),
+            retracted: self.retracted.saturating_sub(earlier.retracted),
         }
     }
 
-    /// Checks the law of conservation, where `waiting` was counted apart from these totals: the events that are really there.
+    /// Checks the law of conservation (`accepted + retracted = resolved + expired + dropped + waiting`, where nothing is taken away again without
+    /// `retracted`), where `waiting` was counted apart from these totals: the events that are really there.
     ///
     /// # Errors
     ///
@@ -56,20 +63,21 @@ impl Totals {
         if self.read != self.rejected + self.accepted {
             return Err(ConservationError::Read { read: self.read, rejected: self.rejected, accepted: self.accepted });
         }
-        if self.accepted != self.ended() + waiting {
+        if self.accepted + self.retracted != self.resolved + self.expired + self.dropped + waiting {
             return Err(ConservationError::Accepted {
                 accepted: self.accepted,
                 resolved: self.resolved,
                 expired: self.expired,
                 dropped: self.dropped,
                 waiting,
+                retracted: self.retracted,
             });
         }
         Ok(())
     }
 
     fn ended(&self) -> u64 {
-        self.resolved + self.expired + self.dropped
+        (self.resolved + self.expired + self.dropped).saturating_sub(self.retracted)
     }
 }
 
@@ -88,7 +96,8 @@ pub enum ConservationError {
     },
     /// Not every event has either ended or waits.
     #[error(
-        "the totals do not add up: accepted {accepted}, but resolved {resolved} + expired {expired} + dropped {dropped} + waiting {waiting} = {}",
+        "the totals do not add up: accepted {accepted}{}, but resolved {resolved} + expired {expired} + dropped {dropped} + waiting {waiting} = {}",
+        if *retracted > 0 { format!(" + retracted {retracted} = {}", accepted + retracted) } else { String::new() },
         resolved + expired + dropped + waiting
     )]
     Accepted {
@@ -102,6 +111,8 @@ pub enum ConservationError {
         dropped: u64,
         /// Events that were found waiting.
         waiting: u64,
+        /// Results that were taken away again.
+        retracted: u64,
     },
 }
 
@@ -110,7 +121,7 @@ mod tests {
     use super::*;
 
     fn totals([read, rejected, accepted, resolved, expired, dropped]: [u64; 6]) -> Totals {
-        Totals { read, rejected, accepted, resolved, expired, dropped }
+        Totals { read, rejected, accepted, resolved, expired, dropped, retracted: 0 }
     }
 
     #[test]
@@ -128,6 +139,19 @@ mod tests {
             let found = totals(counts).conserves(waiting).err().map(|e| e.to_string()).unwrap_or_default();
             assert!(found.ends_with(expected) && found.is_empty() == expected.is_empty(), "{counts:?}: {found}");
         }
+    }
+
+    #[test]
+    fn what_is_taken_away_again_may_be_added_again() {
+        let twice = Totals { retracted: 2, ..totals([10, 1, 9, 8, 0, 2]) };
+        assert_eq!(twice.conserves(1), Ok(()));
+        assert_eq!(twice.waiting(), 1);
+        let said = twice.conserves(0).unwrap_err().to_string();
+        assert!(
+            said.contains("accepted 9 + retracted 2 = 11, but resolved 8 + expired 0 + dropped 2 + waiting 0 = 10"),
+            "{said}"
+        );
+        assert_eq!(twice.since(&Totals { retracted: 1, ..Totals::default() }).retracted, 1);
     }
 
     #[test]

@@ -165,7 +165,7 @@ fn stays(rules: &Rules, old: &Event, new: &Event, now: Timestamp) -> bool {
 
 /// Whether a version that comes takes the place of another: within a partition the higher position does, across partitions the greater event time where
 /// both have one, and otherwise the later arrival.
-fn replaces(new: &EventHeader, old: &EventHeader) -> bool {
+pub(super) fn replaces(new: &EventHeader, old: &EventHeader) -> bool {
     if new.id.partition == old.id.partition {
         return new.id.offset > old.id.offset;
     }

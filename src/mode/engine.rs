@@ -88,6 +88,8 @@ pub enum Phase {
     Live,
     /// The input has ended, and so does every wait.
     Ending,
+    /// All has ended, and the results that stand are told (`--compact`).
+    Closing,
 }
 
 impl Engine {
@@ -302,7 +304,7 @@ impl Engine {
     fn tick(&mut self, now: Timestamp) {
         self.tell_time(now);
         match self.phase {
-            Phase::Replay | Phase::CatchUp => {}
+            Phase::Replay | Phase::CatchUp | Phase::Closing => {}
             Phase::Live => self.residency.fetch_due(self.now),
             Phase::Ending if self.ending.is_none() => {
                 self.ending = Some(self.table.waiters().map(|(id, _)| id).collect());
@@ -315,7 +317,7 @@ impl Engine {
     /// The next event whose wait has ended.
     pub(super) fn next_due(&mut self) -> Option<WaiterId> {
         match self.phase {
-            Phase::Replay | Phase::CatchUp => None,
+            Phase::Replay | Phase::CatchUp | Phase::Closing => None,
             Phase::Live => self.deadlines.pop_due(self.now, &self.table),
             Phase::Ending => self.ending.as_mut()?.pop(),
         }

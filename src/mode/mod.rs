@@ -12,6 +12,7 @@
 //! * `streaming`: what is particular to references that are joined in memory: rebuilding them after a restart.
 //! * `deferred`: what is particular to references that are kept in the state: what moves there, and what is fetched back; `answer` looks it up, and
 //!   `restore` reads what an earlier run left.
+//! * [`maintained`]: results that are revised, by differential dataflow, with a table of its own in place of the engine.
 //! * [`mod@reference`]: the slow, obviously right resolver that the others are tested against.
 
 mod answer;
@@ -24,6 +25,7 @@ mod deferred;
 mod deletion;
 mod engine;
 mod independent;
+pub mod maintained;
 mod operator;
 mod order;
 mod preload;
@@ -34,6 +36,9 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod visit;
+
+use std::cmp::Ordering;
+use std::hash::{Hash, Hasher};
 
 use serde::{Deserialize, Serialize};
 
@@ -126,6 +131,25 @@ pub struct Name {
     pub key: Key,
     /// Its hash.
     pub hash: KeyHash,
+}
+
+/// By the hash first: bytes of keys are only compared where their hashes are equal.
+impl Ord for Name {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.hash, self.entity).cmp(&(other.hash, other.entity)).then_with(|| self.key.cmp(&other.key))
+    }
+}
+
+impl PartialOrd for Name {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Hash for Name {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.hash.hash(state);
+    }
 }
 
 impl Name {

@@ -7,6 +7,7 @@
 //! happened in any order: so each referent that an event took is given as the set of versions that were current at some moment between its arrival and
 //! its outcome.
 
+pub mod maintained;
 mod versions;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

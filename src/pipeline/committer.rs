@@ -24,6 +24,8 @@ const TEND_EVERY: Duration = Duration::from_millis(1);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Happening {
     Resolved(StreamId),
+    /// A maintained result was taken away.
+    Retracted(StreamId),
     Expired(StreamId, ExpiredReason),
     Dropped(StreamId, DroppedReason),
     Rejected(RejectedReason),
@@ -115,6 +117,8 @@ pub(super) struct Committer {
     pub(super) fingerprints: Fingerprints,
     pub(super) group_offsets: Option<GroupOffsets>,
     pub(super) until_end: Option<UntilEnd>,
+    /// Whether the results that stand in the end are told, in an epoch of their own.
+    pub(super) compact: bool,
     pub(super) replay: bool,
     pub(super) metrics: Metrics,
     pub(super) clock: Clock,
@@ -226,6 +230,10 @@ impl Committer {
                     totals.resolved += count;
                     self.metrics.resolved(name(stream), *count);
                 }
+                Happening::Retracted(stream) => {
+                    totals.retracted += count;
+                    self.metrics.retracted(name(stream), *count);
+                }
                 Happening::Expired(stream, reason) => {
                     totals.expired += count;
                     self.metrics.expired(name(stream), *reason, *count);
@@ -256,8 +264,10 @@ impl Committer {
             return Then::Open(if phase == Phase::Ending { phase } else { live });
         }
         match self.until_end {
+            Some(_) if phase == Phase::Closing => Then::Finish,
             Some(UntilEnd::Expire) if phase != Phase::Ending => Then::Open(Phase::Ending),
             Some(UntilEnd::Deadlines) if ends.iter().any(|end| end.has_deadline) => Then::Open(Phase::Live),
+            Some(_) if self.compact => Then::Open(Phase::Closing),
             Some(_) => Then::Finish,
             None => Then::Open(live),
         }
@@ -278,7 +288,7 @@ impl Committer {
         totals.accepted = totals.read - totals.rejected.min(totals.read);
         let (positions, fingerprints) = match phase {
             Phase::Replay => (self.checkpoint.committed().positions.clone(), BTreeMap::new()),
-            Phase::CatchUp | Phase::Live | Phase::Ending => {
+            Phase::CatchUp | Phase::Live | Phase::Ending | Phase::Closing => {
                 self.metrics.bytes_read(closed.bytes);
                 // What is expired leaves the state. Not before deadlines fire: until then an event may wait longer than its `wait` for what hides or wakes it.
                 if phase != Phase::CatchUp {

@@ -31,6 +31,7 @@ use crate::dependency::Rules;
 use crate::event::WorkerIndex;
 use crate::kafka::ClientError;
 use crate::metrics::{ConservationError, Metrics, Totals};
+use crate::mode::maintained::StoredRow;
 use crate::mode::{self, RestoreError};
 use crate::sink::{self, SinkError, SinkKind, Target};
 use crate::source::SourceError;
@@ -42,6 +43,7 @@ use committer::{Committer, Told};
 use intake::Intake;
 use lookup::{CommittedEpoch, Reader};
 use open::{Opened, Start};
+use reading::Replay;
 
 /// How long the reading thread waits for records before it looks whether the job is to stop.
 const READ_WAIT: Duration = Duration::from_millis(50);
@@ -81,6 +83,9 @@ pub struct RunOptions {
     pub fresh: bool,
     /// Stop at the end of the input; the default for sources that end.
     pub until_end: Option<UntilEnd>,
+    /// Tell the results that stand at the end of the input, on standard output, and nothing else; neither the state nor an output file is touched. For
+    /// jobs that maintain their results.
+    pub compact: bool,
 }
 
 /// Asks a job to commit and stop. All copies are the same flag.
@@ -199,6 +204,19 @@ pub enum RunError {
         "a thread of the job failed ({0}): nothing after the last commit counts; start the job again, and report this"
     )]
     Worker(String),
+    /// What maintained results follow from does not fit in memory.
+    #[error(
+        "what a worker keeps for maintained results takes some {} MiB, and its share of `[streaming] memory` is {} MiB: raise it, or have less kept, by a `wait` on \
+         dependencies and a `retain` on what they refer to; what was committed is whole, and a start goes on from there",
+        bytes >> 20,
+        limit >> 20
+    )]
+    CollectionsFull {
+        /// About how many bytes it takes.
+        bytes: u64,
+        /// How many it may.
+        limit: u64,
+    },
     /// Events were lost or answered twice: a defect.
     #[error("{broken}: a defect of Resolvent; what was committed before this run is whole")]
     Conservation {
@@ -241,6 +259,7 @@ impl RunError {
 /// What it needs cannot be opened, or something failed on the way; nothing after the last commit counts then.
 pub fn run(job: Job, options: RunOptions, metrics: Metrics, stop: StopFlag) -> Result<Summary, RunError> {
     let began = Instant::now();
+    let job = if options.compact { only_shown(job) } else { job };
     let health = metrics.health().clone();
     health.not_ready("reading the state");
     let clock = Clock::start();
@@ -278,6 +297,13 @@ pub fn run(job: Job, options: RunOptions, metrics: Metrics, stop: StopFlag) -> R
     }
 }
 
+/// A job that writes what stands in the end to standard output, and nothing elsewhere.
+fn only_shown(mut job: Job) -> Job {
+    job.sinks = sink::Settings { resolved: Target::Stdout, dead_letter: Some(Target::Null), accepted: None };
+    job.producer = None;
+    job
+}
+
 struct Finished {
     waiting_in_memory: u64,
     checkpoint: Checkpoint,
@@ -290,17 +316,12 @@ fn open_and_run(job: &Job, start: &mut Start, clock: &Clock) -> Result<Finished,
     let totals = opened.checkpoint.committed().totals;
     start.before.get_or_insert(totals);
     start.metrics.restore_totals(&totals);
-    run_opened(job, opened, &start.metrics, clock.clone(), &start.stop)
+    run_opened(job, opened, start, clock.clone())
 }
 
-fn run_opened(
-    job: &Job,
-    opened: Opened,
-    metrics: &Metrics,
-    clock: Clock,
-    stop: &StopFlag,
-) -> Result<Finished, RunError> {
-    let workers = job.workers;
+fn run_opened(job: &Job, opened: Opened, start: &Start, clock: Clock) -> Result<Finished, RunError> {
+    let Start { metrics, stop, .. } = start;
+    let (workers, compact) = (job.workers, start.options.compact);
     let (tell, told) = mpsc::channel();
     let limits = intake::Limits {
         epoch: job.epoch,
@@ -313,7 +334,9 @@ fn run_opened(
     let positions = opened.checkpoint.committed().positions.clone();
     let intake = Arc::new(Intake::new(limits, workers, positions, metrics.clone()));
     stop.watch(&intake);
-    metrics.health().not_ready(if opened.replay.is_some() { "replaying" } else { "catching up" });
+    let brings_back = !opened.rows.is_empty();
+    let replays = opened.replay.is_some() || brings_back;
+    metrics.health().not_ready(if replays { "replaying" } else { "catching up" });
 
     let committed = Arc::new(CommittedEpoch::new(opened.checkpoint.committed().epoch));
     let rewrite = Arc::new(AtomicU64::new(0));
@@ -344,6 +367,8 @@ fn run_opened(
         waited_for: opened.waited_for,
         next_due: opened.next_due,
         unresolved: Arc::new(opened.unresolved),
+        rows: by_owner(opened.rows, &job.rules, workers),
+        compact,
     };
     let committer = Committer {
         checkpoint: opened.checkpoint,
@@ -354,7 +379,8 @@ fn run_opened(
         fingerprints: opened.fingerprints,
         group_offsets: opened.group_offsets,
         until_end: opened.until_end,
-        replay: opened.replay.is_some(),
+        compact,
+        replay: replays,
         metrics: metrics.clone(),
         clock,
         state: opened.state.clone(),
@@ -362,7 +388,11 @@ fn run_opened(
         committed: Arc::clone(&committed),
         rewrite,
     };
-    let replay = opened.replay.map(|source| (source, opened.timeline));
+    let replay = match opened.replay {
+        Some(source) => Replay::Source(source, opened.timeline),
+        None if brings_back => Replay::Rows,
+        None => Replay::None,
+    };
     let reading = reading::start(replay, opened.source, Arc::clone(&intake), metrics.clone(), tell.clone())?;
     let working = start_workers(workers, setup, tell)?;
     let outcome = committer.run();
@@ -384,6 +414,17 @@ fn is_ordered(rules: &Rules) -> bool {
     rules.streams().iter().any(|stream| stream.queue().is_some())
 }
 
+/// What an earlier run left of maintained results, for the workers that it belongs to.
+fn by_owner(rows: Vec<StoredRow>, rules: &Rules, workers: usize) -> Vec<Mutex<Vec<StoredRow>>> {
+    let mut shares: Vec<Vec<StoredRow>> = (0..workers).map(|_| Vec::new()).collect();
+    for row in rows {
+        if let Some(share) = shares.get_mut(row.owner(rules, workers).0) {
+            share.push(row);
+        }
+    }
+    shares.into_iter().map(Mutex::new).collect()
+}
+
 fn share_out<T>(all: Vec<T>, shares: usize) -> Vec<Mutex<Vec<T>>> {
     let mut out: Vec<Vec<T>> = (0..shares).map(|_| Vec::new()).collect();
     for (at, one) in all.into_iter().enumerate() {
@@ -402,7 +443,10 @@ fn named(name: &str, body: impl FnOnce() + Send + 'static) -> std::io::Result<Jo
 fn start_workers(workers: usize, setup: worker::Setup, tell: Sender<Told>) -> std::io::Result<JoinHandle<()>> {
     named("workers", move || {
         let setup = Arc::new(setup);
-        let config = timely::Config::process(workers);
+        let mut config = timely::Config::process(workers);
+        if setup.rules.is_maintained() {
+            mode::maintained::configure(&mut config.worker);
+        }
         let outcome = timely::execute(config, move |worker| worker::run(worker, &setup));
         let failed = match outcome {
             Ok(guards) => guards.join().into_iter().find_map(Result::err),

@@ -15,6 +15,7 @@ use crate::config::{Delivery, Job};
 use crate::event::{Dependent, EventId, KeyHash, Partitions, Positions, Timestamp};
 use crate::kafka::Membership;
 use crate::metrics::{Metrics, Totals};
+use crate::mode::maintained::{self, StoredRow};
 use crate::mode::{self, Referent, Visit};
 use crate::sink::{self, Format, Place, SinkError, Target};
 use crate::source::{self, Fingerprints, GroupOffsets, Host, Limits, Settings, Source};
@@ -118,6 +119,8 @@ pub(super) struct Opened {
     pub(super) drains: Vec<Referent>,
     pub(super) reminders: Vec<Visit>,
     pub(super) unresolved: FxHashSet<EventId>,
+    /// What maintained results follow from.
+    pub(super) rows: Vec<StoredRow>,
     pub(super) waited_for: Vec<KeyHash>,
     pub(super) next_due: Option<Timestamp>,
     pub(super) engine: mode::Settings,
@@ -176,18 +179,20 @@ pub(super) fn open(job: &Job, start: &mut Start, clock: &Clock) -> Result<Opened
     if settings.joins_group() {
         return open_member(job, &settings, start, clock);
     }
-    if options.fresh && !start.is_fresh {
+    if options.fresh && !start.is_fresh && !options.compact {
         source::check_readable(&settings)?;
         start_over(job)?;
         start.is_fresh = true;
     }
-    let (state, found) = match &start.state {
+    let shown = (options.compact && start.state.is_none()).then(State::in_memory);
+    let (state, found) = match start.state.as_ref().or(shown.as_ref()) {
         Some(state) => (state.clone(), Found::look(job, &settings, Some(state), start, clock)?),
         None => open_state(job, |state| Found::look(job, &settings, state, start, clock))?,
     };
     let Found { recovery, topics, partitions, source, fingerprints, replay } = found;
     let committed = recovery.settle(&state)?;
     let restored = mode::restore(&state, &job.rules, committed.epoch)?;
+    let rows = if job.rules.is_maintained() { maintained::restore(&state, &job.rules)? } else { Vec::new() };
     if replay::is_needed(&job.rules) {
         mode::forget_overflow(&state, &job.rules)?;
     }
@@ -201,7 +206,7 @@ pub(super) fn open(job: &Job, start: &mut Start, clock: &Clock) -> Result<Opened
     if let Some(timeline) = &timeline {
         checkpoint.keep_timeline(timeline.clone());
     }
-    let group_offsets = source.group_offsets().filter(|_| !commits_offsets);
+    let group_offsets = source.group_offsets().filter(|_| !commits_offsets && !options.compact);
     Ok(Opened {
         state,
         checkpoint,
@@ -215,6 +220,7 @@ pub(super) fn open(job: &Job, start: &mut Start, clock: &Clock) -> Result<Opened
         drains: restored.drains,
         reminders: restored.reminders,
         unresolved: restored.unresolved,
+        rows,
         waited_for: restored.waited_for,
         next_due: restored.next_due,
         engine: engine_settings(job, restored.has_referents),
@@ -256,6 +262,7 @@ fn open_member(job: &Job, settings: &Settings, start: &Start, clock: &Clock) -> 
         drains: restored.drains,
         reminders: restored.reminders,
         unresolved: restored.unresolved,
+        rows: Vec::new(),
         waited_for: restored.waited_for,
         next_due: restored.next_due,
         engine: engine_settings(job, restored.has_referents),

@@ -15,16 +15,33 @@ use crate::source::{Next, Source, SourceError};
 /// How often the lag of the source is measured.
 const LAG_EVERY: Duration = Duration::from_millis(200);
 
+/// What goes before what is new.
+pub(super) enum Replay {
+    /// Nothing.
+    None,
+    /// Committed input is read once more; some of it with the arrival that it had.
+    Source(Box<dyn Source>, Option<Timeline>),
+    /// What the workers have from the state; no input.
+    Rows,
+}
+
 /// Starts the thread: it reads committed input once more where that is asked for, and then what is new.
 pub(super) fn start(
-    replay: Option<(Box<dyn Source>, Option<Timeline>)>,
+    replay: Replay,
     live: Box<dyn Source>,
     intake: Arc<Intake>,
     metrics: Metrics,
     tell: Sender<Told>,
 ) -> std::io::Result<JoinHandle<()>> {
     super::named("read", move || {
-        let replayed = replay.map_or(Ok(()), |(source, timeline)| read_again(source, timeline.as_ref(), &intake));
+        let replayed = match replay {
+            Replay::None => Ok(()),
+            Replay::Source(source, timeline) => read_again(source, timeline.as_ref(), &intake),
+            Replay::Rows => {
+                intake.push(Item::End);
+                Ok(())
+            }
+        };
         if let Err(error) = replayed.and_then(|()| read_to_end(live, &intake, &metrics)) {
             let _ = tell.send(Told::Failed(error.into()));
         }

@@ -23,6 +23,9 @@ pub(super) fn is_needed(rules: &Rules) -> bool {
 /// tombstones hide what comes late.
 pub(super) fn arrivals_kept(rules: &Rules) -> Option<Duration> {
     let provide = rules.streams().iter().filter(|stream| provides(rules, stream));
+    if rules.is_maintained() {
+        return None;
+    }
     let retained = provide.filter_map(|stream| stream.retain).max();
     retained.or_else(|| mode::tombstones_kept(rules).map(|kept| kept.min(TOMBSTONES_MAX)))
 }
@@ -61,6 +64,10 @@ pub(super) fn range(
 
 /// Whether a stream provides referents that are in memory only.
 fn provides(rules: &Rules, stream: &Stream) -> bool {
+    // What maintained results follow from is in the state.
+    if stream.upkeep.is_some() {
+        return false;
+    }
     let in_memory = |entity: EntityId| rules.entity(entity).streaming && !rules.entity(entity).deferred;
     stream.provides.into_iter().chain(stream.provides_resolved).any(in_memory)
 }

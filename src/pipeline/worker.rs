@@ -1,5 +1,8 @@
 //! One timely worker: source, engine and renderer, the same dataflow on every worker.
 
+mod half;
+mod maintained;
+
 use std::cell::{Cell, RefCell};
 use std::hint::black_box;
 use std::rc::Rc;
@@ -26,6 +29,7 @@ use crate::event::{
     Block, Content, Dependent, Epoch, Event, EventId, KeyHash, Outcome, Partitions, Spare, StreamId, Timestamp,
     WorkerIndex,
 };
+use crate::mode::maintained::StoredRow;
 use crate::mode::{self, Backlog, Engine, Message, Phase, Referent, Visit};
 use crate::sink::{Format, Renderer, SinkKind};
 
@@ -33,6 +37,7 @@ use super::RunError;
 use super::committer::{Chunk, Happening, Times, Told, WorkerEnd};
 use super::intake::{Intake, Taken};
 use super::lookup::{Lookups, Reader};
+use half::Half;
 
 /// Lines are passed on at this size, and whenever the worker has nothing more to add.
 const CHUNK_BYTES: usize = 256 << 10;
@@ -67,6 +72,10 @@ pub(super) struct Setup {
     pub(super) next_due: Option<Timestamp>,
     /// Events that are not resolved though they were read before.
     pub(super) unresolved: Arc<FxHashSet<EventId>>,
+    /// Where results are maintained: what an earlier run left, by worker.
+    pub(super) rows: Vec<Mutex<Vec<StoredRow>>>,
+    /// Whether nothing is told but the results that stand in the end.
+    pub(super) compact: bool,
 }
 
 /// What the source and the loop around the dataflow share.
@@ -94,31 +103,30 @@ pub(super) fn run(worker: &mut Worker, setup: &Setup) {
     let _guard = TellOnPanic(setup.reader.tell.clone());
     let me = WorkerIndex(worker.index());
     let workers = worker.peers();
-    let engine = Rc::new(RefCell::new(Engine::new(Arc::clone(&setup.rules), me, workers, setup.settings)));
-    engine.borrow_mut().restore_waiting(&setup.waited_for, setup.next_due);
-    for referent in setup.drains.iter().filter(|r| r.hash.owner(workers) == me) {
-        let (entity, hash, event) = (referent.entity, referent.hash, referent.event.clone());
-        engine.borrow_mut().restore_drain(Referent { entity, hash, event });
-    }
-    engine.borrow_mut().remember(&setup.reminders);
+    let half = Half::new(setup, me, workers);
     let shared = Rc::new(Shared::default());
     let decoder = Decoder::new(Arc::clone(&setup.rules), setup.stream_field.as_ref()).carrying(setup.carries);
     let lines = Rc::new(RefCell::new(Lines::new(setup, decoder.spare())));
     let (probe, wake) = worker.dataflow::<u64, _, _>(|scope| {
-        let (events, wake) = read(scope, setup, decoder, Rc::clone(&engine), Rc::clone(&shared), Rc::clone(&lines));
+        let (events, wake) = read(scope, setup, decoder, half.clone(), Rc::clone(&shared), Rc::clone(&lines));
+        let engine = match &half {
+            Half::Engine(engine) => Rc::clone(engine),
+            Half::Table(table) => return (maintained::dataflow(events, table, setup), wake),
+        };
         let intake = Arc::clone(&setup.intake);
         let reader = Reader { worker: me, ..setup.reader.clone() };
         let clock = setup.clock.clone();
-        let outcomes = mode::resolve(events, Rc::clone(&engine), Lookups::new(reader), clock, move || intake.current());
+        let outcomes = mode::resolve(events, engine, Lookups::new(reader), clock, move || intake.current());
         (write(outcomes, Rc::clone(&lines)), wake)
     });
     let mut epoch = setup.intake.current().0;
     while !setup.intake.is_finished() {
         worker.step_or_park(Some(setup.intake.until_due()));
         // Once a step, before the worker may park: each time the committer's thread is woken.
+        half.tell(&mut lines.borrow_mut());
         lines.borrow_mut().flush();
         // An answer of the state may have left pages to ask for, which the source's ticks do.
-        let has_slices = engine.borrow().backlog() == Backlog::Slices && setup.intake.takes_slices();
+        let has_slices = half.backlog().0 == Backlog::Slices && setup.intake.takes_slices();
         if has_slices || setup.intake.until_due().is_zero() {
             wake.activate();
         }
@@ -127,7 +135,11 @@ pub(super) fn run(worker: &mut Worker, setup: &Setup) {
             epoch = open;
         }
         if epoch != Epoch(0) && !probe.less_equal(&epoch.0) {
-            let end = end_epoch(epoch, me, &mut engine.borrow_mut(), &shared, &mut lines.borrow_mut(), setup);
+            let lines = &mut lines.borrow_mut();
+            let end = match &half {
+                Half::Engine(engine) => end_epoch(epoch, me, &mut engine.borrow_mut(), &shared, lines, setup),
+                Half::Table(table) => maintained::end_epoch(epoch, me, &mut table.borrow_mut(), &shared, lines, setup),
+            };
             // Where the committer is gone the job is ending.
             let _ = setup.reader.tell.send(Told::End(Box::new(end)));
             epoch = epoch.next();
@@ -135,7 +147,7 @@ pub(super) fn run(worker: &mut Worker, setup: &Setup) {
     }
     if !setup.intake.begins_again() {
         // The process is about to end: giving its tables back piece by piece takes seconds where they are large, and a stop should not wait for that.
-        std::mem::forget(engine);
+        std::mem::forget(half);
     }
     // After a failure some operator may still hold the right to send: it is not waited for.
     for dataflow in worker.installed_dataflows() {
@@ -180,7 +192,7 @@ fn read<'scope>(
     scope: Scope<'scope, u64>,
     setup: &Setup,
     decoder: Decoder,
-    engine: Rc<RefCell<Engine>>,
+    half: Half,
     shared: Rc<Shared>,
     lines: Rc<RefCell<Lines>>,
 ) -> (Stream<'scope, u64, Vec<Message>>, Activator) {
@@ -193,7 +205,7 @@ fn read<'scope>(
         decoder,
         intake: Arc::clone(&setup.intake),
         clock: setup.clock.clone(),
-        engine,
+        half,
         shared,
         lines,
         waiting: setup
@@ -247,7 +259,7 @@ struct Reading {
     decoder: Decoder,
     intake: Arc<Intake>,
     clock: Clock,
-    engine: Rc<RefCell<Engine>>,
+    half: Half,
     shared: Rc<Shared>,
     lines: Rc<RefCell<Lines>>,
     waiting: Vec<Box<Dependent>>,
@@ -258,9 +270,7 @@ struct Reading {
 impl Reading {
     fn step(&mut self, capability: &mut Capability<u64>, output: &mut Out<'_>) -> Again {
         self.bring_in(capability, output);
-        let mut engine = self.engine.borrow_mut();
-        let (backlog, is_full) = (engine.backlog(), engine.is_full());
-        drop(engine);
+        let (backlog, is_full) = self.half.backlog();
         let taken = self.intake.take(self.me.0, backlog, is_full);
         if let Taken::Closed(epoch) = taken {
             if *capability.time() <= epoch.0 {
@@ -298,7 +308,7 @@ impl Reading {
         if *capability.time() < epoch.0 {
             capability.downgrade(&epoch.0);
         }
-        self.engine.borrow_mut().begin(epoch, self.intake.current().1);
+        self.half.begin(epoch, self.intake.current().1);
         output.session(capability).give(Message { to: self.me, visit: Visit::Tick(self.clock.now()) });
     }
 
@@ -310,7 +320,7 @@ impl Reading {
             return;
         }
         capability.downgrade(&epoch.0);
-        self.engine.borrow_mut().begin(epoch, phase);
+        self.half.begin(epoch, phase);
         let mut session = output.session(capability);
         for dependent in self.waiting.drain(..) {
             session.give(mode::wake(dependent, self.workers));
@@ -333,9 +343,11 @@ impl Reading {
         lines.now = self.clock.now();
         let mut accepted_at = self.shared.accepted_at.borrow_mut();
         let (mut read, deferred) = (0, &self.deferred);
+        let is_maintained = matches!(self.half, Half::Table(_));
         self.decoder.decode(block, &mut |decoded| {
             read += 1;
             match decoded {
+                Decoded::Event(dependent) if is_maintained => send(mode::maintained::route(rules, dependent, workers)),
                 Decoded::Event(dependent) => {
                     let header = &dependent.event.header.header;
                     if deferred.get(usize::from(header.stream.0)) == Some(&true) {
@@ -423,6 +435,12 @@ impl Lines {
 
     fn write(&mut self, outcome: &Outcome) {
         let Some(kind) = SinkKind::of(outcome) else { return };
+        let now = self.now;
+        self.append(kind, |renderer, lines| _ = renderer.render(outcome, now, lines));
+    }
+
+    #[inline]
+    fn append(&mut self, kind: SinkKind, render: impl FnOnce(&mut Renderer, &mut Vec<u8>)) {
         let [resolved, dead_letter, accepted] = &mut self.chunk.lines;
         let lines = match kind {
             SinkKind::Resolved => resolved,
@@ -432,7 +450,7 @@ impl Lines {
         if lines.capacity() == 0 {
             *lines = self.intake.lines.take().unwrap_or_else(|| Vec::with_capacity(2 * CHUNK_BYTES));
         }
-        self.renderer.render(outcome, self.now, lines);
+        render(&mut self.renderer, lines);
         if lines.len() >= CHUNK_BYTES {
             self.discard();
             if self.chunk.bytes() > 0 {

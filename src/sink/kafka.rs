@@ -325,7 +325,8 @@ impl KafkaBroker {
     /// Gives records to the client.
     fn send(&mut self, topic: &str, bytes: &[u8]) -> Result<(), SinkError> {
         for record in records(bytes) {
-            let mut message: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic).payload(record.value);
+            let mut message: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic);
+            message.payload = record.value;
             message.key = record.key;
             message.headers = Some(
                 headers(record.headers)

@@ -83,6 +83,8 @@ pub struct TopicSettings {
     /// Bytes of the largest record that the client takes for it: see [`RecordLimits::client`]. An outcome that comes to more, or to more than the topic takes,
     /// is written without its event and what that took, with the size that it would have had.
     pub record_bytes_max: usize,
+    /// Whether a record is the present result of its key, or null where there is none (`style = "upsert"`). Otherwise it is an outcome, or a change.
+    pub upserts: bool,
 }
 
 /// The key of an outcome's record. Where the rule gives none it is the key that the record was read with; without that, the outcome has none.
@@ -125,7 +127,11 @@ impl Settings {
                 let batch_bytes_max = broker.and_then(|broker| broker.batch_bytes_max(&topic.topic));
                 let limits =
                     RecordLimits { client: topic.record_bytes_max, topic: batch_bytes_max.unwrap_or(usize::MAX) };
-                Format::Records { key: topic.key.clone(), limits }
+                if topic.upserts {
+                    Format::Upserts { limits }
+                } else {
+                    Format::Records { key: topic.key.clone(), limits }
+                }
             }
             _ => Format::Lines,
         })

@@ -4,14 +4,18 @@ use std::ops::Range;
 
 use crate::event::headers;
 
-/// Bytes of a record's head: the length of its value, that of its key plus one (0: it has no key), and that of its headers, 32 bits little-endian each.
+/// Bytes of a record's head: the length of its value (the greatest there is: it is null), that of its key plus one (0: it has no key), and that of its headers,
+/// 32 bits little-endian each.
 pub(super) const HEAD_BYTES: usize = 12;
+
+/// The length of a value that is null.
+const NULL: u32 = u32::MAX;
 
 /// A record to be written to a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record<'b> {
-    /// The outcome.
-    pub value: &'b [u8],
+    /// The outcome; null where the one of this key is gone.
+    pub value: Option<&'b [u8]>,
     /// Its key, where it has one.
     pub key: Option<&'b [u8]>,
     /// Its headers, as [`crate::event::headers`] reads them.
@@ -45,15 +49,16 @@ impl RecordLimits {
     }
 
     fn admits(self, record: &Record<'_>) -> bool {
-        let (mut count, mut bytes) = (0, record.value.len() + record.key.map_or(0, <[u8]>::len));
+        // A value that is null is as long as an empty one.
+        let value_bytes = record.value.map_or(0, <[u8]>::len);
+        let (mut count, mut bytes) = (0, value_bytes + record.key.map_or(0, <[u8]>::len));
         for (name, value) in headers(record.headers) {
             let value = value.map_or(0, <[u8]>::len);
             bytes += varint_bytes(name.len()) + name.len() + varint_bytes(value) + value;
             count += 1;
         }
-        let lengths = record.key.map_or(1, |key| varint_bytes(key.len()))
-            + varint_bytes(record.value.len())
-            + varint_bytes(count);
+        let lengths =
+            record.key.map_or(1, |key| varint_bytes(key.len())) + varint_bytes(value_bytes) + varint_bytes(count);
         // Attributes, and the distances to the time and the offset of the batch, which are its own.
         let body = 3 + lengths + bytes;
         CLIENT_OVERHEAD + bytes <= self.client && BATCH_HEAD_BYTES + varint_bytes(body) + body <= self.topic
@@ -73,12 +78,13 @@ pub fn records(mut bytes: &[u8]) -> impl Iterator<Item = Record<'_>> {
         let (lengths, _) = head.as_chunks::<4>();
         let [value, key, headers] = lengths else { return None };
         let length = |bytes: &[u8; 4]| usize::try_from(u32::from_le_bytes(*bytes)).ok();
-        let (value, rest) = rest.split_at_checked(length(value)?)?;
+        let is_null = *value == NULL.to_le_bytes();
+        let (value, rest) = rest.split_at_checked(if is_null { 0 } else { length(value)? })?;
         let keyed = length(key)?;
         let (key, rest) = rest.split_at_checked(keyed.saturating_sub(1))?;
         let (headers, rest) = rest.split_at_checked(length(headers)?)?;
         bytes = rest;
-        Some(Record { value, key: (keyed > 0).then_some(key), headers })
+        Some(Record { value: (!is_null).then_some(value), key: (keyed > 0).then_some(key), headers })
     })
 }
 
@@ -103,6 +109,19 @@ pub(super) fn finish(bytes: &mut [u8], head: usize, key: Range<usize>, has_key: 
     }
 }
 
+/// Makes null of the value of the record at `head`, which is empty.
+pub(super) fn without_value(bytes: &mut [u8], head: usize) {
+    if let Some(length) = bytes.get_mut(head..head + size_of::<u32>()) {
+        length.copy_from_slice(&NULL.to_le_bytes());
+    }
+}
+
+/// Bytes of the value of the record at `head`, which has been [finished](finish).
+pub(super) fn value_bytes(bytes: &[u8], head: usize) -> usize {
+    let record = records(bytes.get(head..).unwrap_or_default()).next();
+    record.and_then(|record| record.value).map_or(0, <[u8]>::len)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -110,21 +129,25 @@ mod tests {
     #[test]
     fn records_come_out_as_they_went_in() {
         let all = [
-            Record { value: b"{}", key: None, headers: b"" },
-            Record { value: b"", key: Some(b""), headers: b"h" },
-            Record { value: b"{\"a\":\n1}", key: Some(b"key"), headers: b"hh" },
+            Record { value: Some(b"{}"), key: None, headers: b"" },
+            Record { value: Some(b""), key: Some(b""), headers: b"h" },
+            Record { value: None, key: Some(b"gone"), headers: b"h" },
+            Record { value: Some(b"{\"a\":\n1}"), key: Some(b"key"), headers: b"hh" },
         ];
         let mut bytes = Vec::new();
         for record in all {
             let head = begin(&mut bytes);
-            bytes.extend_from_slice(record.value);
+            bytes.extend_from_slice(record.value.unwrap_or_default());
             let start = bytes.len();
             bytes.extend_from_slice(record.key.unwrap_or_default());
             let key = start..bytes.len();
             bytes.extend_from_slice(record.headers);
             finish(&mut bytes, head, key, record.key.is_some());
+            if record.value.is_none() {
+                without_value(&mut bytes, head);
+            }
         }
         assert_eq!(records(&bytes).collect::<Vec<_>>(), all);
-        assert_eq!(records(&bytes[..bytes.len() - 1]).count(), 2);
+        assert_eq!(records(&bytes[..bytes.len() - 1]).count(), 3);
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Events and referents are copied byte for byte. All that is the same for every event of a stream is written once, when the renderer is made.
 
+mod change;
 mod keyed;
 
 use std::sync::Arc;
@@ -28,6 +29,11 @@ pub enum Format {
         /// What they are keyed by.
         key: KeyRule,
         /// How large they may be: see [`TopicSettings`](super::TopicSettings).
+        limits: RecordLimits,
+    },
+    /// As [records](super::records) of a topic that has the present results: keyed by their identity, without a value where one is gone.
+    Upserts {
+        /// How large they may be.
         limits: RecordLimits,
     },
 }
@@ -72,6 +78,16 @@ enum Extent {
     WithoutEvent(usize),
     /// Also without the key and the headers of the record that was read.
     Bare(usize),
+}
+
+impl Extent {
+    /// Bytes that the whole value would have had, where it is cut.
+    fn size(self) -> Option<usize> {
+        match self {
+            Extent::Whole => None,
+            Extent::WithoutEvent(size) | Extent::Bare(size) => Some(size),
+        }
+    }
 }
 
 /// Which references an outcome lists as missing.
@@ -120,23 +136,42 @@ impl Renderer {
                 }
                 out.push(b'\n');
             }
+            // Such a topic takes results alone, as changes.
+            Format::Upserts { .. } => return None,
             Format::Records { key, limits } => {
-                let head = record::begin(out);
-                self.write(outcome, now, out)?;
-                let size = out.len() - head - record::HEAD_BYTES;
-                self.end_record(outcome, key, Extent::Whole, head, out);
-                for extent in [Extent::WithoutEvent(size), Extent::Bare(size)] {
-                    if limits.admit(out.get(head..).unwrap_or_default()) {
-                        break;
+                let of = keyed::Head::of(outcome);
+                self.write_record(*limits, out, |extent, head, out| {
+                    match extent.size() {
+                        None => self.write(outcome, now, out)?,
+                        Some(size) => self.write_cut(outcome, now, size, out)?,
                     }
-                    out.truncate(head);
-                    record::begin(out);
-                    self.write_cut(outcome, now, size, out)?;
-                    self.end_record(outcome, key, extent, head, out);
-                }
+                    self.end_record(&of, key, extent, head, out);
+                    Some(())
+                })?;
             }
         }
         Some(kind)
+    }
+
+    /// Writes a record by `write`, which is told how much of it and where its head is, and where it is too large once more, with less.
+    fn write_record(
+        &self,
+        limits: RecordLimits,
+        out: &mut Vec<u8>,
+        write: impl Fn(Extent, usize, &mut Vec<u8>) -> Option<()>,
+    ) -> Option<()> {
+        let head = record::begin(out);
+        write(Extent::Whole, head, out)?;
+        let size = record::value_bytes(out, head);
+        for extent in [Extent::WithoutEvent(size), Extent::Bare(size)] {
+            if limits.admit(out.get(head..).unwrap_or_default()) {
+                break;
+            }
+            out.truncate(head);
+            record::begin(out);
+            write(extent, head, out)?;
+        }
+        Some(())
     }
 
     /// Writes the outcome. A stream of other rules has no parts, and nothing is written for it.
@@ -399,9 +434,16 @@ fn position_part(name: &str) -> Vec<u8> {
 /// Whether the event of an outcome or a referent that it has taken has line breaks between its tokens. A line must have none.
 #[inline]
 fn has_line_breaks(outcome: &Outcome) -> bool {
-    let (Outcome::Resolved(dependent) | Outcome::Accepted(dependent) | Outcome::Expired(dependent, _)) = outcome else {
-        return false;
-    };
+    match outcome {
+        Outcome::Resolved(dependent) | Outcome::Accepted(dependent) | Outcome::Expired(dependent, _) => {
+            has_line_breaks_in(dependent)
+        }
+        Outcome::Rejected(_) | Outcome::Dropped(..) => false,
+    }
+}
+
+#[inline]
+fn has_line_breaks_in(dependent: &Dependent) -> bool {
     let referents = dependent.references.iter().filter_map(|reference| match &reference.found {
         Found::Present(referent) => Some(referent),
         _ => None,

@@ -7,7 +7,8 @@ use super::*;
 use crate::decode::{Decoded, Decoder};
 use crate::dependency::{DependencyDraft, Mode, Need, OnExpiry, Pointer, Rules, StreamDraft};
 use crate::event::{
-    Block, Content, Dependent, DroppedReason, Event, ExpiredReason, Found, PartitionId, Partitions, Timestamp,
+    Block, Change, Content, Dependent, DroppedReason, Epoch, Event, ExpiredReason, Found, Key, PartitionId, Partitions,
+    ResultIdentity, Timestamp,
 };
 use std::sync::Arc;
 
@@ -299,7 +300,12 @@ fn shown_record(outcome: &Outcome, key: KeyRule) -> String {
     let headers = crate::event::headers(record.headers);
     let headers = headers.map(|(name, value)| format!("{name}={}", value.map_or("null".to_owned(), text)));
     let headers: Vec<String> = headers.collect();
-    format!("{}\n{}\n{}", record.key.map_or("none".to_owned(), text), headers.join(" "), text(record.value))
+    format!(
+        "{}\n{}\n{}",
+        record.key.map_or("none".to_owned(), text),
+        headers.join(" "),
+        text(record.value.unwrap_or_default())
+    )
 }
 
 /// An event with what its record carried.
@@ -392,11 +398,12 @@ fn an_outcome_that_is_too_large_for_its_topic_says_so_and_keeps_its_place() {
         let cut = rendered(unlimited, of_topic - 1);
         assert_eq!(rendered(of_client - 1, unlimited), cut);
         let (all, short) = (records(&whole).next().expect("a record"), records(&cut).next().expect("a record"));
-        assert!(short.value.len() < 400 && short.key == all.key);
-        let size = all.value.len();
-        let value = String::from_utf8_lossy(short.value);
+        let [whole, cut] = [all.value, short.value].map(Option::unwrap_or_default);
+        assert!(cut.len() < 400 && short.key == all.key);
+        let size = whole.len();
+        let value = String::from_utf8_lossy(cut);
         assert!(value.starts_with(&expected.replace("SIZE", &size.to_string())), "{value}");
-        assert!(serde_json::from_slice::<Json>(short.value).is_ok(), "{value}");
+        assert!(serde_json::from_slice::<Json>(cut).is_ok(), "{value}");
         let headers: Vec<_> = crate::event::headers(short.headers).collect();
         assert_eq!(headers.last(), Some(&("resolvent-size", Some(size.to_string().as_bytes()))));
     }
@@ -421,16 +428,12 @@ fn sizes(bytes: &[u8]) -> (usize, usize) {
     // The client counts a value that is not there as an empty one; both take a byte.
     let of_headers: usize = headers.iter().map(|(name, value)| string(Some(name.as_bytes())) + string(*value)).sum();
     let (attributes, times) = (1, zigzag(0) + zigzag(0));
-    let body = attributes
-        + times
-        + string(record.key)
-        + string(Some(record.value))
-        + zigzag(headers.len() as i64)
-        + of_headers;
+    let body =
+        attributes + times + string(record.key) + string(record.value) + zigzag(headers.len() as i64) + of_headers;
     // Offset, length, leader epoch, magic, checksum, attributes, last offset, two times, producer's id and epoch, sequence, count.
     let head = 8 + 4 + 4 + 1 + 4 + 2 + 4 + 8 + 8 + 8 + 2 + 4 + 4;
     let longest = 5 + 1 + 10 + 5 + 5 + 5 + 5;
-    let of_client = longest + record.key.map_or(0, <[u8]>::len) + record.value.len() + of_headers;
+    let of_client = longest + record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len) + of_headers;
     (of_client, head + zigzag(body as i64) + body)
 }
 
@@ -449,6 +452,56 @@ fn what_a_record_carries_on_goes_where_nothing_else_makes_it_small_enough() {
     assert_eq!(record.key, None);
     let names: Vec<&str> = crate::event::headers(record.headers).map(|(name, _)| name).collect();
     assert_eq!(names, ["resolvent-outcome", "resolvent-position", "resolvent-size"]);
-    let value: Json = serde_json::from_slice(record.value).expect("JSON");
+    let value: Json = serde_json::from_slice(record.value.unwrap_or_default()).expect("JSON");
     assert!(value["size"].is_u64() && value.get("event").is_none(), "{value}");
+}
+
+/// A change of a maintained result, of a person.
+fn change(added: bool, revised: bool, by_key: bool) -> Change {
+    let decoded = decode(br#"{"type":"person","id":5,"name":"Ann"}"#);
+    let Decoded::Event(dependent) = decoded else { panic!("a person") };
+    let entity = rules().stream(dependent.event.header.header.stream).provides.expect("an entity");
+    let identity = if by_key { ResultIdentity::Key(entity, Key::Int(5)) } else { ResultIdentity::Position };
+    Change { dependent, added, epoch: Epoch(7), identity, revised }
+}
+
+#[test]
+fn a_change_says_what_it_changes_as_of_when_and_of_what() {
+    let line = |change: &Change| {
+        let mut line = Vec::new();
+        Renderer::new(rules(), &partitions(), Default::default()).render_change(change, Timestamp(1250), &mut line);
+        String::from_utf8(line).expect("UTF-8")
+    };
+    let added = line(&change(true, false, true));
+    let start = r#"{"outcome":"resolved","stream":"person","event":{"type":"person","id":5,"name":"Ann"},"dependencies":{},"position":"#;
+    assert!(added.starts_with(start), "{added}");
+    assert!(added.ends_with("\"change\":1,\"epoch\":7,\"identity\":\"person/5\"}\n"), "{added}");
+    let retracted = line(&change(false, true, false));
+    let json: Json = serde_json::from_str(&retracted).expect("JSON");
+    assert_eq!((&json["change"], &json["identity"]), (&Json::from(-1), &json["position"]));
+}
+
+#[test]
+fn a_topic_of_present_results_has_one_record_for_each_and_null_where_it_is_gone() {
+    let written = |change: &Change, client: usize| {
+        let mut bytes = Vec::new();
+        let formats = std::array::from_fn(|_| Format::Upserts { limits: RecordLimits { client, topic: usize::MAX } });
+        Renderer::new(rules(), &partitions(), formats).render_change(change, Timestamp(1250), &mut bytes);
+        let shown = records(&bytes).map(|record| {
+            let value = record.value.map(|value| serde_json::from_slice::<Json>(value).expect("JSON"));
+            (String::from_utf8_lossy(record.key.expect("a key")).into_owned(), value)
+        });
+        shown.collect::<Vec<_>>()
+    };
+    let [(key, Some(value))] = &written(&change(true, false, true), 1 << 20)[..] else { panic!("a result") };
+    assert_eq!(
+        (key.as_str(), &value["change"], &value["event"]["name"]),
+        ("person/5", &Json::from(1), &Json::from("Ann"))
+    );
+    assert_eq!(written(&change(false, false, true), 1 << 20), [("person/5".to_owned(), None)]);
+    // Another takes its place.
+    assert!(written(&change(false, true, true), 1 << 20).is_empty());
+    // One that is too large is there without its event, under the same key.
+    let [(key, Some(value))] = &written(&change(true, false, true), 500)[..] else { panic!("a result") };
+    assert!(key == "person/5" && value.get("event").is_none() && value["size"].is_u64(), "{value}");
 }

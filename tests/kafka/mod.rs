@@ -9,6 +9,7 @@ mod faults;
 mod group;
 mod hangs;
 mod load;
+mod maintained;
 mod metrics;
 mod real_data;
 mod records;

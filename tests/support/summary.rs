@@ -10,19 +10,19 @@ pub(crate) struct Summary {
     pub(crate) expired: u64,
     pub(crate) dropped: u64,
     pub(crate) waiting: u64,
+    /// Results that were taken away again, where they are maintained.
+    pub(crate) retracted: u64,
 }
 
 impl Summary {
     /// Reads the table, and checks the law of conservation in it.
     #[track_caller]
     pub(crate) fn parse(stderr: &str) -> Summary {
-        let count = |row: &str| -> u64 {
-            let found = stderr
-                .lines()
-                .find_map(|line| line.strip_prefix(row))
-                .unwrap_or_else(|| panic!("no {row:?}: {stderr}"));
-            found.split_whitespace().next().unwrap().replace(',', "").parse().unwrap()
+        let find = |row: &str| -> Option<u64> {
+            let found = stderr.lines().find_map(|line| line.strip_prefix(row))?;
+            Some(found.split_whitespace().next().unwrap().replace(',', "").parse().unwrap())
         };
+        let count = |row: &str| find(row).unwrap_or_else(|| panic!("no {row:?}: {stderr}"));
         let summary = Summary {
             read: count("    read "),
             rejected: count("  = rejected "),
@@ -31,10 +31,11 @@ impl Summary {
             expired: count("  + expired "),
             dropped: count("  + dropped "),
             waiting: count("  + waiting "),
+            retracted: find("  + retracted ").unwrap_or_default(),
         };
         assert_eq!(summary.read, summary.rejected + summary.accepted, "{stderr}");
         assert_eq!(
-            summary.accepted,
+            summary.accepted + summary.retracted,
             summary.resolved + summary.expired + summary.dropped + summary.waiting,
             "{stderr}"
         );

@@ -174,6 +174,7 @@ impl Job {
                 topic: "resolved".to_owned(),
                 key: Default::default(),
                 record_bytes_max: 1 << 20,
+                upserts: false,
             }),
             dead_letter: Some(Target::File(self.file.clone())),
             accepted: None,

@@ -31,7 +31,7 @@ fn show(rules: &Rules, dependent: &Dependent, verdict: Verdict) -> String {
     match verdict {
         Verdict::Expires => "expires".to_owned(),
         Verdict::Drops(DroppedReason::Deadline) => "drops".to_owned(),
-        Verdict::Drops(DroppedReason::Tombstone) => "tombstone".to_owned(),
+        Verdict::Drops(DroppedReason::Tombstone | DroppedReason::Replaced) => "not by a deadline".to_owned(),
         Verdict::Waits => {
             let missing: String =
                 dependent.missing().map(|r| stream.depends_on[usize::from(r.dependency)].name.as_str()).collect();

@@ -3,6 +3,7 @@
 mod cluster;
 mod deadlines;
 mod deletions;
+mod maintained;
 mod memory;
 mod notation;
 mod properties;

@@ -3,31 +3,74 @@
 use smallvec::SmallVec;
 
 use super::{Extent, KeyRule, Renderer, include, record, write_integer};
-use crate::event::{Carried, Dependent, EventId, Key, Outcome, push_header};
+use crate::event::{Carried, Change, Dependent, EventId, Key, Outcome, push_header};
 
-impl Renderer {
-    /// Appends key and headers of the outcome whose value has been written behind the head at `head`.
-    pub(super) fn end_record(&self, outcome: &Outcome, rule: &KeyRule, extent: Extent, head: usize, out: &mut Vec<u8>) {
-        let (dependent, carried, id) = match outcome {
-            Outcome::Rejected(rejection) => (None, rejection.carried.as_deref(), rejection.id),
+/// What key and headers of a record are made of.
+pub(super) struct Head<'o> {
+    dependent: Option<&'o Dependent>,
+    carried: Option<&'o Carried>,
+    id: EventId,
+    outcome: &'static str,
+    reason: Option<&'static str>,
+}
+
+impl<'o> Head<'o> {
+    pub(super) fn of(outcome: &'o Outcome) -> Head<'o> {
+        let (name, reason) = match outcome {
+            Outcome::Resolved(_) => ("resolved", None),
+            Outcome::Accepted(_) => ("accepted", None),
+            Outcome::Expired(_, reason) => ("expired", Some(reason.as_str())),
+            Outcome::Rejected(rejection) => ("rejected", Some(rejection.reason.as_str())),
+            Outcome::Dropped(_, reason) => ("dropped", Some(reason.as_str())),
+        };
+        match outcome {
+            Outcome::Rejected(rejection) => {
+                let (carried, id) = (rejection.carried.as_deref(), rejection.id);
+                Head { dependent: None, carried, id, outcome: name, reason }
+            }
             Outcome::Resolved(dependent)
             | Outcome::Accepted(dependent)
             | Outcome::Expired(dependent, _)
-            | Outcome::Dropped(dependent, _) => {
-                let header = &dependent.event.header.header;
-                (Some(dependent), header.carried.as_deref(), header.id)
-            }
-        };
-        let (carried, dependent) = if matches!(extent, Extent::Bare(_)) { (None, None) } else { (carried, dependent) };
+            | Outcome::Dropped(dependent, _) => Head { reason, ..Head::resolved(dependent, name) },
+        }
+    }
+
+    pub(super) fn of_change(change: &'o Change) -> Head<'o> {
+        Head::resolved(&change.dependent, "resolved")
+    }
+
+    fn resolved(dependent: &'o Dependent, outcome: &'static str) -> Head<'o> {
+        let header = &dependent.event.header.header;
+        let (carried, id) = (header.carried.as_deref(), header.id);
+        Head { dependent: Some(dependent), carried, id, outcome, reason: None }
+    }
+}
+
+impl Renderer {
+    /// Appends key and headers of the outcome whose value has been written behind the head at `head`.
+    pub(super) fn end_record(&self, of: &Head<'_>, rule: &KeyRule, extent: Extent, head: usize, out: &mut Vec<u8>) {
         let start = out.len();
+        let (carried, dependent) = match extent {
+            Extent::Bare(_) => (None, None),
+            Extent::Whole | Extent::WithoutEvent(_) => (of.carried, of.dependent),
+        };
         let has_key = dependent.is_some_and(|dependent| self.write_key(dependent, rule, out))
             || carried.and_then(|carried| carried.key.as_ref()).map(|key| out.extend_from_slice(key)).is_some();
         let key = start..out.len();
-        self.write_headers(outcome, carried, id, out);
-        if let Extent::WithoutEvent(size) | Extent::Bare(size) = extent {
-            push_header(out, "resolvent-size", Some(itoa::Buffer::new().format(size).as_bytes()));
-        }
+        self.write_headers(of, extent, out);
         record::finish(out, head, key, has_key);
+    }
+
+    /// The same for a record that is the present result of its identity, or says that there is none.
+    pub(super) fn end_upsert(&self, change: &Change, extent: Extent, head: usize, out: &mut Vec<u8>) {
+        let start = out.len();
+        out.extend_from_slice(self.identity(change).as_bytes());
+        let key = start..out.len();
+        self.write_headers(&Head::of_change(change), extent, out);
+        record::finish(out, head, key, true);
+        if !change.added {
+            record::without_value(out, head);
+        }
     }
 
     /// Writes what the rule gives as the key. Returns whether it gives one.
@@ -51,23 +94,21 @@ impl Renderer {
         true
     }
 
-    fn write_headers(&self, outcome: &Outcome, carried: Option<&Carried>, id: EventId, out: &mut Vec<u8>) {
+    fn write_headers(&self, of: &Head<'_>, extent: Extent, out: &mut Vec<u8>) {
+        let carried = of.carried.filter(|_| !matches!(extent, Extent::Bare(_)));
         out.extend_from_slice(carried.map_or(&[], |carried| carried.headers.as_bytes()));
-        let (name, reason) = match outcome {
-            Outcome::Resolved(_) => ("resolved", None),
-            Outcome::Accepted(_) => ("accepted", None),
-            Outcome::Expired(_, reason) => ("expired", Some(reason.as_str())),
-            Outcome::Rejected(rejection) => ("rejected", Some(rejection.reason.as_str())),
-            Outcome::Dropped(_, reason) => ("dropped", Some(reason.as_str())),
-        };
-        push_header(out, "resolvent-outcome", Some(name.as_bytes()));
-        if let Some(reason) = reason {
+        push_header(out, "resolvent-outcome", Some(of.outcome.as_bytes()));
+        if let Some(reason) = of.reason {
             push_header(out, "resolvent-reason", Some(reason.as_bytes()));
         }
+        let id = of.id;
         let mut position: SmallVec<[u8; 128]> = SmallVec::new();
         position.extend_from_slice(self.names.get(id.partition.0 as usize).map_or(b"?:", |name| name));
         position.extend_from_slice(itoa::Buffer::new().format(id.offset).as_bytes());
         push_header(out, "resolvent-position", Some(&position));
+        if let Some(size) = extent.size() {
+            push_header(out, "resolvent-size", Some(itoa::Buffer::new().format(size).as_bytes()));
+        }
     }
 }
 

@@ -1,0 +1,106 @@
+//! An event that is here, with what is known of it, and sums over all of them.
+
+use std::sync::Arc;
+
+use super::{FoundVersions, Version};
+use crate::event::{Dependent, Event, Found, Timestamp, event_bytes};
+
+/// Memory of what is here, beside the bytes of its events: entries of the tables, and rows of the collections and their arrangements. Measured with a million
+/// events that refer to one of a hundred thousand.
+const ROW_BYTES: usize = 600;
+/// The same for each reference.
+const REFERENCE_BYTES: usize = 300;
+
+/// An event that is here.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) dependent: Arc<Dependent>,
+    /// Whether it wants a result, or has one that may be revised.
+    pub(super) is_open: bool,
+    /// Whether it is the version of its key: what comes next replaces it.
+    pub(super) is_current: bool,
+    /// Whether others that refer to it find it.
+    pub(super) is_provided: bool,
+    /// Whether it is resolved once and for all, for those that need it resolved.
+    pub(super) is_settled: bool,
+    /// Whether it has a result.
+    pub(super) has_result: bool,
+    /// What it has found, as far as that is known.
+    pub(super) found: Option<FoundVersions>,
+    /// The next of its deadlines; [`Timestamp::MAX`] is none.
+    pub(super) deadline: Timestamp,
+    /// Whether the state has it.
+    pub(super) is_stored: bool,
+}
+
+impl Entry {
+    pub(super) fn new(dependent: Arc<Dependent>) -> Entry {
+        Entry {
+            dependent,
+            is_open: false,
+            is_current: false,
+            is_provided: false,
+            is_settled: false,
+            has_result: false,
+            found: None,
+            deadline: Timestamp::MAX,
+            is_stored: false,
+        }
+    }
+
+    pub(super) fn event(&self) -> &Event {
+        &self.dependent.event
+    }
+
+    pub(super) fn waits(&self) -> bool {
+        self.is_open && !self.has_result
+    }
+
+    fn is_timed(&self) -> bool {
+        self.waits() && self.deadline < Timestamp::MAX
+    }
+
+    fn bytes(&self) -> usize {
+        event_bytes(&self.dependent.event) + ROW_BYTES + self.dependent.references.len() * REFERENCE_BYTES
+    }
+}
+
+/// Sums over all that is here.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Sums {
+    pub(super) waiting: usize,
+    /// Of those, the ones with a deadline ahead.
+    pub(super) timed: usize,
+    pub(super) bytes: usize,
+}
+
+impl Sums {
+    pub(super) fn add(&mut self, entry: &Entry) {
+        self.waiting += usize::from(entry.waits());
+        self.timed += usize::from(entry.is_timed());
+        self.bytes += entry.bytes();
+    }
+
+    /// Takes away what was added of an entry that has not changed since.
+    pub(super) fn take(&mut self, entry: &Entry) {
+        self.waiting -= usize::from(entry.waits());
+        self.timed -= usize::from(entry.is_timed());
+        self.bytes -= entry.bytes();
+    }
+}
+
+/// An event with the referents that it has found.
+pub(super) fn with_found(dependent: &Dependent, found: &[Option<Version>]) -> Box<Dependent> {
+    let mut dependent = Box::new(dependent.clone());
+    for (at, reference) in dependent.references.iter_mut().enumerate() {
+        match (found.get(at), &reference.found) {
+            (_, Found::GivenUp) => {}
+            (Some(Some(version)), _) => {
+                dependent.completed_at = dependent.completed_at.max(version.event.header.header.arrival);
+                reference.found = Found::Present(version.event.clone());
+            }
+            _ => reference.found = Found::Missing,
+        }
+    }
+    dependent
+}

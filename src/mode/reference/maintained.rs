@@ -1,0 +1,363 @@
+//! Maintained results from scratch: at each epoch, of all that ever came.
+//!
+//! Nothing is kept from one epoch to the next but the history, what its cut-offs were ([`maintained`](crate::mode::maintained)), and the results at the end of
+//! the last epoch, which decide the next cut-offs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::versions::until;
+use super::{Act, act, named};
+use crate::dependency::{Dependency, Mode, OnExpiry, Rules, SecondExpiry, Updates};
+use crate::event::{Dependent, DroppedReason, EntityId, EventId, ExpiredReason, Timestamp, is_tombstone};
+use crate::mode::arrival::replaces;
+use crate::mode::maintained::FORGET_GRACE;
+
+/// For each reference of an event the position of what it has found; `None` where it was given up.
+pub type FoundPositions = Vec<Option<EventId>>;
+
+/// An event that ended without a result.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Ended {
+    /// With a line, and with what it had found.
+    Expired(EventId, ExpiredReason, FoundPositions),
+    /// Without one.
+    Dropped(EventId, DroppedReason),
+}
+
+/// Why an event is here no longer, though its key has no other version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Left {
+    /// Its result stands.
+    Standing,
+    /// It ended without one.
+    Ended,
+}
+
+struct Record {
+    dependent: Dependent,
+    given_up: BTreeSet<usize>,
+    left: Option<Left>,
+    /// Whether another version has taken its place, or a deletion.
+    replaced: bool,
+}
+
+/// What an event has found of each of its references.
+type Findings = Vec<Option<usize>>;
+
+/// The resolver. See the module's description.
+pub struct FromScratch {
+    rules: Arc<Rules>,
+    now: Timestamp,
+    /// When the epoch before began.
+    before: Timestamp,
+    history: Vec<Record>,
+    /// At the end of the last epoch, by index.
+    results: BTreeMap<usize, Findings>,
+    partial: BTreeMap<usize, Findings>,
+    /// Of events that left.
+    standing: Vec<(EventId, FoundPositions)>,
+    ended: Vec<Ended>,
+}
+
+impl FromScratch {
+    /// A resolver that has been told nothing.
+    pub fn new(rules: Arc<Rules>) -> Self {
+        FromScratch {
+            rules,
+            now: Timestamp(i64::MIN),
+            before: Timestamp(i64::MIN),
+            history: Vec::new(),
+            results: BTreeMap::new(),
+            partial: BTreeMap::new(),
+            standing: Vec::new(),
+            ended: Vec::new(),
+        }
+    }
+
+    /// An epoch begins: what is over at `now` is cut off. Not before deadlines fire.
+    pub fn begin(&mut self, now: Timestamp) {
+        self.before = self.now;
+        self.now = self.now.max(now);
+        for at in 0..self.history.len() {
+            if self.is_here(at) {
+                self.cut_off(at);
+            }
+        }
+    }
+
+    /// The job has stopped, and starts again: what happened before has been looked at in no epoch of this run.
+    pub fn restart(&mut self) {
+        self.now = Timestamp(i64::MIN);
+    }
+
+    /// The input has ended, and every wait with it.
+    pub fn end(&mut self) {
+        for at in 0..self.history.len() {
+            if !self.is_here(at) || self.results.contains_key(&at) {
+                continue;
+            }
+            let acts = self.missing(at).into_iter().filter_map(|reference| {
+                let rule = self.rule(at, reference)?;
+                Some((reference, if rule.wait.is_none() { Act::DeadLetter } else { act(rule, false) }))
+            });
+            let acts: Vec<(usize, Act)> = acts.collect();
+            if acts.iter().any(|(_, act)| matches!(act, Act::DeadLetter | Act::Keep | Act::Defer(_))) {
+                self.expire(at, ExpiredReason::EndOfInput);
+            } else if acts.iter().any(|(_, act)| *act == Act::Drop) {
+                self.drop_event(at);
+            } else if let Some(record) = self.history.get_mut(at) {
+                record.given_up.extend(acts.iter().map(|(reference, _)| *reference));
+            }
+        }
+    }
+
+    /// An event comes, in the order of arrival.
+    pub fn arrive(&mut self, dependent: Dependent) {
+        let header = &dependent.event.header.header;
+        let name = self.rules.stream(header.stream).provides.zip(header.key.as_ref());
+        let name = name.map(|(entity, key)| named(entity, key));
+        let before = name.and_then(|name| self.current().get(&name).copied());
+        let old = before.and_then(|before| self.history.get(before));
+        let wins = old.is_none_or(|old| replaces(header, &old.dependent.event.header.header));
+        let deletes = is_tombstone(&dependent.event);
+        let (id, is_late) = (header.id, !wins && self.is_replaced(&dependent));
+        if deletes {
+            self.ended.push(Ended::Dropped(id, DroppedReason::Tombstone));
+        } else if is_late {
+            self.ended.push(Ended::Dropped(id, DroppedReason::Replaced));
+        }
+        if let Some(before) = before.filter(|_| wins) {
+            self.replace(before);
+        }
+        self.history.push(Record { dependent, given_up: BTreeSet::new(), left: None, replaced: is_late });
+    }
+
+    /// Ends an epoch: every result that stands then, in the order of positions.
+    pub fn settle(&mut self) -> Vec<(EventId, FoundPositions)> {
+        (self.results, self.partial) = self.resolve();
+        let open = self.results.iter().map(|(at, findings)| (self.id(*at), self.positions(findings)));
+        let mut all: Vec<_> = open.chain(self.standing.iter().cloned()).collect();
+        all.sort();
+        all
+    }
+
+    /// What has ended without a result since this was last asked.
+    pub fn take_ended(&mut self) -> Vec<Ended> {
+        let mut ended = std::mem::take(&mut self.ended);
+        ended.sort();
+        ended
+    }
+
+    /// How many events are without a result.
+    pub fn waiting(&self) -> usize {
+        (0..self.history.len()).filter(|at| self.is_here(*at) && !self.results.contains_key(at)).count()
+    }
+
+    // --- who is here ---
+
+    fn is_replaced(&self, dependent: &Dependent) -> bool {
+        let upkeep = self.rules.stream(dependent.event.header.header.stream).upkeep.as_ref();
+        upkeep.is_some_and(|upkeep| upkeep.updates == Updates::Replace)
+    }
+
+    /// The current version of each key, as it came about.
+    fn current(&self) -> BTreeMap<(EntityId, String), usize> {
+        let mut current: BTreeMap<(EntityId, String), usize> = BTreeMap::new();
+        for (at, record) in self.history.iter().enumerate() {
+            let header = &record.dependent.event.header.header;
+            let Some((entity, key)) = self.rules.stream(header.stream).provides.zip(header.key.as_ref()) else {
+                continue;
+            };
+            let name = named(entity, key);
+            let old = current.get(&name).and_then(|old| self.history.get(*old));
+            if old.is_none_or(|old| replaces(header, &old.dependent.event.header.header)) {
+                current.insert(name, at);
+            }
+        }
+        current
+    }
+
+    fn replace(&mut self, at: usize) {
+        let was_here = self.is_here(at);
+        let Some(record) = self.history.get(at) else { return };
+        if !self.is_replaced(&record.dependent) {
+            return;
+        }
+        if was_here {
+            self.ended.push(Ended::Dropped(self.id(at), DroppedReason::Replaced));
+        }
+        if let Some(record) = self.history.get_mut(at) {
+            record.replaced = true;
+        }
+    }
+
+    fn is_here(&self, at: usize) -> bool {
+        let here =
+            |record: &Record| record.left.is_none() && !record.replaced && !is_tombstone(&record.dependent.event);
+        self.history.get(at).is_some_and(here)
+    }
+
+    fn id(&self, at: usize) -> EventId {
+        self.history.get(at).map_or_else(
+            || EventId { partition: crate::event::PartitionId(u32::MAX), offset: u64::MAX },
+            |record| record.dependent.event.header.header.id,
+        )
+    }
+
+    fn positions(&self, findings: &Findings) -> FoundPositions {
+        findings.iter().map(|found| found.map(|at| self.id(at))).collect()
+    }
+
+    fn rule(&self, at: usize, reference: usize) -> Option<&Dependency> {
+        let dependent = &self.history.get(at)?.dependent;
+        let rules = &self.rules.stream(dependent.event.header.header.stream).depends_on;
+        rules.get(usize::from(dependent.references.get(reference)?.dependency))
+    }
+
+    // --- the least fixed point ---
+
+    /// The results of all that is here, and what those have found that have none.
+    fn resolve(&self) -> (BTreeMap<usize, Findings>, BTreeMap<usize, Findings>) {
+        let current = self.current();
+        let mut results: BTreeMap<usize, Findings> = BTreeMap::new();
+        loop {
+            let (mut more, mut partial) = (BTreeMap::new(), BTreeMap::new());
+            for (at, record) in self.history.iter().enumerate().filter(|(at, _)| self.is_here(*at)) {
+                let references = record.dependent.references.iter().enumerate();
+                let findings: Findings = references
+                    .map(|(index, reference)| {
+                        let found = self.find(&current, &results, record, reference.entity, &reference.key.to_string());
+                        found.filter(|_| !record.given_up.contains(&index))
+                    })
+                    .collect();
+                let is_complete = findings
+                    .iter()
+                    .enumerate()
+                    .all(|(index, found)| found.is_some() || record.given_up.contains(&index));
+                if is_complete {
+                    more.insert(at, findings)
+                } else {
+                    partial.insert(at, findings)
+                };
+            }
+            if more == results {
+                return (results, partial);
+            }
+            results = more;
+        }
+    }
+
+    fn find(
+        &self,
+        current: &BTreeMap<(EntityId, String), usize>,
+        results: &BTreeMap<usize, Findings>,
+        of: &Record,
+        entity: EntityId,
+        key: &str,
+    ) -> Option<usize> {
+        let twin = self.rules.entity(entity).resolved_of;
+        let at = *current.get(&(twin.unwrap_or(entity), key.to_owned()))?;
+        let referent = self.history.get(at)?;
+        let is_there = !is_tombstone(&referent.dependent.event)
+            && of.dependent.event.header.header.arrival < until(&self.rules, &referent.dependent.event);
+        let is_resolved = referent.left == Some(Left::Standing) || results.contains_key(&at);
+        (is_there && (twin.is_none() || (is_resolved && referent.given_up.is_empty()))).then_some(at)
+    }
+
+    // --- cut-offs ---
+
+    /// References that have found nothing by the results of the last epoch and are not given up.
+    fn missing(&self, at: usize) -> Vec<usize> {
+        let Some(record) = self.history.get(at) else { return Vec::new() };
+        let found = |index: usize| self.partial.get(&at).and_then(|findings| *findings.get(index)?).is_some();
+        (0..record.dependent.references.len()).filter(|i| !record.given_up.contains(i) && !found(*i)).collect()
+    }
+
+    fn cut_off(&mut self, at: usize) {
+        let Some(record) = self.history.get(at) else { return };
+        let references = &record.dependent.references;
+        if self.results.contains_key(&at) {
+            let ends = |index: usize| self.rule(at, index).is_some_and(|rule| !matches!(end(rule), SecondExpiry::Keep));
+            let over = |index: usize| references.get(index).is_some_and(|r| r.deadline <= self.now);
+            let is_over = (0..references.len()).all(|i| record.given_up.contains(&i) || (ends(i) && over(i)));
+            if (!references.is_empty() && is_over) || (references.is_empty() && self.is_forgotten(at)) {
+                self.stand(at);
+            }
+            return;
+        }
+        let mut passed: Vec<(Timestamp, usize)> =
+            self.missing(at).into_iter().filter_map(|i| Some((references.get(i)?.deadline, i))).collect();
+        passed.retain(|(deadline, _)| *deadline <= self.now);
+        passed.sort_unstable();
+        for together in passed.chunk_by(|one, other| one.0 == other.0) {
+            let ends: Vec<SecondExpiry> = together.iter().filter_map(|(_, i)| self.rule(at, *i)).map(end).collect();
+            if ends.contains(&SecondExpiry::DeadLetter) {
+                return self.expire(at, ExpiredReason::Deadline);
+            }
+            if ends.contains(&SecondExpiry::Drop) {
+                return self.drop_event(at);
+            }
+            let given_up: Vec<usize> = together
+                .iter()
+                .zip(&ends)
+                .filter(|(_, end)| **end == SecondExpiry::Partial)
+                .map(|((_, i), _)| *i)
+                .collect();
+            if let Some(record) = self.history.get_mut(at) {
+                record.given_up.extend(given_up);
+            }
+        }
+    }
+
+    fn stand(&mut self, at: usize) {
+        let findings = self.results.get(&at).cloned().unwrap_or_default();
+        self.standing.push((self.id(at), self.positions(&findings)));
+        self.leave(at, Left::Standing);
+    }
+
+    fn expire(&mut self, at: usize, reason: ExpiredReason) {
+        let findings = self.partial.get(&at).cloned().unwrap_or_default();
+        self.ended.push(Ended::Expired(self.id(at), reason, self.positions(&findings)));
+        self.leave(at, Left::Ended);
+    }
+
+    fn drop_event(&mut self, at: usize) {
+        self.ended.push(Ended::Dropped(self.id(at), DroppedReason::Deadline));
+        self.leave(at, Left::Ended);
+    }
+
+    fn leave(&mut self, at: usize, how: Left) {
+        if let Some(record) = self.history.get_mut(at) {
+            record.left = Some(how);
+        }
+    }
+
+    /// Whether an event is forgotten, also by those that came before its `retain` was over and may have waited for it.
+    fn is_forgotten(&self, at: usize) -> bool {
+        let Some(record) = self.history.get(at) else { return false };
+        let header = &record.dependent.event.header.header;
+        let stream = self.rules.stream(header.stream);
+        let Some((retain, entity)) = stream.retain.zip(stream.provides) else { return false };
+        if self.current().get(&named(entity, header.key.as_ref().unwrap_or(&crate::event::Key::Int(0)))) != Some(&at) {
+            return false;
+        }
+        let names = |d: &Dependency| d.entity == entity || self.rules.entity(d.entity).resolved_of == Some(entity);
+        let referring = self.rules.streams().iter().filter(|stream| stream.depends_on.iter().any(names));
+        let waits = referring.flat_map(|stream| &stream.depends_on).filter(|d| d.mode != Mode::Independent);
+        let longest = waits.map(|d| d.wait).max().flatten().unwrap_or(Duration::ZERO);
+        header.arrival.after(retain).after(longest).after(FORGET_GRACE) <= self.before
+    }
+}
+
+/// What the end of a wait does.
+fn end(rule: &Dependency) -> SecondExpiry {
+    match rule.on_expiry {
+        OnExpiry::DeadLetter => SecondExpiry::DeadLetter,
+        OnExpiry::Drop => SecondExpiry::Drop,
+        OnExpiry::Partial => SecondExpiry::Partial,
+        OnExpiry::Keep => SecondExpiry::Keep,
+        OnExpiry::Defer { then, .. } => then,
+    }
+}

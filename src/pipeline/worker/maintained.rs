@@ -1,0 +1,108 @@
+//! What a worker does where results are maintained: a table and a differential dataflow stand in the place of the engine.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::{Arc, PoisonError};
+
+use timely::dataflow::Stream;
+use timely::dataflow::operators::core::Probe;
+use timely::dataflow::operators::probe::Handle;
+
+use super::{Lines, Setup, Shared, WorkerEnd};
+use crate::event::{Change, Epoch, WorkerIndex};
+use crate::mode::maintained::{self, Effects, Limits, Table};
+use crate::mode::{Backlog, Changes, Message};
+use crate::pipeline::RunError;
+use crate::pipeline::committer::{Happening, Told};
+use crate::sink::SinkKind;
+
+/// The table of a worker, with what an earlier run left of its share.
+pub(super) fn table(setup: &Setup, me: WorkerIndex) -> Table {
+    let rows =
+        setup.rows.get(me.0).map(|rows| std::mem::take(&mut *rows.lock().unwrap_or_else(PoisonError::into_inner)));
+    let limits = Limits {
+        changes_bytes: setup.settings.changes_bytes,
+        memory_bytes: setup.settings.streaming_bytes,
+        compact: setup.compact,
+    };
+    Table::new(Arc::clone(&setup.rules), limits, rows.unwrap_or_default())
+}
+
+/// The dataflow behind the source.
+pub(super) fn dataflow<'scope>(
+    events: Stream<'scope, u64, Vec<Message>>,
+    table: &Rc<RefCell<Table>>,
+    setup: &Setup,
+) -> Handle<u64> {
+    let intake = Arc::clone(&setup.intake);
+    let clock = setup.clock.clone();
+    maintained::maintain(events, Rc::clone(table), move || clock.now(), move || intake.current()).probe().0
+}
+
+/// Writes what a table has to tell.
+pub(super) fn tell(table: &mut Table, lines: &mut Lines) {
+    let Effects { changes, mut expired, dropped } = table.take_effects();
+    if changes.is_empty() && expired.is_empty() && dropped.is_empty() {
+        return;
+    }
+    lines.now = lines.clock.now();
+    changes.iter().for_each(|change| lines.add_change(change));
+    lines.add(&mut expired);
+    for (stream, reason) in dropped {
+        lines.chunk.count(Happening::Dropped(stream, reason));
+    }
+}
+
+pub(super) fn end_epoch(
+    epoch: Epoch,
+    worker: WorkerIndex,
+    table: &mut Table,
+    shared: &Shared,
+    lines: &mut Lines,
+    setup: &Setup,
+) -> WorkerEnd {
+    tell(table, lines);
+    lines.flush();
+    let (batch, waiting_in_state) = table.end_epoch();
+    if let Some(batch) = setup.intake.take_batch() {
+        table.recycle(batch);
+    }
+    let facts = table.facts();
+    if facts.is_over {
+        let limit = setup.settings.streaming_bytes as u64;
+        let _ = setup
+            .reader
+            .tell
+            .send(Told::Failed(RunError::CollectionsFull { bytes: facts.memory.streaming() as u64, limit }));
+    }
+    WorkerEnd {
+        worker,
+        epoch,
+        read: shared.read.take(),
+        replayed: shared.replayed.take(),
+        accepted_at: shared.accepted_at.take(),
+        changes: Changes { batch, waiting_in_state, ..Changes::default() },
+        memory: facts.memory,
+        // The state has them all, and they are counted there.
+        waiting: 0,
+        oldest: facts.oldest,
+        has_deadline: facts.has_deadline,
+        draining: 0,
+        backlog: Backlog::None,
+    }
+}
+
+impl Lines {
+    fn add_change(&mut self, change: &Change) {
+        let header = &change.dependent.event.header.header;
+        if change.added {
+            self.chunk.count(Happening::Resolved(header.stream));
+            self.chunk.completions.add(change.dependent.completed_at);
+            self.chunk.arrivals.add(header.arrival);
+        } else {
+            self.chunk.count(Happening::Retracted(header.stream));
+        }
+        let now = self.now;
+        self.append(SinkKind::Resolved, |renderer, lines| renderer.render_change(change, now, lines));
+    }
+}
