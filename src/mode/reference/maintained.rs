@@ -78,7 +78,8 @@ impl FromScratch {
 
     /// An epoch begins: what is over at `now` is cut off. Not before deadlines fire.
     pub fn begin(&mut self, now: Timestamp) {
-        self.before = std::mem::replace(&mut self.now, self.now.max(now));
+        self.before = self.now;
+        self.now = self.now.max(now);
         for at in 0..self.history.len() {
             if self.is_here(at) {
                 self.cut_off(at);
