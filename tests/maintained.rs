@@ -207,7 +207,7 @@ retain = "1h"
 name = "scan"
 depends_on = [ { entity = "parcel", by = "/parcel", wait = "1s" } ]
 "#;
-    let job = job(streams).replace("follow = true\n", "follow = true\n").replace(STREAMS, "");
+    let job = job(streams).replace(STREAMS, "");
     let line = |event: serde_json::Value| format!("{event}\n");
     let scan = |parcel: u64, n: u64| line(json!({"type": "scan", "parcel": parcel, "n": n}));
     let parcel = |version: u64| line(json!({"type": "parcel", "id": 1, "version": version}));

@@ -5,7 +5,7 @@ use super::dataflow::{Decoding, Fed, rules, stream};
 use resolvent::dependency::Need;
 
 /// What each level of a chain costs.
-pub(crate) fn chain(depth: usize) -> Result<()> {
+pub(crate) fn chain(depth: u64) -> Result<()> {
     let rules = rules(vec![stream("step", Some(("step", Need::Resolved)))?])?;
     let rows = timely::execute_directly(move |worker| -> Result<Vec<String>> {
         let (mut fed, mut decoding) = (Fed::new(worker, &rules), Decoding::new(&rules));

@@ -52,6 +52,11 @@ impl Entry {
         &self.dependent.event
     }
 
+    /// Whether it is nothing but the place of a version among others of its key.
+    pub(super) fn is_place(&self) -> bool {
+        !self.is_open && !self.is_provided
+    }
+
     pub(super) fn waits(&self) -> bool {
         self.is_open && !self.has_result
     }

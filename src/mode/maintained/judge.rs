@@ -6,12 +6,10 @@ use std::time::Duration;
 use super::entry::{Entry, with_found};
 use super::table::Table;
 use crate::dependency::{Dependency, Mode, OnExpiry, Rules, SecondExpiry};
-use crate::event::{
-    DroppedReason, EntityId, Event, EventId, ExpiredReason, Found, Outcome, Reference, Timestamp, is_tombstone,
-};
+use crate::event::{DroppedReason, EntityId, Event, EventId, ExpiredReason, Found, Outcome, Reference, Timestamp};
 
-/// How long a deletion is remembered whose place among other versions depends on event times.
-pub(super) const DELETION_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long the place of a version is kept that is not here itself, such as a deletion, where event times decide which version is the later one.
+pub(super) const PLACE_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// An event may come this much later to its worker than it was read, and still find what was there when it was read.
 pub const FORGET_GRACE: Duration = Duration::from_secs(60);
@@ -77,8 +75,8 @@ impl Table {
     /// Sets the next times, after `after`, at which something may happen to an event.
     pub(super) fn schedule(&mut self, id: EventId, after: Timestamp) {
         let Some(entry) = self.get(id) else { return };
-        if is_tombstone(entry.event()) {
-            self.due.insert((entry.event().header.header.arrival.after(DELETION_KEPT), id));
+        if entry.is_place() {
+            self.due.insert((entry.event().header.header.arrival.after(PLACE_KEPT), id));
             return;
         }
         let sought = entry.dependent.references.iter().filter(|reference| !matches!(reference.found, Found::GivenUp));
@@ -113,7 +111,7 @@ impl Table {
 
     fn look_at(&mut self, id: EventId) {
         let Some(entry) = self.get(id) else { return };
-        if is_tombstone(entry.event()) {
+        if entry.is_place() {
             return self.remove(id);
         }
         if entry.is_open {

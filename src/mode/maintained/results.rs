@@ -55,8 +55,9 @@ impl Table {
     }
 
     /// Tells the result of an event that refers to nothing, and that stands.
-    pub(super) fn tell_at_once(&mut self, dependent: Box<Dependent>) {
+    pub(super) fn tell_at_once(&mut self, dependent: &Dependent) {
         let identity = identity(&self.rules, &dependent.event);
+        let dependent = Box::new(dependent.clone());
         self.effects.changes.push(Change { dependent, added: true, epoch: self.epoch, identity, revised: false });
     }
 

@@ -9,7 +9,7 @@ use resolvent_state::Batch;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::entry::{Entry, Sums};
-use super::judge::{self, DELETION_KEPT};
+use super::judge::{self, PLACE_KEPT};
 use super::store;
 use super::{Facts, Limits, Row, Version, is_replaced, name, twin};
 use crate::dependency::Rules;
@@ -59,8 +59,8 @@ pub struct Table {
     pub(super) passed: Timestamp,
     /// Whose result stands since this epoch: it leaves the collections and is not taken away.
     pub(super) standing: FxHashSet<EventId>,
-    /// Keys that were deleted in this epoch.
-    deleted: Vec<Name>,
+    /// Keys of which a place is kept since this epoch.
+    places: Vec<Name>,
     /// Changed in this epoch: whether the state has it, and its row's key there.
     changed: FxHashMap<EventId, (bool, Vec<u8>)>,
     changed_bytes: usize,
@@ -94,7 +94,7 @@ impl Table {
             to_forget: Vec::new(),
             passed: Timestamp(i64::MIN),
             standing: FxHashSet::default(),
-            deleted: Vec::new(),
+            places: Vec::new(),
             changed: FxHashMap::default(),
             changed_bytes: 0,
             updates: Updates::default(),
@@ -189,10 +189,7 @@ impl Table {
         }
         self.replace(&name);
         if deletes {
-            let mut entry = Entry::new(Arc::from(dependent));
-            entry.is_current = true;
-            self.add(entry);
-            self.deleted.push(name);
+            self.keep_place(Arc::from(dependent), name);
         } else {
             self.open(dependent, true);
         }
@@ -222,7 +219,12 @@ impl Table {
         let is_referred_to = is_current && self.may_be_referred_to(&event);
         if dependent.references.is_empty() && !is_referred_to && !is_replaced(&self.rules, &event) {
             // Nothing can ever revise it, and nobody needs it.
-            return self.tell_at_once(dependent);
+            let dependent: Arc<Dependent> = Arc::from(dependent);
+            self.tell_at_once(&dependent);
+            if let Some(name) = name(&self.rules, &event).filter(|_| is_current) {
+                self.keep_place(dependent, name);
+            }
+            return;
         }
         let dependent: Arc<Dependent> = Arc::from(dependent);
         let id = event.header.header.id;
@@ -242,6 +244,14 @@ impl Table {
         }
         self.touched.push(id);
         self.schedule(id, Timestamp(i64::MIN));
+    }
+
+    /// Remembers of what is not here itself that it is the latest version of its key, for what may still come that is earlier.
+    fn keep_place(&mut self, dependent: Arc<Dependent>, name: Name) {
+        let mut entry = Entry::new(dependent);
+        entry.is_current = true;
+        self.add(entry);
+        self.places.push(name);
     }
 
     // --- entries ---
@@ -373,7 +383,7 @@ impl Table {
     /// Ends an epoch whose results have all come back: the changes of the state, and by how many more events wait.
     pub fn end_epoch(&mut self) -> (Batch, i64) {
         self.standing.clear();
-        self.forget_deletions();
+        self.give_up_places();
         self.recheck();
         for (id, (was_stored, key)) in self.changed.drain() {
             match self.entries.get_mut(&id) {
@@ -393,13 +403,14 @@ impl Table {
         (std::mem::take(&mut self.batch), more)
     }
 
-    /// Deletions are remembered where something may still come that they are later than: to the end of the epoch, and where times decide, for a day.
-    fn forget_deletions(&mut self) {
-        for name in std::mem::take(&mut self.deleted) {
+    /// A place is kept where something may still come that is earlier: to the end of the epoch, whose blocks are read side by side, and where times decide, for
+    /// a day.
+    fn give_up_places(&mut self) {
+        for name in std::mem::take(&mut self.places) {
             let Some(id) = self.current.get(&name).copied() else { continue };
-            let Some(entry) = self.entries.get(&id).filter(|entry| is_tombstone(entry.event())) else { continue };
+            let Some(entry) = self.entries.get(&id).filter(|entry| entry.is_place()) else { continue };
             match entry.event().header.header.time {
-                Some(_) => _ = self.due.insert((self.now.after(DELETION_KEPT), id)),
+                Some(_) => _ = self.due.insert((self.now.after(PLACE_KEPT), id)),
                 None => self.remove(id),
             }
         }
