@@ -19,6 +19,10 @@ mod disk;
 mod inspect;
 mod kafka;
 mod metrics;
+/// What the comparison of the modes decides and draws. Its tests run here, for a benchmark has no test harness.
+#[path = "../benches/modes/pure/mod.rs"]
+mod modes;
+mod open_loop;
 mod real_data;
 mod refusals;
 mod restart;

@@ -80,6 +80,7 @@ fn read_target(sink: &Section<'_>, known: &Known<'_>, outputs: &mut Vec<Output>)
     let key = read_key(sink, known.rules);
     let stdout = sink.flag("stdout");
     let null = sink.flag("null");
+    let checksum = sink.flag("checksum");
     sink.finish();
     let right = "write exactly one of file = \"…\", topic = \"…\", stdout = true and null = true";
     for (key, flag) in [("stdout", stdout), ("null", null)] {
@@ -100,6 +101,9 @@ fn read_target(sink: &Section<'_>, known: &Known<'_>, outputs: &mut Vec<Output>)
     }
     if key.is_some() && topic.is_none() && !sink.has("topic") {
         sink.problem("key", "only a record of a topic has a key", "leave it out, or write topic = \"…\"");
+    }
+    if checksum.is_some() && !sink.has("null") {
+        sink.problem("checksum", "it is of lines that are discarded", "leave it out, or write null = true");
     }
     if let Some(topic) = topic {
         check_topic(sink, &topic.value, known);
@@ -124,7 +128,7 @@ fn read_target(sink: &Section<'_>, known: &Known<'_>, outputs: &mut Vec<Output>)
             Some(Target::File(path))
         }
         None if stdout.is_some() => Some(Target::Stdout),
-        None => null.map(|_| Target::Null),
+        None => null.map(|_| Target::Null { checksum: checksum.unwrap_or(false) }),
     }
 }
 

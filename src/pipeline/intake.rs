@@ -11,7 +11,7 @@ use resolvent_state::Batch;
 use timely::scheduling::SyncActivator;
 
 use super::buffers::Buffers;
-use crate::event::{Block, Content, Epoch, PartitionId, Positions};
+use crate::event::{Block, Content, Epoch, PartitionId, Positions, Timestamp};
 use crate::metrics::{Backpressure, Metrics};
 use crate::mode::{Backlog, Phase};
 
@@ -81,6 +81,7 @@ struct Inner {
     positions: Positions,
     /// Where partitions that were announced in this run begin.
     origins: Positions,
+    first_arrival: Option<Timestamp>,
     caught_up: bool,
     ended: bool,
     /// What was read is to be given up after this epoch, or the next if it is closed.
@@ -123,6 +124,7 @@ impl Intake {
             bytes: 0,
             positions,
             origins: Positions::default(),
+            first_arrival: None,
             caught_up: false,
             ended: false,
             revoked: false,
@@ -238,6 +240,9 @@ impl Intake {
             match item {
                 Some(Item::Block(block)) => {
                     inner.bytes += block.bytes();
+                    if inner.phase != Phase::Replay {
+                        inner.first_arrival.get_or_insert(block.arrival);
+                    }
                     inner.advance(block.partition, block.next_offset);
                     return Taken::Block(block);
                 }
@@ -320,6 +325,11 @@ impl Intake {
             revoked: inner.revoked && inner.queue.is_empty(),
             stopped: inner.stop,
         }
+    }
+
+    /// When the first record arrived that is not only read again.
+    pub(super) fn first_arrival(&self) -> Option<Timestamp> {
+        self.lock().first_arrival
     }
 
     /// Notes that what was revoked is committed.
@@ -421,7 +431,6 @@ impl Block {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Timestamp;
 
     fn block() -> Item {
         let content = Content::Lines { base: 0, bytes: b"{}\n".to_vec() };

@@ -151,6 +151,8 @@ pub struct Summary {
     pub bytes_written: u64,
     /// Bytes of the state on disk.
     pub state_bytes: u64,
+    /// What was given to the state, and what that made it write and read, since it was opened last.
+    pub state_io: resolvent_state::Io,
 }
 
 /// A job could not start, or could not go on.
@@ -271,6 +273,7 @@ pub fn run(job: Job, options: RunOptions, metrics: Metrics, stop: StopFlag) -> R
         elapsed: began.elapsed(),
         bytes_written: finished.checkpoint.bytes_written(),
         state_bytes: finished.state.disk_bytes(),
+        state_io: finished.state.io(),
     };
     match committed.totals.conserves(waiting) {
         Ok(()) => Ok(summary),
@@ -332,6 +335,7 @@ fn run_opened(
         carries: job.sinks.topics().next().is_some(),
         settings: opened.engine,
         discards: discards(&job.sinks),
+        checksums: checksums(&job.sinks),
         formats: job.sinks.formats(),
         partitions: opened.partitions.clone(),
         intake: Arc::clone(&intake),
@@ -377,7 +381,12 @@ fn run_opened(
 
 /// Whether lines of a kind are only counted.
 fn discards(sinks: &sink::Settings) -> [bool; 3] {
-    SinkKind::ALL.map(|kind| matches!(sinks.target(kind), None | Some(Target::Null)))
+    SinkKind::ALL.map(|kind| matches!(sinks.target(kind), None | Some(Target::Null { .. })))
+}
+
+/// Whether a checksum is kept of the lines of a kind.
+fn checksums(sinks: &sink::Settings) -> [bool; 3] {
+    SinkKind::ALL.map(|kind| matches!(sinks.target(kind), Some(Target::Null { checksum: true })))
 }
 
 fn is_ordered(rules: &Rules) -> bool {
