@@ -21,11 +21,11 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_values_t = Mode::ALL)]
     pub(crate) modes: Vec<Mode>,
 
-    /// Records a second, offered whatever becomes of them; of each mode up to the first that it does not keep up with [default: 10000,20000,40000,80000,160000,320000]
+    /// Records a second, offered whatever becomes of them; of each mode up to the first that it does not keep up with [default: 10000,40000,160000,320000,640000,1280000]
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = clap::value_parser!(u64).range(100..=10_000_000))]
     pub(crate) rates: Option<Vec<u64>>,
 
-    /// Share of records that refer to others [default: 0.5,0,0.25,1]
+    /// Share of records that refer to others [default: 0.5,0,1]
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     dependents: Option<Vec<f64>>,
 
@@ -69,7 +69,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "RATE", default_value_t = 40_000, value_parser = clap::value_parser!(u64).range(100..=10_000_000))]
     pub(crate) at: u64,
 
-    /// A rate is sustained where p99 of completion latency is within this many milliseconds, and no backlog is left that takes longer
+    /// A rate is sustained where p99 of completion latency is within this many milliseconds, and no backlog is left in the end
     #[arg(long, value_name = "MS", default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) bound: u64,
 
@@ -77,8 +77,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
     seconds: Option<u64>,
 
-    /// But no more than so many at one point: the reference resolver has to hold them
-    #[arg(long, value_name = "N", default_value_t = 600_000, value_parser = clap::value_parser!(u64).range(1_000..))]
+    /// But no more than so many at one point: the reference resolver takes some microseconds for each
+    #[arg(long, value_name = "N", default_value_t = 1_500_000, value_parser = clap::value_parser!(u64).range(1_000..))]
     pub(crate) records_max: u64,
 
     /// How often the base is measured at each rate [default: 3]
@@ -143,7 +143,7 @@ impl Arguments {
         let workers = if cores == 1 { vec![1] } else { vec![cores, 1] };
         let quick = self.quick;
         let axes = Axes {
-            dependents: list(&self.dependents, quick, &[0.5, 0.0, 0.25, 1.0]),
+            dependents: list(&self.dependents, quick, &[0.5, 0.0, 1.0]),
             disorder: list(&self.disorder, quick, &[1_000, 0, 10_000, 50_000]),
             late: list(&self.late, quick, &[0.01]),
             late_by: list(&self.late_by, quick, &[20_000]),
@@ -163,8 +163,11 @@ impl Arguments {
 
     /// In ascending order.
     pub(crate) fn rates(&self) -> Vec<u64> {
-        let default: &[u64] =
-            if self.quick { &[10_000, 40_000, 80_000] } else { &[10_000, 20_000, 40_000, 80_000, 160_000, 320_000] };
+        let default: &[u64] = if self.quick {
+            &[10_000, 40_000, 160_000]
+        } else {
+            &[10_000, 40_000, 160_000, 320_000, 640_000, 1_280_000]
+        };
         let mut rates = self.rates.clone().unwrap_or_else(|| default.to_vec());
         rates.sort_unstable();
         rates.dedup();

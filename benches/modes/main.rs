@@ -31,7 +31,7 @@ use clap::Parser;
 
 use arguments::Arguments;
 use pure::advice::advice;
-use pure::compare::{compare, report};
+use pure::compare::{compare, differences, report};
 use pure::page::{origin, page};
 use pure::results::Results;
 use pure::table::tables;
@@ -78,6 +78,7 @@ fn run(arguments: &Arguments) -> Result<bool> {
     let Some(old) = old else { return Ok(false) };
     let (text, is_worse) = report(&compare(&old, &results));
     println!("\nbefore: {}\nnow:    {}\n\n{text}", origin(&old.about), origin(&results.about));
+    differences(&old, &results).iter().for_each(|difference| println!("warning: {difference}"));
     Ok(is_worse)
 }
 

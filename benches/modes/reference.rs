@@ -13,10 +13,13 @@ use crate::Result;
 use crate::pure::job::{Common, Ends, configuration, workload};
 use crate::pure::results::{Lines, Run};
 use crate::pure::setting::{Mode, Setting};
-use crate::pure::truth::outcomes;
+use crate::pure::truth::{Anew, outcomes};
 
 /// Points have a multiple of this many records.
 pub(crate) const STEP: u64 = 1_000;
+
+/// After so many records another reference goes on: what one holds is some hundred megabytes then.
+const ANEW_AFTER: u64 = 100_000;
 
 /// What of a setting makes other records: all but their order, and who resolves them.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -60,11 +63,12 @@ pub(crate) fn work(task: &str) -> Result<()> {
     let Task { input, seed, reach, records, directory } = task;
     let common = Common { seed, reach, wait: "1s".to_owned() };
     let settings = workload(&input.setting, &common, records);
+    let anew = Anew { after: ANEW_AFTER.max(reach.div_ceil(STEP) * STEP), reach: usize::try_from(reach)? };
     let of = |mode: Mode| -> Result<Vec<Lines>> {
         let file = directory.join(format!("{mode}.toml"));
         std::fs::write(&file, configuration(mode, &input.setting, &common, Ends::Synthetic { records, rate: 0 }))?;
         let job = config::load(&file, mode.of_launcher(), &Overrides::default())?;
-        Ok(outcomes(&job, &settings, STEP)?.iter().map(lines).collect())
+        Ok(outcomes(&job, &settings, STEP, Some(anew))?.iter().map(lines).collect())
     };
     let cpu = || cpu_seconds().unwrap_or(0.0);
     let (mut generator, mut line, before) = (Generator::new(&settings)?, Vec::new(), cpu());

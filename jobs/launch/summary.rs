@@ -186,7 +186,7 @@ mod tests {
         assert!(!text.contains("generator"));
         metrics.source_behind(Duration::from_millis(350));
         let text = table("social (sedd)", &summary, &metrics.snapshot());
-        assert!(text.contains("  generator fell behind    350.00ms\n"), "{text}");
+        assert!(text.contains("  generator fell behind     350.00ms\n"), "{text}");
     }
 
     #[test]

@@ -7,7 +7,7 @@
 
 use std::fmt::Write;
 
-use super::results::{Point, Results, Run};
+use super::results::{About, Point, Results, Run};
 use super::statistics::{Pair, pooled_deviation};
 use super::text;
 
@@ -61,6 +61,28 @@ pub(crate) fn compare(old: &Results, new: &Results) -> Vec<Row> {
         rows.extend(pairs.iter().filter_map(|(point, pair)| row(old, point, pair, &figure, pooled)));
     }
     rows
+}
+
+/// What else than the program differs between two sittings, so that their numbers may differ for that reason.
+pub(crate) fn differences(old: &Results, new: &Results) -> Vec<String> {
+    let facts = |about: &About| {
+        let machine = |key: &str| about.machine.get(key).map_or("unknown".to_owned(), ToString::to_string);
+        [
+            ("the processor", machine("cpu")),
+            ("the number of cores", machine("cores")),
+            ("the kernel", machine("kernel")),
+            ("the compiler", machine("rustc")),
+            ("the build", about.build.clone()),
+            ("the length of a point in seconds", about.seconds.to_string()),
+            ("the bound in seconds", about.bound_seconds.to_string()),
+            ("the reach of references", about.reach.to_string()),
+            ("the seed", about.seed.to_string()),
+            ("the wait before defer", about.wait.clone()),
+        ]
+    };
+    let pairs = facts(&old.about).into_iter().zip(facts(&new.about));
+    let differ = pairs.filter(|((_, old), (_, new))| old != new);
+    differ.map(|((name, old), (_, new))| format!("{name} differs: {old} before, {new} now")).collect()
 }
 
 fn pairs(old: &Results, new: &Results, figure: &Figure) -> Vec<(Point, Pair)> {
@@ -226,6 +248,22 @@ mod tests {
         let mut by_generator = searched(70_000);
         by_generator.found[0].search.generator_bound = true;
         assert_eq!(verdict(&compare(&searched(100_000), &by_generator), "highest sustained"), Verdict::Same);
+    }
+
+    #[test]
+    fn what_else_differs_is_told() {
+        assert_eq!(differences(&sitting(1.0), &sitting(2.0)), [""; 0]);
+        let mut other = sitting(1.0);
+        other.about.machine["kernel"] = "7.0".into();
+        other.about.seconds = 5.0;
+        let found = differences(&sitting(1.0), &other);
+        assert_eq!(
+            found,
+            [
+                "the kernel differs: \"6.1\" before, \"7.0\" now",
+                "the length of a point in seconds differs: 2 before, 5 now"
+            ]
+        );
     }
 
     #[test]

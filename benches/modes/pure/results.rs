@@ -96,8 +96,11 @@ pub(crate) struct Run {
     pub(crate) summary: Summary,
 }
 
-/// Of its scheduled time a generator may fall behind by this part, before a point says nothing about the mode.
+/// Of the time that its records are offered for a generator may fall behind by this part, before a point says nothing about the mode.
 const GENERATOR_PART: f64 = 0.05;
+
+/// And this part of it may be left to do when the last record was due: what is offered faster than it is done leaves more, however long that goes on.
+const BACKLOG_PART: f64 = 0.05;
 
 impl Run {
     /// For how long records were offered.
@@ -115,14 +118,16 @@ impl Run {
         (self.summary.busy_seconds - self.scheduled_seconds()).max(0.0)
     }
 
-    /// Whether the generator was the bottleneck.
+    /// Whether the generator was the bottleneck: what it fell behind by itself is much, and most of all that there was to catch up with.
     pub(crate) fn is_generator_bound(&self) -> bool {
-        self.summary.source_behind_seconds > GENERATOR_PART * self.scheduled_seconds()
+        let behind = self.summary.source_behind_seconds;
+        behind > GENERATOR_PART * self.scheduled_seconds() && behind > self.overrun_seconds() / 2.0
     }
 
-    /// Whether the mode keeps up: p99 of completion latency is within the bound, and no backlog was left that took longer than that.
+    /// Whether the mode keeps up: p99 of completion latency is within the bound, and no backlog was left.
     pub(crate) fn keeps_up(&self, bound_seconds: f64) -> bool {
-        self.completion_p99_us() <= bound_seconds * 1e6 && self.overrun_seconds() <= bound_seconds
+        let has_backlog = self.overrun_seconds() > BACKLOG_PART * self.scheduled_seconds();
+        self.completion_p99_us() <= bound_seconds * 1e6 && !has_backlog
     }
 
     /// What that says of its rate.
@@ -441,7 +446,11 @@ mod tests {
         assert_eq!(run.tried(0.2), Tried::NotSustained, "a backlog was left");
         assert_eq!(run.achieved(), 8_000.0);
         run.summary.source_behind_seconds = 0.2;
+        assert_eq!(run.tried(0.2), Tried::NotSustained, "for the most part it was held back");
+        run.summary.source_behind_seconds = 0.4;
         assert_eq!(run.tried(0.2), Tried::GeneratorBound);
+        run.summary.busy_seconds = 2.001;
+        assert_eq!(run.tried(0.2), Tried::GeneratorBound, "it caught up, but latencies were its own");
         let slow = super::samples::run(Mode::Streaming, BASE, 10_000, 201, 50);
         assert_eq!(slow.tried(0.2), Tried::NotSustained);
         assert_eq!(slow.write_amplification(), Some(3.5));

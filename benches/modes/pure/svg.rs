@@ -193,8 +193,10 @@ impl Chart {
         let width = (to - from).max(2.0);
         let _ =
             write!(out, "<rect class=\"band\" x=\"{from:.1}\" y=\"{TOP}\" width=\"{width:.1}\" height=\"{height}\"/>");
+        // Before it: what comes after it is more likely to be high.
+        let (at, name) = (from - 4.0, escaped(name));
         let _ =
-            write!(out, "<text class=\"note\" x=\"{:.1}\" y=\"{:.1}\">{}</text>", to + 4.0, TOP + 11.0, escaped(name));
+            write!(out, "<text class=\"note\" text-anchor=\"end\" x=\"{at:.1}\" y=\"{:.1}\">{name}</text>", TOP + 11.0);
     }
 
     fn draw_axes(&self, x: &Placed<'_>, y: &Placed<'_>, out: &mut String) {

@@ -21,7 +21,6 @@ const RESOURCES: &[&str] = &[
     "CPU s/M",
     "least to most",
     "memory peak",
-    "most of it",
     "waiting peak",
     "state written",
     "amplified",
@@ -30,7 +29,24 @@ const RESOURCES: &[&str] = &[
     "",
 ];
 
-const LATENCIES: &[&str] = &["mode", "setting", "offered/s", "latency", "p50", "p90", "p99", "p99.9", "max"];
+const LATENCIES: &[&str] =
+    &["mode", "setting", "offered/s", "latency", "p50", "p90", "p99", "least to most", "p99.9", "max"];
+
+/// From the fifth on these are the parts of `resolvent_memory_bytes`.
+const MEMORY: &[&str] = &[
+    "mode",
+    "setting",
+    "offered/s",
+    "resident",
+    "referents",
+    "waiting",
+    "cache",
+    "claims",
+    "queues",
+    "graph",
+    "state_block_cache",
+    "state_memtables",
+];
 
 const SUSTAINED: &[&str] = &["mode", "setting", "sustained/s", "not sustained/s", ""];
 
@@ -47,6 +63,11 @@ pub(crate) fn tables(results: &Results) -> Vec<Table> {
             title: "Latencies",
             columns: LATENCIES,
             rows: points.iter().flat_map(|(point, runs)| latencies(results, point, runs)).collect(),
+        },
+        Table {
+            title: "Memory, peaks by part",
+            columns: MEMORY,
+            rows: points.iter().map(|(point, runs)| memory(results, point, runs)).collect(),
         },
     ];
     if !results.found.is_empty() {
@@ -74,7 +95,6 @@ fn resources(results: &Results, point: &Point, runs: &[&Run]) -> Vec<String> {
         cpu.map_or("-".to_owned(), |cpu| text::short(cpu.median)),
         cpu.map_or("-".to_owned(), |cpu| format!("{} to {}", text::short(cpu.least), text::short(cpu.most))),
         median(&Run::memory_peak, text::bytes),
-        largest_part(runs),
         median(&|run| Some(run.summary.waiting_peak as f64), text::short),
         median(&|run| Some(run.summary.state_io.bytes_written as f64), text::bytes),
         median(&Run::write_amplification, text::short),
@@ -85,11 +105,16 @@ fn resources(results: &Results, point: &Point, runs: &[&Run]) -> Vec<String> {
     row
 }
 
-/// The part of the accounted memory that held most.
-fn largest_part(runs: &[&Run]) -> String {
-    let parts = runs.iter().flat_map(|run| &run.summary.memory_parts_peak_bytes);
-    let largest = parts.filter(|(_, bytes)| **bytes > 0).max_by_key(|(_, bytes)| **bytes);
-    largest.map_or("-".to_owned(), |(part, bytes)| format!("{part} {}", text::bytes(*bytes as f64)))
+/// What was resident at most, and what of it each part had at most: not all at one time.
+fn memory(results: &Results, point: &Point, runs: &[&Run]) -> Vec<String> {
+    let show = |bytes: Option<Spread>| bytes.map_or("-".to_owned(), |bytes| text::bytes(bytes.median));
+    let mut row = head(results, point);
+    row.push(show(Spread::of(runs.iter().filter_map(|run| run.memory_peak()))));
+    for part in MEMORY.iter().skip(row.len()) {
+        let bytes = runs.iter().filter_map(|run| run.summary.memory_parts_peak_bytes.get(*part));
+        row.push(show(Spread::of(bytes.map(|bytes| *bytes as f64))));
+    }
+    row
 }
 
 /// One kind of latency of a run.
@@ -121,11 +146,10 @@ fn latencies(results: &Results, point: &Point, runs: &[&Run]) -> Vec<Vec<String>
         };
         let mut row = head(results, point);
         row.push((*name).to_owned());
-        let quantiles: [fn(&Quantiles) -> u64; 5] =
-            [|q| q.p50_us, |q| q.p90_us, |q| q.p99_us, |q| q.p999_us, |q| q.max_us];
-        for quantile in quantiles {
-            row.push(median(quantile)?);
-        }
+        let p99 = Spread::of(found.iter().map(|found| found.p99_us as f64))?;
+        row.extend([median(|q| q.p50_us)?, median(|q| q.p90_us)?, text::micros(p99.median)]);
+        row.push(format!("{} to {}", text::micros(p99.least), text::micros(p99.most)));
+        row.extend([median(|q| q.p999_us)?, median(|q| q.max_us)?]);
         Some(row)
     };
     kinds.iter().filter_map(row).collect()
@@ -199,7 +223,8 @@ mod tests {
         let text: String = tables.iter().map(Table::to_text).collect();
         let has = |phrase: &str| assert!(text.contains(phrase), "{phrase}:\n{text}");
         has("does not keep up");
-        has("cache 3 MiB");
+        has("2 ms to 4 ms");
+        has("3 MiB");
         has("51 MiB");
         has("90k");
         let completion = tables[1].rows.iter().find(|row| row[0] == "streaming" && row[3] == "completion").unwrap();

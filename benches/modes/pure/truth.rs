@@ -3,7 +3,11 @@
 //! It is told the records in the order of their numbers, as they would come without disorder. What is resolved in the end does not depend on the order
 //! (README, "What you can rely on"; the tests below hold the reference to that, and the jobs that are measured get their records in disorder). So one pass
 //! gives the right outcomes of every point that has the same records, however many of them, and in whichever disorder.
+//!
+//! The reference forgets nothing, and there are millions of records. But in their order records refer only to one of so many latest, so now and then another
+//! one begins, is told these, and goes on; what it says of them a second time does not count.
 
+use std::collections::VecDeque;
 use std::io;
 
 use resolvent::config::Job;
@@ -15,31 +19,57 @@ use resolvent::sink::Checksummer;
 use resolvent::source::SyntheticSettings;
 use resolvent::source::workload::Generator;
 
+/// When another reference begins, and what it is told first.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Anew {
+    /// After so many records, a whole number of steps.
+    pub(crate) after: u64,
+    /// Records refer to one of so many latest.
+    pub(crate) reach: usize,
+}
+
 /// The checksum of the outcomes after each `step` records, up to the last whole step.
 ///
 /// # Errors
 ///
 /// If a record is no event, has not exactly one answer, or none when the step is over: then the workload is not what the comparison is made for.
-pub(crate) fn outcomes(job: &Job, records: &SyntheticSettings, step: u64) -> io::Result<Vec<Checksum>> {
+pub(crate) fn outcomes(
+    job: &Job,
+    records: &SyntheticSettings,
+    step: u64,
+    anew: Option<Anew>,
+) -> io::Result<Vec<Checksum>> {
     let mut generator = Generator::new(records).map_err(io::Error::other)?;
     let mut decoder = Decoder::new(job.rules.clone(), job.stream_field.as_ref());
     let mut reference = Reference::new(job.rules.clone());
     let (checksummer, mut sum) = (Checksummer::default(), Checksum::default());
     let (mut told, mut line, mut offset) = (Vec::new(), Vec::new(), 0);
-    let mut bytes = Vec::new();
+    let (mut bytes, mut latest) = (Vec::new(), VecDeque::new());
     for number in 1.. {
         bytes.clear();
         if generator.next(&mut bytes)?.is_none() {
             break;
         }
         let event = decoded(&mut decoder, std::mem::take(&mut bytes), &mut offset, number)?;
+        if let Some(Anew { reach, .. }) = anew {
+            latest.push_back(event.clone());
+            latest.drain(..latest.len().saturating_sub(reach));
+        }
         reference.arrive(event);
         if number.is_multiple_of(step) {
             for answered in reference.settle() {
                 write_line(job, &answered, &mut line)?;
                 checksummer.add(&line, &mut sum);
             }
+            if sum.lines != number {
+                return Err(io::Error::other(format!("of {number} records {} have an answer", sum.lines)));
+            }
             told.push(sum);
+        }
+        if anew.is_some_and(|anew| number.is_multiple_of(anew.after)) {
+            reference = Reference::new(job.rules.clone());
+            latest.iter().cloned().for_each(|event| reference.arrive(event));
+            reference.settle();
         }
     }
     Ok(told)
@@ -114,7 +144,8 @@ mod tests {
                 [BASE, Setting { disorder: 5_000, late: 0.3, late_by: 900, references: 4, skew: 1.0, ..BASE }]
             {
                 let job = loaded(mode, &setting, ENDS);
-                let of = |setting: &Setting, step| outcomes(&job, &workload(setting, &common(), 6_000), step).unwrap();
+                let of =
+                    |setting: &Setting, step| outcomes(&job, &workload(setting, &common(), 6_000), step, None).unwrap();
                 let in_disorder = of(&setting, 6_000);
                 let in_order = of(&ordered(&setting), 2_000);
                 assert_eq!(in_disorder.last(), in_order.last(), "{mode}");
@@ -127,14 +158,28 @@ mod tests {
     #[test]
     fn fewer_records_are_the_first_of_more() {
         let job = loaded(Mode::Streaming, &BASE, ENDS);
-        let of = |records| outcomes(&job, &workload(&ordered(&BASE), &common(), records), 1_000).unwrap();
+        let of = |records| outcomes(&job, &workload(&ordered(&BASE), &common(), records), 1_000, None).unwrap();
         assert_eq!(of(3_000), of(6_000)[..3]);
     }
 
     #[test]
+    fn a_reference_that_begins_anew_knows_enough() {
+        for setting in [BASE, Setting { references: 4, skew: 1.0, ..BASE }] {
+            let job = loaded(Mode::Streaming, &setting, ENDS);
+            let of = |anew| outcomes(&job, &workload(&ordered(&setting), &common(), 6_000), 1_000, anew).unwrap();
+            let reach = usize::try_from(common().reach).unwrap();
+            assert_eq!(of(None), of(Some(Anew { after: 1_000, reach })));
+            let too_little = Some(Anew { after: 1_000, reach: 10 });
+            let told_less = outcomes(&job, &workload(&ordered(&setting), &common(), 6_000), 1_000, too_little);
+            assert!(told_less.unwrap_err().to_string().contains("of 2000 records"));
+        }
+    }
+
+    #[test]
     fn what_joins_nothing_has_other_outcomes() {
-        let of =
-            |mode| outcomes(&loaded(mode, &BASE, ENDS), &workload(&ordered(&BASE), &common(), 1_000), 1_000).unwrap();
+        let of = |mode| {
+            outcomes(&loaded(mode, &BASE, ENDS), &workload(&ordered(&BASE), &common(), 1_000), 1_000, None).unwrap()
+        };
         assert_eq!(of(Mode::Streaming), of(Mode::Deferred));
         assert_ne!(of(Mode::Streaming), of(Mode::Independent));
     }
