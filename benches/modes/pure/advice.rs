@@ -1,7 +1,8 @@
 //! What to take, in words, from the numbers alone.
 //!
 //! Of the modes that join and keep up with a rate, those count whose answers are complete about as soon as the soonest (p99 within a factor of
-//! [`ABOUT_AS_SOON`] and some milliseconds). Of these the one with the least memory is taken; where that is about the same, the one with the least CPU time.
+//! [`ABOUT_AS_SOON`] and some milliseconds). Of these the one with the least memory is taken; where that is about the same, the one with the least CPU time;
+//! and where that is about the same, too, the simplest.
 
 use super::results::{Point, Results, Run};
 use super::setting::{Axis, Mode, Setting};
@@ -13,7 +14,7 @@ const ABOUT_AS_SOON: f64 = 2.0;
 /// And by so much more, in microseconds: nobody decides by less.
 const UNNOTICED_US: f64 = 5_000.0;
 
-/// Memory is about the same within this factor.
+/// Memory, and CPU time, is about the same within this factor.
 const ABOUT_AS_MUCH: f64 = 1.1;
 
 /// What one mode does at a point.
@@ -113,8 +114,10 @@ fn choose(candidates: &[Candidate]) -> Option<&Candidate> {
     let soon: Vec<&Candidate> =
         candidates.iter().filter(|c| c.p99_us <= soonest * ABOUT_AS_SOON + UNNOTICED_US).collect();
     let leanest = soon.iter().map(|c| c.memory).fold(f64::INFINITY, f64::min);
-    let lean = soon.into_iter().filter(|c| c.memory <= leanest * ABOUT_AS_MUCH);
-    lean.min_by(|a, b| f64::total_cmp(&a.cpu, &b.cpu))
+    let lean: Vec<&Candidate> = soon.into_iter().filter(|c| c.memory <= leanest * ABOUT_AS_MUCH).collect();
+    let cheapest = lean.iter().map(|c| c.cpu).fold(f64::INFINITY, f64::min);
+    // Candidates come in the order of the modes: the simplest first.
+    lean.into_iter().find(|c| c.cpu <= cheapest * ABOUT_AS_MUCH)
 }
 
 /// What speaks for it and what against it, beside each of the others.
@@ -165,6 +168,8 @@ mod tests {
         costly.summary.cpu_seconds = Some(9.0);
         let taken = take(vec![costly, at(Mode::StreamingDefer, 3, 105)]).unwrap();
         assert!(taken.contains("take streaming+defer"), "{taken}");
+        let taken = take(vec![at(Mode::Streaming, 3, 105), at(Mode::StreamingDefer, 2, 100)]).unwrap();
+        assert!(taken.contains("take streaming,"), "the simplest: {taken}");
     }
 
     #[test]

@@ -12,6 +12,8 @@ pub(crate) const CLOSE_SECONDS: f64 = 0.2;
 /// Over so much time the throughput of a series is taken, in seconds.
 const RATE_WINDOW: f64 = 0.25;
 
+const MIB: f64 = 1_048_576.0;
+
 fn style(mode: Mode) -> usize {
     Mode::ALL.into_iter().position(|other| other == mode).unwrap_or(0)
 }
@@ -128,8 +130,9 @@ pub(crate) fn throughput(results: &Results, varied: Varied) -> Option<Chart> {
 /// The most memory that was resident, at the rate at which settings are compared, along an axis.
 pub(crate) fn memory(results: &Results, varied: Varied) -> Option<Chart> {
     let rate = results.about.at;
-    let y = axis(format!("memory at {}/s, peak", text::short(rate as f64)), Scale::Linear, text::bytes);
-    by(results, varied, y, |mode, setting| results.median(&Point { mode, setting: *setting, rate }, Run::memory_peak))
+    let y = axis(format!("MiB of memory at {}/s, peak", text::short(rate as f64)), Scale::Linear, text::short);
+    let peak = |run: &Run| run.memory_peak().map(|bytes| bytes / MIB);
+    by(results, varied, y, |mode, setting| results.median(&Point { mode, setting: *setting, rate }, peak))
 }
 
 /// A run with a crash in it: what it gets done, and how far behind it is.
@@ -217,7 +220,7 @@ mod tests {
         assert_eq!(chart.lines[0].points, [(0.0, 90_000.0), (1.0, 70_000.0)]);
         assert_eq!(chart.x.scale, Scale::Names(vec!["50 %".to_owned(), "100 %".to_owned()]));
         let chart = memory(&results, Varied::Dependents).unwrap();
-        assert_eq!(chart.lines[0].points, [(0.0, 50.0 * 1048576.0), (1.0, 80.0 * 1048576.0)]);
+        assert_eq!(chart.lines[0].points, [(0.0, 50.0), (1.0, 80.0)]);
         assert!(throughput(&results, Varied::Disorder).is_none());
     }
 

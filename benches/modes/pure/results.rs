@@ -318,7 +318,7 @@ impl Results {
 
     /// What makes these numbers less certain, for people.
     pub(crate) fn warnings(&self) -> Vec<String> {
-        let mut warnings = Vec::new();
+        let (mut warnings, all) = (Vec::new(), self.runs.len());
         if self.about.load_before > LOAD_HIGH {
             let load = self.about.load_before;
             warnings.push(format!("the load was {load:.2} before anything ran: this is a busy machine"));
@@ -326,7 +326,7 @@ impl Results {
         let disturbed: Vec<&Run> = self.runs.iter().filter(|run| run.cores_of_others > OTHERS_HIGH).collect();
         if !disturbed.is_empty() {
             let worst = disturbed.iter().map(|run| run.cores_of_others).fold(0.0, f64::max);
-            let (count, all) = (disturbed.len(), self.runs.len());
+            let count = disturbed.len();
             warnings.push(format!(
                 "other processes used more than {OTHERS_HIGH} cores during {count} of {all} measurements, {worst:.1} at worst"
             ));
@@ -342,7 +342,7 @@ impl Results {
         let bound = self.runs.iter().filter(|run| run.is_generator_bound()).count();
         if bound > 0 {
             warnings.push(format!(
-                "in {bound} measurements the generator was the bottleneck: they are marked, and say nothing about a mode"
+                "in {bound} of {all} measurements the generator was the bottleneck: they are marked, and say nothing about a mode"
             ));
         }
         warnings
