@@ -1,5 +1,6 @@
 //! `inspect`: what waits, and for what, out of the state of a running or stopped job; with the job stopped it ends one wait by hand.
 
+mod columns;
 mod failure;
 #[path = "inspect/options.rs"]
 mod options;

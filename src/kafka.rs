@@ -27,6 +27,10 @@ pub use properties::{Role, refused};
 /// How often librdkafka counts up, in milliseconds: lag and throttling are as old as this.
 pub(crate) const STATISTICS_MS: u32 = 500;
 
+/// The longest pause before a broker that cannot be reached is tried again, in milliseconds. librdkafka's own, 10 s, is what a job would lose after a broker
+/// has come back.
+const RECONNECT_MAX_MS: &str = "1000";
+
 /// How to reach the brokers.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ClientSettings {
@@ -41,6 +45,9 @@ impl ClientSettings {
     pub(crate) fn config(&self, client_id: &str) -> ClientConfig {
         let mut config = ClientConfig::new();
         config.set("client.id", client_id);
+        if !self.properties.contains_key("reconnect.backoff.ms") {
+            config.set("reconnect.backoff.max.ms", RECONNECT_MAX_MS);
+        }
         for (name, value) in &self.properties {
             config.set(name, value);
         }

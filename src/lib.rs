@@ -18,6 +18,7 @@
 //! | [`metrics`] | one method for each thing that can happen | says what happened and decides nothing; labels are never keys |
 //! | [`http`] | `/metrics`, `/healthz`, `/readyz` | reads metrics only: no client holds up the dataflow |
 //! | [`config`] | TOML to a checked job | a job that exists is right; all that is wrong with a file is told at once |
+//! | [`advise`] | how each dependency should wait, from a sample of the stream | only reads; decides by pure rules, and shows what they were given |
 //! | [`inspect`] | what waits, and for what, out of a state | only reads, and shows the last commit |
 //! | [`pipeline`] | the threads, and all that is between the stages | the only place where stages meet |
 //!
@@ -32,6 +33,7 @@
 //! Imports go downward: state, event, metrics, stages, config, pipeline, jobs. timely is named in [`mode`] and [`pipeline`] only, RocksDB in the
 //! state only, rdkafka in [`kafka`], `source/kafka` and `sink/kafka` only.
 
+pub mod advise;
 pub mod checkpoint;
 pub mod clock;
 pub mod config;

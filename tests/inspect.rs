@@ -2,12 +2,14 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
+
+use crate::support::binary;
 
 /// How long a job may take to commit what it has read: far longer than it does.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -71,8 +73,7 @@ impl Job {
     }
 
     fn command(&self, program: &str) -> Command {
-        let directory = Path::new(env!("CARGO_BIN_EXE_inspect")).parent().unwrap();
-        let mut command = Command::new(directory.join(program));
+        let mut command = Command::new(binary(program));
         command.current_dir(self.directory.path()).args(["--config", "job.toml"]);
         command
     }

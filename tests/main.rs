@@ -11,10 +11,12 @@
     reason = "a test fails by panicking, also in its helpers"
 )]
 
+mod advise;
 mod bad_input;
 mod command_line;
 mod crash;
 mod damage;
+mod dashboards;
 mod disk;
 mod inspect;
 mod kafka;

@@ -50,7 +50,7 @@ fn working(program: Program) -> (Workspace, Running, String) {
 }
 
 /// The path of a tool of Prometheus, on the PATH or among the tools of the Makefile.
-fn tool(name: &str) -> Option<PathBuf> {
+pub(crate) fn tool(name: &str) -> Option<PathBuf> {
     let tools = std::env::var_os("RESOLVENT_TOOLS").map(PathBuf::from);
     let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache/resolvent/tools"));
     let kept = tools.or(home).map(|tools| tools.join("bin").join(name)).filter(|path| path.exists());
@@ -126,7 +126,7 @@ fn prometheus_scrapes_a_running_job() {
     }
 }
 
-fn free_address() -> String {
+pub(crate) fn free_address() -> String {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }
 

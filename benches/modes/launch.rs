@@ -90,16 +90,25 @@ impl Drop for Job {
     }
 }
 
+/// CPU time of all children that have ended: all of it, what giving back their memory takes, too.
+fn children_seconds() -> Result<f64> {
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    // The second field is the program's name in parentheses and may hold anything: fields are counted from its end.
+    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields).split_ascii_whitespace();
+    let ticks: Vec<f64> = fields.skip(13).take(2).filter_map(|field| field.parse().ok()).collect();
+    Ok(ticks.iter().sum::<f64>() / machine::TICKS_PER_SECOND)
+}
+
 /// Measures a point once.
 pub(crate) fn measure(point: Point, records: u64, common: &Common, scratch: &Path) -> Result<Run> {
     let directory = tempfile::tempdir_in(scratch)?;
     let ends = Ends::Synthetic { records, rate: point.rate };
     std::fs::write(directory.path().join("job.toml"), configuration(point.mode, &point.setting, common, ends))?;
-    let (began, busy) = (Instant::now(), machine::busy_seconds());
+    let (began, busy, ours) = (Instant::now(), machine::busy_seconds(), children_seconds()?);
     let job = Job::start(point.mode, directory.path(), &["--summary-json", "summary.json"])?;
     job.wait(Duration::from_secs(records / point.rate) + PATIENCE)?;
-    let (busy, elapsed) = (machine::busy_seconds() - busy, began.elapsed().as_secs_f64());
+    let (busy, ours) = (machine::busy_seconds() - busy, children_seconds()? - ours);
+    let cores_of_others = ((busy - ours) / began.elapsed().as_secs_f64()).max(0.0);
     let summary: Summary = serde_json::from_slice(&std::fs::read(directory.path().join("summary.json"))?)?;
-    let cores_of_others = ((busy - summary.cpu_seconds.unwrap_or(0.0)) / elapsed).max(0.0);
     Ok(Run { point, round: 1, probe: false, records, cores_of_others, summary })
 }

@@ -28,6 +28,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use mimalloc::MiMalloc;
 
 use arguments::Arguments;
 use pure::advice::advice;
@@ -36,6 +37,10 @@ use pure::page::{origin, page};
 use pure::results::Results;
 use pure::table::tables;
 use sitting::Sitting;
+
+/// For the reference, which makes and drops little things all the time.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 

@@ -2,20 +2,13 @@
 
 use std::fmt::Write;
 
-use indicatif::HumanCount;
 use resolvent::inspect::{
     Count, EventReport, EventStatus, KeyReport, Overview, ReferenceReport, ReferenceStatus, ReferentStatus, Residence,
     Time, Waiter, WaitingEvent,
 };
 
-/// How a column is set.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Align {
-    Left,
-    Right,
-}
-
-use Align::{Left, Right};
+use crate::columns::Align::{Left, Right};
+use crate::columns::{count, table};
 
 pub(crate) fn overview(o: &Overview) -> String {
     let mut text = format!("{}: what waits, as of epoch {}\n", o.job, o.epoch);
@@ -175,35 +168,6 @@ fn waiters(title: &str, waiters: &[Waiter], now: Time) -> String {
     table([title, "stream", "since", "until"], [Left; 4], rows)
 }
 
-/// Rows under their titles, each column as wide as its widest cell; nothing where there are no rows.
-fn table<const N: usize>(titles: [&str; N], align: [Align; N], rows: impl Iterator<Item = Vec<String>>) -> String {
-    let mut all = vec![titles.map(str::to_owned).to_vec()];
-    all.extend(rows);
-    if all.len() == 1 {
-        return String::new();
-    }
-    let width =
-        |at: usize| all.iter().filter_map(|row| row.get(at)).map(|cell| cell.chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..N).map(width).collect();
-    let mut text = "\n".to_owned();
-    for row in &all {
-        let mut line = String::new();
-        for ((cell, width), align) in row.iter().zip(&widths).zip(align) {
-            let _ = match align {
-                Left => write!(line, "  {cell:<width$}"),
-                Right => write!(line, "  {cell:>width$}"),
-            };
-        }
-        text += line.trim_end();
-        text.push('\n');
-    }
-    text
-}
-
-fn count(number: u64) -> String {
-    HumanCount(number).to_string()
-}
-
 fn events(number: u64) -> String {
     if number == 1 { "1 event".to_owned() } else { format!("{} events", count(number)) }
 }
@@ -252,17 +216,5 @@ mod tests {
         for (micros, expected) in cases {
             assert_eq!(span(micros), expected);
         }
-    }
-
-    #[test]
-    fn columns_are_as_wide_as_their_widest_cell() {
-        let rows = [vec!["like".to_owned(), "1,234".to_owned()], vec!["membership".to_owned(), "7".to_owned()]];
-        let expected = "
-  stream      events
-  like         1,234
-  membership       7
-";
-        assert_eq!(table(["stream", "events"], [Left, Right], rows.into_iter()), expected);
-        assert_eq!(table(["stream", "events"], [Left, Right], std::iter::empty()), "");
     }
 }

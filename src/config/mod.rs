@@ -33,6 +33,7 @@ use crate::{sink, source};
 pub use describe::describe;
 pub use preset::Preset;
 pub use problem::{ConfigError, Problem};
+pub use units::{parse_duration, parse_size, show_duration, show_size};
 
 use environment::Environment;
 use section::{Reader, Section};

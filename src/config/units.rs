@@ -13,7 +13,7 @@ pub(super) const SIZE_FORM: &str =
 
 /// A duration, a day being 24 hours. `None` for what is none, for a negative one, and for months and years, which have
 /// no one length.
-pub(super) fn parse_duration(text: &str) -> Option<Duration> {
+pub fn parse_duration(text: &str) -> Option<Duration> {
     if text.contains(['P', 'p', '-']) || text.contains("ago") {
         return None;
     }
@@ -22,7 +22,7 @@ pub(super) fn parse_duration(text: &str) -> Option<Duration> {
 }
 
 /// A duration in its largest unit that divides it.
-pub(super) fn show_duration(duration: Duration) -> String {
+pub fn show_duration(duration: Duration) -> String {
     const UNITS: [(&str, u128); 6] =
         [("d", 86_400_000_000), ("h", 3_600_000_000), ("m", 60_000_000), ("s", 1_000_000), ("ms", 1_000), ("us", 1)];
     let micros = duration.as_micros();
@@ -43,7 +43,7 @@ const SIZES: [(&str, u64); 9] = [
 ];
 
 /// A size in bytes; `None` for what is none or is no whole number of bytes. The case of the letters does not matter.
-pub(super) fn parse_size(text: &str) -> Option<u64> {
+pub fn parse_size(text: &str) -> Option<u64> {
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at_checked(digits)?;
     let (_, scale) = SIZES.iter().find(|(name, _)| name.eq_ignore_ascii_case(unit.trim()))?;
@@ -57,7 +57,7 @@ pub(super) fn parse_size(text: &str) -> Option<u64> {
 }
 
 /// A size in its largest unit that divides it.
-pub(super) fn show_size(bytes: u64) -> String {
+pub fn show_size(bytes: u64) -> String {
     let unit = SIZES.iter().find(|(_, scale)| bytes != 0 && bytes.is_multiple_of(*scale));
     unit.map_or("0B".to_owned(), |(name, scale)| format!("{}{name}", bytes / scale))
 }

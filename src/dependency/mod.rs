@@ -85,6 +85,19 @@ pub enum OnExpiry {
     },
 }
 
+impl OnExpiry {
+    /// As it is written in configurations.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            OnExpiry::DeadLetter => SecondExpiry::DeadLetter.as_str(),
+            OnExpiry::Drop => SecondExpiry::Drop.as_str(),
+            OnExpiry::Partial => SecondExpiry::Partial.as_str(),
+            OnExpiry::Keep => SecondExpiry::Keep.as_str(),
+            OnExpiry::Defer { .. } => "defer",
+        }
+    }
+}
+
 /// What the deadline of a deferred second wait does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SecondExpiry {
@@ -96,6 +109,18 @@ pub enum SecondExpiry {
     Partial,
     /// As [`OnExpiry::Keep`].
     Keep,
+}
+
+impl SecondExpiry {
+    /// As it is written in configurations.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            SecondExpiry::DeadLetter => "dead_letter",
+            SecondExpiry::Drop => "drop",
+            SecondExpiry::Partial => "partial",
+            SecondExpiry::Keep => "keep",
+        }
+    }
 }
 
 /// One declared dependency of a stream.

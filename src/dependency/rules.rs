@@ -2,13 +2,28 @@
 
 use serde_json::Value;
 
-use super::{Entity, Mode, Rules, Stream};
+use super::{Entity, Mode, Rules, Stream, graph};
 use crate::event::{EntityId, StreamId};
 
 impl Rules {
     /// These rules for a source that has tombstones: whatever a stream provides may be deleted.
     pub fn with_tombstones(mut self) -> Rules {
         self.entities.iter_mut().filter(|entity| entity.order_of.is_none()).for_each(|entity| entity.deletable = true);
+        self
+    }
+
+    /// These rules with every dependency looked up in memory, whatever its mode: for measuring what its referents do.
+    pub fn all_streaming(mut self) -> Rules {
+        let mut named = Vec::new();
+        for dependency in self.streams.iter_mut().flat_map(|stream| &mut stream.depends_on) {
+            dependency.mode = Mode::Streaming;
+            named.push(dependency.entity);
+        }
+        for (at, entity) in self.entities.iter_mut().enumerate() {
+            entity.deferred = false;
+            entity.streaming = named.iter().any(|named| usize::from(named.0) == at);
+        }
+        graph::mark_cycles(&mut self);
         self
     }
 

@@ -7,7 +7,7 @@ use thiserror::Error;
 use super::key::ReferentStatus;
 use super::report::{JsonKey, Residence, Time};
 use super::{InspectError, Inspector};
-use crate::dependency::{Dependency, Mode, OnExpiry, SecondExpiry};
+use crate::dependency::{Dependency, Mode, OnExpiry};
 use crate::event::{Dependent, EventId, Found, PartitionId, Reference, Stored, Timestamp};
 use crate::mode::{self, lacks_deferred, next_deadline};
 
@@ -247,16 +247,7 @@ impl Inspector {
 /// What a deadline does, as it is configured.
 fn fate(on_expiry: OnExpiry, overdue: bool) -> &'static str {
     match on_expiry {
-        OnExpiry::DeadLetter => "dead_letter",
-        OnExpiry::Drop => "drop",
-        OnExpiry::Partial => "partial",
-        OnExpiry::Keep => "keep",
-        OnExpiry::Defer { .. } if !overdue => "defer",
-        OnExpiry::Defer { then, .. } => match then {
-            SecondExpiry::DeadLetter => "dead_letter",
-            SecondExpiry::Drop => "drop",
-            SecondExpiry::Partial => "partial",
-            SecondExpiry::Keep => "keep",
-        },
+        OnExpiry::Defer { then, .. } if overdue => then.as_str(),
+        first => first.as_str(),
     }
 }

@@ -13,8 +13,8 @@ use thiserror::Error;
 
 use super::{ClientError, Context};
 
-/// How long a commit of offsets may take.
-const LIMIT: Duration = Duration::from_secs(30);
+/// How long a commit of offsets may take: no longer than a job that is to stop may wait.
+const LIMIT: Duration = Duration::from_secs(10);
 
 /// Offsets were not committed to the group.
 #[derive(Debug, Error)]

@@ -240,6 +240,23 @@ pub(super) fn get_event(rules: &Rules, bytes: &[u8]) -> Result<Event, StoredErro
     read::<StoredEvent>(bytes)?.restore(rules)
 }
 
+/// Bytes that the state holds of a referent, key and value, before they are compressed.
+pub fn stored_referent_bytes(entity: EntityId, event: &Event) -> usize {
+    let mut row = Vec::new();
+    if let Some(key) = &event.header.header.key {
+        put_key(entity, key.hash(entity), key, &mut row);
+    }
+    put_event(event, &mut row);
+    row.len()
+}
+
+/// Bytes that the state holds of an event that waits and has taken nothing, before they are compressed: its value, and its id in the key.
+pub fn stored_waiting_bytes(rules: &Rules, dependent: &Dependent) -> usize {
+    let mut value = Vec::new();
+    put_dependent(rules, dependent, &mut value);
+    value.len() + ID_BYTES
+}
+
 /// Appends a waiting event as a value. Of the referents that it carries only those are in it that the state does not keep for ever.
 pub(super) fn put_dependent(rules: &Rules, dependent: &Dependent, out: &mut Vec<u8>) {
     write(&StoredDependent::of(rules, dependent), out);

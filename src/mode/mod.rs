@@ -40,7 +40,7 @@ use serde::{Deserialize, Serialize};
 use crate::event::{Dependent, EntityId, Event, EventId, Key, KeyHash, Outcome, Reference, Timestamp, WorkerIndex};
 
 pub use answer::answer;
-pub use codec::StoredError;
+pub use codec::{StoredError, stored_referent_bytes, stored_waiting_bytes};
 pub use deadline::{lacks_deferred, next as next_deadline};
 pub use deferred::{Answer, Changes, Query};
 pub use deletion::{Hidden, tombstones_kept};
@@ -52,7 +52,7 @@ pub use restore::{
     forget_overflow, restore,
 };
 pub use streaming::{replay, wake};
-pub use table::Memory;
+pub use table::{Memory, referent_bytes, waiting_bytes};
 
 /// What one worker sends to the owner of a shard.
 #[derive(Debug, Serialize, Deserialize)]

@@ -272,7 +272,7 @@ impl Table {
     /// Parks an event at one of its references, whose key it makes known. Returns its place and its ticket.
     pub(super) fn park(&mut self, dependent: Box<Dependent>, parked: Parked, deferred: bool) -> (WaiterId, u64) {
         self.tickets += 1;
-        let (bytes, arrival) = (waiter_bytes(&dependent), dependent.event.header.header.arrival);
+        let (bytes, arrival) = (waiting_bytes(&dependent), dependent.event.header.header.arrival);
         *waiting_part(&mut self.memory, deferred) += bytes;
         self.ages.add(arrival);
         let ticket = self.tickets;
@@ -446,8 +446,14 @@ fn waiting_part(memory: &mut Memory, deferred: bool) -> &mut usize {
     if deferred { &mut memory.cached_waiting } else { &mut memory.waiting }
 }
 
-/// Memory of a waiting event, without the referents that it carries: they are shared.
-fn waiter_bytes(dependent: &Dependent) -> usize {
+/// Memory that a referent takes in the tables: its entry, its key, and the event.
+pub fn referent_bytes(event: &Event) -> usize {
+    let key = event.header.header.key.as_ref().map_or(0, Key::heap_bytes);
+    size_of::<Entry>() + key + event_bytes(event)
+}
+
+/// Memory that a waiting event takes in the tables, without the referents that it carries: they are shared.
+pub fn waiting_bytes(dependent: &Dependent) -> usize {
     let spilled = if dependent.references.spilled() { dependent.references.len() } else { 0 };
     let keys: usize = dependent.references.iter().map(|r| r.key.heap_bytes()).sum();
     size_of::<Waiter>()

@@ -3,6 +3,9 @@
 //! An epoch's blocks are handed out only when the epoch before has gone through the whole dataflow. So the positions at its end are a plain prefix of every
 //! partition, its changes of the state are its own, and what is in flight is bounded by an epoch's size.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -163,12 +166,12 @@ impl Intake {
         if inner.queue.len() < self.limits.blocks {
             return true;
         }
-        let (began, held_before) = (Instant::now(), inner.held);
+        let (began, held_before) = (Instant::now(), inner.held_so_far());
         let is_full = |inner: &mut Inner| inner.queue.len() >= self.limits.blocks && !inner.is_over();
         let (after, waited) =
             self.room.wait_timeout_while(inner, wait, is_full).unwrap_or_else(PoisonError::into_inner);
         inner = after;
-        let held = inner.held - held_before;
+        let held = inner.held_so_far().saturating_sub(held_before);
         self.metrics.backpressure(Backpressure::Commit, held);
         self.metrics.backpressure(Backpressure::Workers, began.elapsed().saturating_sub(held));
         !waited.timed_out()
@@ -179,6 +182,7 @@ impl Intake {
         let mut inner = self.lock();
         inner.revoked |= matches!(item, Item::Revoked);
         inner.queue.push_back(item);
+        inner.hold(&self.limits);
         inner.wake();
         !inner.is_over()
     }
@@ -223,12 +227,11 @@ impl Intake {
         if inner.open && (is_full || inner.is_due(&self.limits)) {
             inner.close();
         }
-        let held = !inner.open || inner.waiting_lines > self.limits.sink_bytes;
-        inner.hold(held, &self.limits);
+        inner.hold(&self.limits);
         if !inner.open {
             return Taken::Closed(inner.epoch);
         }
-        if held || (self.limits.one_reader && worker != 0) {
+        if inner.may_take_nothing(&self.limits) || (self.limits.one_reader && worker != 0) {
             return Taken::Nothing;
         }
         // What lies behind the end of the source that is read again belongs to the next one, and to a later phase.
@@ -254,6 +257,7 @@ impl Intake {
                 Some(Item::CaughtUp) => inner.caught_up = true,
                 Some(Item::Revoked) => {
                     inner.close();
+                    inner.hold(&self.limits);
                     return Taken::Closed(inner.epoch);
                 }
                 Some(Item::End) => inner.ended = true,
@@ -265,7 +269,9 @@ impl Intake {
 
     /// Notes lines on their way to the committer.
     pub(super) fn lines_sent(&self, bytes: u64) {
-        self.lock().waiting_lines += bytes;
+        let mut inner = self.lock();
+        inner.waiting_lines += bytes;
+        inner.hold(&self.limits);
     }
 
     /// Whether slices should wait until the committer has caught up: their lines would be in the way of others'.
@@ -310,6 +316,7 @@ impl Intake {
         inner.open = true;
         inner.opened = Instant::now();
         inner.bytes = 0;
+        inner.hold(&self.limits);
         inner.wake();
     }
 
@@ -343,6 +350,7 @@ impl Intake {
         let mut inner = self.lock();
         let before = inner.waiting_lines > self.limits.sink_bytes;
         inner.waiting_lines = inner.waiting_lines.saturating_sub(bytes);
+        inner.hold(&self.limits);
         if before && inner.waiting_lines <= self.limits.sink_bytes {
             inner.wake();
         }
@@ -394,8 +402,15 @@ impl Inner {
         self.wake();
     }
 
-    /// Counts the time for which workers may take no block though the queue is full: then the reading thread waits for that, and not for them.
-    fn hold(&mut self, held: bool, limits: &Limits) {
+    /// Whether workers may take no block: the epoch before this one, or its lines, are still with the committer.
+    fn may_take_nothing(&self, limits: &Limits) -> bool {
+        !self.open || self.waiting_lines > limits.sink_bytes
+    }
+
+    /// Counts the time for which workers may take no block though the queue is full: then the reading thread waits for that, and not for them. To be called
+    /// after every change of what this hangs on: where the committer hangs nobody else comes by.
+    fn hold(&mut self, limits: &Limits) {
+        let held = self.may_take_nothing(limits);
         match self.held_since {
             None if held && self.queue.len() >= limits.blocks => self.held_since = Some(Instant::now()),
             Some(since) if !held => {
@@ -404,6 +419,10 @@ impl Inner {
             }
             _ => {}
         }
+    }
+
+    fn held_so_far(&self) -> Duration {
+        self.held + self.held_since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     fn advance(&mut self, partition: PartitionId, next: u64) {
@@ -425,137 +444,5 @@ impl Block {
             Content::Lines { bytes, .. } | Content::Records { bytes, .. } => bytes.len() as u64,
             Content::Oversized { size, .. } => *size,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn block() -> Item {
-        let content = Content::Lines { base: 0, bytes: b"{}\n".to_vec() };
-        let (partition, stream, arrival) = (PartitionId(0), None, Timestamp(0));
-        Item::Block(Block { partition, stream, arrival, content, next_offset: 3 })
-    }
-
-    #[test]
-    fn time_is_held_only_while_the_queue_is_full_and_no_worker_may_take() {
-        let limits = Limits {
-            epoch: Duration::from_secs(600),
-            epoch_bytes: 1 << 20,
-            blocks: 2,
-            one_reader: false,
-            sink_bytes: 10,
-            slices_bytes: 5,
-        };
-        let intake = Intake::new(limits, 1, Positions::default(), Metrics::new("test"));
-        // An item comes or not, the epoch is open or not, bytes of lines wait; then: is the time held, and is a block taken.
-        let cases = [
-            (true, false, 0, false, false),
-            (true, false, 0, true, false),
-            (false, true, 11, true, false),
-            (false, true, 10, false, true),
-            (false, true, 11, false, false),
-            (true, true, 11, true, false),
-            (false, false, 0, true, false),
-        ];
-        for (at, (comes, open, lines, held, taken)) in cases.into_iter().enumerate() {
-            if comes {
-                assert!(intake.push(block()));
-            }
-            {
-                let mut inner = intake.lock();
-                inner.waiting_lines = lines;
-                inner.open = open;
-                inner.opened = Instant::now();
-            }
-            let took = matches!(intake.take(0, Backlog::None, false), Taken::Block(_));
-            assert_eq!((intake.lock().held_since.is_some(), took), (held, taken), "case {at}");
-        }
-        assert_eq!(intake.closed().bytes, 3);
-    }
-
-    /// With a thousand partitions to announce, a wait for each few of them comes to many seconds.
-    #[test]
-    fn whatever_leaves_a_full_queue_makes_room() {
-        let limits = Limits {
-            epoch: Duration::from_secs(600),
-            epoch_bytes: 1 << 20,
-            blocks: 1,
-            one_reader: false,
-            sink_bytes: 1 << 20,
-            slices_bytes: 1 << 20,
-        };
-        for item in [block(), Item::Partition(PartitionId(0), 7), Item::CaughtUp] {
-            let intake = Intake::new(limits, 1, Positions::default(), Metrics::new("test"));
-            intake.open(Epoch(1), Phase::Live);
-            let said = format!("{item:?}");
-            assert!(intake.push(item));
-            let made_room = std::thread::scope(|scope| {
-                let (tell, told) = std::sync::mpsc::channel();
-                let reading = &intake;
-                scope.spawn(move || {
-                    reading.wait_for_room(Duration::from_secs(3600));
-                    let _ = tell.send(());
-                });
-                // The other thread should be waiting by now; the test holds, and shows less, where it is not.
-                std::thread::sleep(Duration::from_millis(100));
-                intake.take(0, Backlog::None, false);
-                let made_room = told.recv_timeout(Duration::from_secs(20)).is_ok();
-                intake.finish(false);
-                made_room
-            });
-            assert!(made_room, "{said} makes no room");
-        }
-    }
-
-    #[test]
-    fn what_is_revoked_is_given_up_once_all_of_it_is_committed() {
-        let (epoch, blocks, bytes) = (Duration::MAX, 8, 1 << 20);
-        let limits =
-            Limits { epoch, epoch_bytes: bytes, blocks, one_reader: false, sink_bytes: bytes, slices_bytes: bytes };
-        let intake = Intake::new(limits, 1, Positions([(PartitionId(0), 9)].into()), Metrics::new("social"));
-        intake.open(Epoch(1), Phase::Live);
-        for item in [Item::Partition(PartitionId(0), 1), block(), Item::Revoked] {
-            assert!(intake.push(item));
-        }
-        assert!(matches!(intake.take(0, Backlog::None, false), Taken::Block(_)));
-        assert!(!intake.closed().revoked, "there is an epoch before the one that ends with it");
-        assert!(matches!(intake.take(0, Backlog::None, false), Taken::Closed(Epoch(1))));
-        let closed = intake.closed();
-        // Read on from where the group said, and not from where this process was before.
-        assert!(closed.revoked && closed.positions == Positions([(PartitionId(0), 3)].into()));
-        assert!(!intake.wait_for_commit(Duration::ZERO));
-        intake.given_up();
-        assert!(intake.wait_for_commit(Duration::ZERO) && !intake.closed().revoked);
-    }
-
-    #[test]
-    fn nothing_behind_an_end_is_taken_before_the_next_source_begins() {
-        let limits = Limits {
-            epoch: Duration::MAX,
-            epoch_bytes: 1 << 20,
-            blocks: 8,
-            one_reader: false,
-            sink_bytes: 1 << 20,
-            slices_bytes: 1 << 20,
-        };
-        let intake = Intake::new(limits, 1, Positions::default(), Metrics::new("social"));
-        intake.open(Epoch(1), Phase::Replay);
-        for item in [Item::End, block(), Item::CaughtUp] {
-            assert!(intake.push(item));
-        }
-        assert!(matches!(intake.take(0, Backlog::None, false), Taken::Nothing));
-        assert!(matches!(intake.take(0, Backlog::None, false), Taken::Closed(Epoch(1))));
-        let closed = intake.closed();
-        assert!(closed.ended && !closed.caught_up && closed.positions == Positions::default());
-
-        intake.restart();
-        intake.open(Epoch(2), Phase::CatchUp);
-        assert!(matches!(intake.take(0, Backlog::None, false), Taken::Block(_)));
-        assert!(matches!(intake.take(0, Backlog::None, false), Taken::Nothing));
-        intake.stop();
-        assert!(matches!(intake.take(0, Backlog::None, false), Taken::Closed(Epoch(2))));
-        assert!(intake.closed().caught_up);
     }
 }

@@ -77,6 +77,17 @@ pub enum SinkError {
     /// Whether the broker has committed an epoch is not known, or the producer can be used no more: all that is known is the last commit.
     #[error("{0}; nothing committed is lost, and a restart goes on from there")]
     Undecided(String),
+    /// A transaction has ended for the broker's coordinator of transactions, and not for the group.
+    #[error(
+        "group {group} has offsets in a transaction that nobody has open any more: the broker has lost what ends it, and committed readers see nothing behind \
+         it. Apache Kafka 4.3 and 4.4 do so where a broker is killed and no other one leads its partitions (KAFKA-20734). `kafka-transactions.sh find-hanging` \
+         names the partitions, the group's is of __consumer_offsets, and `kafka-transactions.sh abort` ends it; then start the job again: it goes on behind what \
+         counts then, or says what is missing"
+    )]
+    Unended {
+        /// The job's group.
+        group: String,
+    },
     /// Another process commits under the name of this job.
     #[error(
         "another instance of job {job} has taken over: it commits to the same group now, and this one has ended. Give each job a name of its own; a job runs \

@@ -1,11 +1,12 @@
 //! Topics: one producer a process, whose transactions end with the epochs of the job.
 
 mod calls;
+mod patience;
 mod settings;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{Consumer, ConsumerGroupMetadata};
@@ -18,9 +19,10 @@ pub use settings::{Acks, KafkaSettings};
 
 use super::{Broker, Marker, Place, SinkError, records};
 use crate::event::headers;
-use crate::kafka::{About, ClientSettings, Cluster, Membership, Observer, Waiting, explain};
+use crate::kafka::{About, ClientError, ClientSettings, Cluster, Membership, Observer, Waiting, explain};
 use crate::metrics::Metrics;
 use calls::Calls;
+use patience::Patience;
 
 /// How long a call of the client waits before it is looked whether to go on.
 const STEP: Duration = Duration::from_secs(2);
@@ -31,8 +33,9 @@ const FULL: Duration = Duration::from_millis(2);
 /// How long to wait for reports of deliveries before looking for them again.
 const NAP: Duration = Duration::from_millis(1);
 
-/// How much longer than a transaction may be open a call that ends one is waited for.
-const GRACE: Duration = Duration::from_secs(10);
+/// How long the group's offsets may be in a transaction that nobody has open any more. Before version 4.0 brokers let them become true a moment after it has
+/// ended.
+const UNENDED_FOR: Duration = Duration::from_secs(15);
 
 /// Whether a wait for brokers is to be given up.
 pub type GiveUp = Arc<dyn Fn() -> bool + Send + Sync>;
@@ -82,7 +85,7 @@ pub fn connect(
     let producer: BaseProducer<Deliveries> = settings
         .producer_config(id.as_deref())
         .create_with_context(deliveries)
-        .map_err(|error| crate::kafka::ClientError::of_settings(&error))?;
+        .map_err(|error| ClientError::of_settings(&error))?;
     let transactions = match identity {
         Some(Identity::Sole(group)) => {
             let metadata = cluster.client().group_metadata();
@@ -102,7 +105,7 @@ pub fn connect(
         observer,
         transactions,
         settings: settings.client.clone(),
-        limit: settings.transaction_timeout + GRACE,
+        patience: Patience::new(settings.transaction_timeout, Arc::clone(&give_up)),
         failed,
         metrics: metrics.clone(),
         give_up,
@@ -182,8 +185,7 @@ struct KafkaBroker {
     observer: Observer,
     transactions: Option<Transactions>,
     settings: ClientSettings,
-    /// How long a call may take.
-    limit: Duration,
+    patience: Patience,
     failed: Failed,
     metrics: Metrics,
     give_up: GiveUp,
@@ -224,17 +226,37 @@ impl KafkaBroker {
         }
     }
 
-    fn read_marker(&self, cluster: &Cluster, places: &[Place]) -> Result<Option<Marker>, SinkError> {
-        let Some(transactions) = &self.transactions else { return Ok(None) };
+    /// The offsets of the group at these places; `None` where they are in a transaction that has not ended.
+    fn read_offsets(&self, cluster: &Cluster, places: &[Place]) -> Result<Option<TopicPartitionList>, SinkError> {
         let mut list = TopicPartitionList::new();
         places.iter().for_each(|place| _ = list.add_partition(&place.topic, place.partition));
         let metrics = &self.metrics;
         let waiting = Waiting { give_up: &*self.give_up, say: &|text| metrics.health().not_ready(text.to_owned()) };
-        let doing = format!("reading the offsets of group {}", transactions.group);
-        let about = about(&self.settings, &doing, "", Some(transactions));
-        let found = cluster.insist(about, waiting, |client, wait| client.committed_offsets(list.clone(), wait))?;
-        let markers = found.elements().into_iter().filter_map(|element| Marker::parse(element.metadata()));
-        Ok(markers.max_by_key(|marker| marker.epoch))
+        let group = self.transactions.as_ref().map_or("", |transactions| &transactions.group);
+        let doing = format!("reading the offsets of group {group}");
+        let about = about(&self.settings, &doing, "", self.transactions.as_ref());
+        let unaware = self.unaware_cluster()?;
+        let found =
+            cluster.insist(about, waiting, |client, wait| match client.committed_offsets(list.clone(), wait) {
+                // The client asks again and again where they are in a transaction, and says only that its time is over.
+                Err(error) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::OperationTimedOut) => {
+                    unaware.client().committed_offsets(list.clone(), wait).map(|_| None)
+                }
+                found => found.map(Some),
+            })?;
+        Ok(found)
+    }
+
+    /// A client that is answered with the offsets as they were before a transaction that is open.
+    fn unaware_cluster(&self) -> Result<Cluster, SinkError> {
+        let mut asking = self.asking.clone();
+        asking.properties.insert("isolation.level".to_owned(), "read_uncommitted".to_owned());
+        Ok(Cluster::new(&asking, "resolvent-sink", &self.observer)?)
+    }
+
+    /// What follows where the job is to stop while it waits for brokers.
+    fn stopped(&self) -> SinkError {
+        ClientError::Stopped { brokers: self.settings.brokers.clone() }.into()
     }
 
     /// The error of the first record that was not delivered.
@@ -266,13 +288,13 @@ impl KafkaBroker {
         doing: &str,
         work: impl FnOnce(&Producing) -> Result<(), KafkaError> + Send + 'static,
     ) -> Result<(), SinkError> {
-        match self.producer.call(self.limit, work) {
+        match self.producer.call(&mut self.patience, work) {
             Some(Ok(())) => self.check_deliveries(),
             Some(Err(error)) => {
                 self.check_deliveries()?;
                 Err(self.error(&error, doing, ""))
             }
-            None => Err(SinkError::Undecided(format!("{doing} has not ended within {} s", self.limit.as_secs()))),
+            None => Err(SinkError::Undecided(format!("{doing} has not ended {}", self.patience.in_words()))),
         }
     }
 }
@@ -302,15 +324,26 @@ fn flush(producer: &Producing) -> Result<(), KafkaError> {
 
 impl Broker for KafkaBroker {
     fn marker(&mut self, places: &[Place]) -> Result<Option<Marker>, SinkError> {
-        self.cluster.as_ref().map_or(Ok(None), |cluster| self.read_marker(cluster, places))
+        let (Some(cluster), Some(transactions)) = (&self.cluster, &self.transactions) else { return Ok(None) };
+        let began = Instant::now();
+        loop {
+            if let Some(found) = self.read_offsets(cluster, places)? {
+                return Ok(latest_marker(&found));
+            }
+            let group = &transactions.group;
+            if began.elapsed() >= UNENDED_FOR {
+                return Err(SinkError::Unended { group: group.clone() });
+            }
+            if self.patience.gives_up() {
+                return Err(self.stopped());
+            }
+            tracing::warn!("waiting for the broker to end a transaction that has offsets of group {group}");
+        }
     }
 
     fn decided_marker(&mut self, places: &[Place]) -> Result<Option<Marker>, SinkError> {
-        let mut asking = self.asking.clone();
-        // Offsets are answered at once then, as they were before the open transaction.
-        asking.properties.insert("isolation.level".to_owned(), "read_uncommitted".to_owned());
-        let cluster = Cluster::new(&asking, "resolvent-sink", &self.observer)?;
-        self.read_marker(&cluster, places)
+        let unaware = self.unaware_cluster()?;
+        Ok(self.read_offsets(&unaware, places)?.as_ref().and_then(latest_marker))
     }
 
     fn fence(&mut self) -> Result<(), SinkError> {
@@ -321,9 +354,8 @@ impl Broker for KafkaBroker {
                 Err(KafkaError::Transaction(error)) if error.is_retriable() => {
                     tracing::info!("{doing}: {error}");
                     self.producer.get().poll(Duration::ZERO);
-                    if (self.give_up)() {
-                        let brokers = self.settings.brokers.clone();
-                        return Err(crate::kafka::ClientError::Stopped { brokers }.into());
+                    if self.patience.gives_up() {
+                        return Err(self.stopped());
                     }
                 }
                 Err(error) => return Err(self.error(&error, doing, "")),
@@ -340,6 +372,7 @@ impl Broker for KafkaBroker {
                 headers(record.headers)
                     .fold(OwnedHeaders::new(), |all, (key, value)| all.insert(Header { key, value })),
             );
+            let mut full_since = None;
             loop {
                 match self.producer.get().send(message) {
                     Ok(()) => break,
@@ -347,6 +380,11 @@ impl Broker for KafkaBroker {
                         message = again;
                         self.producer.get().poll(FULL);
                         self.check_deliveries()?;
+                        let now = Instant::now();
+                        if self.patience.left(*full_since.get_or_insert(now), now).is_zero() {
+                            let waited = self.patience.in_words();
+                            return Err(SinkError::Undecided(format!("the broker has taken nothing {waited}")));
+                        }
                     }
                     Err((error, _)) => {
                         self.check_deliveries()?;
@@ -395,6 +433,13 @@ impl Broker for KafkaBroker {
     fn bytes_written(&self) -> u64 {
         self.bytes_written
     }
+}
+
+/// The marker with the greatest epoch among offsets.
+fn latest_marker(offsets: &TopicPartitionList) -> Option<Marker> {
+    let elements = offsets.elements();
+    let markers = elements.iter().filter_map(|element| Marker::parse(element.metadata()));
+    markers.max_by_key(|marker| marker.epoch)
 }
 
 /// Offsets for the group; the first carries the marker.

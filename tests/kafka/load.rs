@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::process::Command;
 
-use crate::support::{BrokerSettings, Ended, Kafka, Running, Workspace, eventually, unique};
+use crate::support::{BrokerSettings, Ended, Kafka, Running, Workspace, binary, eventually, unique};
 
 fn generate(arguments: &[&str]) -> Running {
-    Running::start(Command::new(env!("CARGO_BIN_EXE_generate")).args(arguments))
+    Running::start(Command::new(binary("generate")).args(arguments))
 }
 
 fn generated(arguments: &[&str]) -> Ended {

@@ -1,8 +1,11 @@
 //! Topics in and topics out, on a real broker.
 
+mod advise;
 mod broker;
+mod dashboard;
 mod faults;
 mod group;
+mod hangs;
 mod load;
 mod real_data;
 mod records;

@@ -172,6 +172,18 @@ impl Kafka {
         all_succeeded(deleted.map(|results| results.into_iter().map(|result| result.map(drop)).collect()), group);
     }
 
+    /// Commits an offset of partition 0 to a group in a transaction, and leaves that open.
+    pub(crate) fn hold_offset(&self, group: &str, topic: &str) -> impl Sized + use<> {
+        let asking: BaseConsumer = self.client().set("group.id", group).create().unwrap();
+        let producer: BaseProducer = self.client().set("transactional.id", unique("holding")).create().unwrap();
+        producer.init_transactions(PATIENCE).unwrap();
+        producer.begin_transaction().unwrap();
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(topic, 0, Offset::Offset(1)).unwrap();
+        producer.send_offsets_to_transaction(&list, &asking.group_metadata().unwrap(), PATIENCE).unwrap();
+        producer
+    }
+
     fn admin(&self) -> AdminClient<DefaultClientContext> {
         self.client().create().unwrap()
     }

@@ -21,7 +21,7 @@ pub(crate) use http::{Scrape, get};
 pub(crate) use judge::{Dependencies, judge};
 pub(crate) use kafka::{Kafka, Received, Sent, tls_properties, unique};
 pub(crate) use outcome::{Outcome, assert_unique_positions, each_outcome, read_outcomes, result_set};
-pub(crate) use process::{Ended, PATIENCE, Program, Running, is_longer_than};
+pub(crate) use process::{Ended, PATIENCE, Program, Running, binary, is_longer_than};
 pub(crate) use proxy::{Network, Proxy};
 pub(crate) use random::Random;
 pub(crate) use shop::{FILES, SHOP, followed, followed_shop, orders, payments};

@@ -2,7 +2,7 @@
 
 use std::io::Read;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -27,13 +27,20 @@ impl Program {
     /// Those that join.
     pub(crate) const JOINING: [Program; 2] = [Program::Sedd, Program::Dedd];
 
-    pub(crate) fn path(self) -> &'static str {
-        match self {
-            Program::Sedd => env!("CARGO_BIN_EXE_sedd"),
-            Program::Dedd => env!("CARGO_BIN_EXE_dedd"),
-            Program::Independent => env!("CARGO_BIN_EXE_independent"),
-        }
+    pub(crate) fn path(self) -> PathBuf {
+        binary(match self {
+            Program::Sedd => "sedd",
+            Program::Dedd => "dedd",
+            Program::Independent => "independent",
+        })
     }
+}
+
+/// Where a binary of ours is: as cargo says when it runs the tests, from 1.94 on. What `env!` says is where it was when the tests were built, which may have
+/// been in another checkout.
+pub(crate) fn binary(name: &str) -> PathBuf {
+    let said = std::env::var_os(format!("CARGO_BIN_EXE_{name}"));
+    said.map_or_else(|| Path::new(env!("CARGO_BIN_EXE_sedd")).with_file_name(name), PathBuf::from)
 }
 
 /// A process under way. Dropping it kills it, and whatever it started.

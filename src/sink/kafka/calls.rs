@@ -2,13 +2,17 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{self, Sender};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::error::KafkaError;
 
 use super::Producing;
+use super::patience::Patience;
+
+/// How often a wait looks whether the job is to stop.
+const LOOK: Duration = Duration::from_millis(50);
 
 type Call = Box<dyn FnOnce(&Producing) + Send>;
 
@@ -36,15 +40,23 @@ impl Calls {
         &self.producer
     }
 
-    /// The result of `work` on the thread; `None` where it has not ended within `limit`.
+    /// The result of `work` on the thread; `None` where patience came to its end before.
     pub(super) fn call(
         &self,
-        limit: Duration,
+        patience: &mut Patience,
         work: impl FnOnce(&Producing) -> Result<(), KafkaError> + Send + 'static,
     ) -> Option<Result<(), KafkaError>> {
         let (tell, told) = mpsc::sync_channel(1);
         let call: Call = Box::new(move |producer| _ = tell.send(work(producer)));
         self.calls.send(call).ok()?;
-        told.recv_timeout(limit).ok()
+        let began = Instant::now();
+        loop {
+            let left = patience.left(began, Instant::now());
+            match told.recv_timeout(left.min(LOOK)) {
+                Ok(result) => return Some(result),
+                Err(RecvTimeoutError::Timeout) if !left.is_zero() => {}
+                Err(_) => return None,
+            }
+        }
     }
 }

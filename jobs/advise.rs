@@ -1,0 +1,54 @@
+//! `advise`: how each dependency of a job should wait, from a sample of its own stream. It only reads.
+
+mod columns;
+mod failure;
+#[path = "advise/options.rs"]
+mod options;
+#[path = "advise/text.rs"]
+mod text;
+
+use std::io::{self, ErrorKind, Write};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Parser;
+use miette::Report as Problem;
+use resolvent::advise::{self, AdviseError, Report};
+use resolvent::config::{self, Overrides};
+use resolvent::dependency::Mode;
+
+use failure::Failure;
+use options::Options;
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    match answer(&options).and_then(|report| tell(&report, options.json)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprint!("{failure}");
+            ExitCode::from(failure.status)
+        }
+    }
+}
+
+fn answer(options: &Options) -> Result<Report, Failure> {
+    let load = |launcher| config::load(&options.config, launcher, &Overrides::default()).map_err(Failure::unusable);
+    let (job, deferred) = (load(Mode::Streaming)?, load(Mode::Deferred)?);
+    let say = Arc::new(|text: &str| eprintln!("{text}"));
+    advise::advise(&job, &deferred, &options.advise(), say).map_err(|error| match error {
+        AdviseError::Endless => Failure::usage(Problem::msg(error)),
+        AdviseError::Source(error) => Failure::at_run_time(error),
+    })
+}
+
+/// Writes the report to standard output; one who reads no further is no error.
+fn tell(report: &Report, json: bool) -> Result<(), Failure> {
+    let text = match json {
+        true => serde_json::to_string(report).map_err(Failure::at_run_time)? + "\n",
+        false => text::report(report),
+    };
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::at_run_time(error)),
+        _ => Ok(()),
+    }
+}

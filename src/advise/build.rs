@@ -1,0 +1,378 @@
+//! From a sample to its report.
+
+use std::time::Duration;
+
+use super::arrival::Partition;
+use super::decide::{
+    self, Considered, Cost, Measured, NEVER_USUAL, REFERENCES_LEAST, Reason, Settings, Target, UNDECIDED_MOST, micros,
+};
+use super::references::{Counts, Found, Referents};
+use super::report::{
+    ClockReport, DependencyReport, EntityReport, Keys, MemoryReport, PartitionReport, Report, SampleReport,
+    SettingsReport,
+};
+use super::{End, Options, Quantiles, Sample, notes, toml};
+use crate::config::{Job, show_duration};
+use crate::dependency::{Dependency, Mode, OnExpiry, Stream};
+use crate::event::{EntityId, PartitionId};
+
+const SECOND: u64 = 1_000_000;
+
+/// The bars of a histogram over time, in microseconds.
+const TIME_BOUNDS: [u64; 14] = [
+    0,
+    SECOND / 1000,
+    SECOND / 100,
+    SECOND / 10,
+    SECOND,
+    10 * SECOND,
+    60 * SECOND,
+    600 * SECOND,
+    3_600 * SECOND,
+    6 * 3_600 * SECOND,
+    86_400 * SECOND,
+    7 * 86_400 * SECOND,
+    30 * 86_400 * SECOND,
+    365 * 86_400 * SECOND,
+];
+
+/// The bars of a histogram over records.
+const RECORD_BOUNDS: [u64; 10] = [0, 1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000];
+
+/// One dependency on its way to a report.
+pub(super) struct Subject<'a> {
+    pub(super) stream: &'a Stream,
+    pub(super) dependency: &'a Dependency,
+    pub(super) counts: &'a Counts,
+    /// How many keys of its entity tell as much as those that were looked at.
+    effective_keys: f64,
+}
+
+pub(super) fn build(job: &Job, deferred: &Job, options: &Options, sample: &Sample) -> Report {
+    let subjects = subjects(job, &sample.found);
+    let has_time = sample.has_time();
+    let span = sample.arrivals.span();
+    let target = Target { latency: options.latency, streaming_memory: job.streaming_memory, restart: options.restart };
+    let mut considered: Vec<Considered> = subjects
+        .iter()
+        .map(|subject| {
+            let measured = measure(subject.counts, options.latency, has_time, span);
+            let advice = decide::alone(&measured, &target, now(subject.dependency));
+            let waiting_bytes = Waiting::of(subject.counts, advice.settings, has_time, span).memory;
+            Considered { measured, entity: usize::from(subject.dependency.entity.0), waiting_bytes, advice }
+        })
+        .collect();
+    let costs: Vec<Cost> = (0..job.rules.entities().len()).map(|entity| cost(job, sample, entity)).collect();
+    decide::together(&mut considered, &costs, &target);
+    let advised = subjects.iter().zip(&considered);
+    let waiting: Vec<Waiting> =
+        advised.clone().map(|(s, c)| Waiting::of(s.counts, c.advice.settings, has_time, span)).collect();
+    let dependencies: Vec<DependencyReport> = advised
+        .zip(&waiting)
+        .map(|((subject, considered), waiting)| {
+            dependency(job, deferred, options, sample, subject, considered, *waiting)
+        })
+        .collect();
+    let entities = entities(job, sample, &costs);
+    let memory = memory(sample, &considered, &waiting, &costs, target.streaming_memory);
+    let notes = notes::notes(job, options, sample, &subjects, &considered, &memory);
+    Report {
+        job: job.shown(&job.name).to_owned(),
+        latency_us: micros(options.latency),
+        clock: clock(sample),
+        sample: sample_report(job, sample),
+        keys: Keys { one_in: sample.found.one_in, looked_at: sample.found.keys },
+        toml: lines(job, &dependencies),
+        dependencies,
+        entities,
+        memory,
+        notes,
+    }
+}
+
+impl Sample {
+    /// Whether arrivals are times.
+    pub(super) fn has_time(&self) -> bool {
+        self.arrivals.clock().has_time() && self.arrivals.is_known()
+    }
+
+    fn bytes(&self) -> u64 {
+        self.arrivals.partitions().iter().map(|partition| partition.bytes).sum()
+    }
+
+    /// The partitions with their numbers.
+    pub(super) fn partitions(&self) -> impl Iterator<Item = (PartitionId, &Partition)> {
+        (0..).map(PartitionId).zip(self.arrivals.partitions())
+    }
+}
+
+fn subjects<'a>(job: &'a Job, found: &'a Found) -> Vec<Subject<'a>> {
+    let streams = job.rules.streams().iter().zip(&found.counts);
+    streams
+        .flat_map(|(stream, counts)| stream.depends_on.iter().zip(counts).map(move |both| (stream, both)))
+        .map(|(stream, (dependency, counts))| {
+            let referents = found.referents.get(usize::from(dependency.entity.0));
+            let effective_keys = referents.map_or(0.0, Referents::effective_keys);
+            Subject { stream, dependency, counts, effective_keys }
+        })
+        .collect()
+}
+
+fn now(dependency: &Dependency) -> Settings {
+    Settings { mode: dependency.mode, wait: dependency.wait, on_expiry: dependency.on_expiry }
+}
+
+fn measure(counts: &Counts, latency: Duration, has_time: bool, span: u64) -> Measured {
+    let lag = counts.lags.quantiles();
+    let latency = micros(latency);
+    let horizon = lag.p999.saturating_mul(2).max(if has_time { latency } else { 0 });
+    // Who has waited as long as the horizon, and no longer, may still get its referent.
+    let undecided = counts.waiting.within(horizon);
+    let undecided_beyond = undecided - counts.waiting.within(horizon.min(latency));
+    Measured {
+        before: counts.before,
+        later: counts.lags.count() - counts.before,
+        never: counts.waiting.count() - undecided,
+        undecided,
+        within: has_time.then(|| counts.lags.within(latency)),
+        undecided_beyond,
+        lag: if has_time { lag } else { Quantiles::default() },
+        span,
+    }
+}
+
+/// Bytes that waiting events take on average.
+#[derive(Clone, Copy, Debug, Default)]
+struct Waiting {
+    memory: u64,
+    /// Of the state, before compression.
+    stored: u64,
+}
+
+impl Waiting {
+    /// Those of one dependency that waits like this: how long references wait, over the length of the sample (Little 1961), each with its event. An event that
+    /// lacks several things counts for each of them.
+    fn of(counts: &Counts, settings: Settings, has_time: bool, span: u64) -> Waiting {
+        let until = |wait: Option<Duration>| wait.filter(|_| has_time).map_or(u64::MAX, micros);
+        let waited = |until: u64| counts.lags.sum_up_to(until) + counts.waiting.sum_up_to(until);
+        let bytes = |waited: u128, sum: u128| {
+            let each = sum / u128::from(counts.missed.max(1));
+            u64::try_from(waited.saturating_mul(each) / u128::from(span.max(1))).unwrap_or(u64::MAX)
+        };
+        let first = waited(until(settings.wait));
+        match (settings.mode, settings.on_expiry) {
+            (Mode::Independent, _) => Waiting::default(),
+            (Mode::Deferred, _) => Waiting { memory: 0, stored: bytes(first, counts.missed_stored) },
+            (Mode::Streaming, OnExpiry::Defer { wait, .. }) if has_time && settings.wait.is_some() => {
+                let whole = waited(until(settings.wait.zip(wait).map(|(first, second)| first.saturating_add(second))));
+                let (memory, stored) = (counts.missed_memory, counts.missed_stored);
+                Waiting { memory: bytes(first, memory), stored: bytes(whole.saturating_sub(first), stored) }
+            }
+            (Mode::Streaming, _) => Waiting { memory: bytes(first, counts.missed_memory), stored: 0 },
+        }
+    }
+}
+
+fn cost(job: &Job, sample: &Sample, entity: usize) -> Cost {
+    let bytes = read_again(job, sample, EntityId(u16::try_from(entity).unwrap_or(u16::MAX)));
+    let share = bytes as f64 / sample.bytes().max(1) as f64;
+    let memory = sample.found.referents.get(entity).map_or(0, |referents| referents.memory);
+    Cost { memory, restart: sample.elapsed.mul_f64(share) }
+}
+
+/// Bytes of the input that a restart reads again for the referents of an entity in memory: of partitions that can hold one, all, or as much as is retained.
+fn read_again(job: &Job, sample: &Sample, entity: EntityId) -> u64 {
+    let partitions = sample.partitions().map(|(id, partition)| {
+        let only = job.source.stream_of(&sample.partitions.name(id));
+        let streams: &[Stream] = match only {
+            Some(stream) => std::slice::from_ref(job.rules.stream(stream)),
+            None => job.rules.streams(),
+        };
+        let provides = |s: &&Stream| s.provides == Some(entity) || s.provides_resolved == Some(entity);
+        let mut retains = streams.iter().filter(provides).map(|stream| stream.retain).peekable();
+        if retains.peek().is_none() {
+            return 0;
+        }
+        let longest = retains.collect::<Option<Vec<Duration>>>().and_then(|all| all.into_iter().max());
+        let share = longest
+            .filter(|_| sample.has_time())
+            .map_or(1.0, |longest| (micros(longest) as f64 / sample.arrivals.span() as f64).min(1.0));
+        (partition.bytes as f64 * share) as u64
+    });
+    partitions.sum()
+}
+
+fn memory(sample: &Sample, considered: &[Considered], waiting: &[Waiting], costs: &[Cost], limit: u64) -> MemoryReport {
+    let deferred = |d: &&Considered| d.advice.settings.mode == Mode::Deferred;
+    let mut entities: Vec<usize> = considered.iter().filter(deferred).map(|d| d.entity).collect();
+    entities.sort_unstable();
+    entities.dedup();
+    let referents = entities.iter().filter_map(|entity| sample.found.referents.get(*entity)).map(|r| r.stored);
+    let waiting = waiting.iter().map(|waiting| waiting.stored);
+    MemoryReport {
+        streaming_bytes: decide::memory(considered, costs),
+        streaming_limit: limit,
+        state_bytes: referents.chain(waiting).fold(0, u64::saturating_add),
+        waiting_peak: sample.found.waiting_peak,
+    }
+}
+
+fn dependency(
+    job: &Job,
+    deferred: &Job,
+    options: &Options,
+    sample: &Sample,
+    subject: &Subject<'_>,
+    considered: &Considered,
+    waiting: Waiting,
+) -> DependencyReport {
+    let Subject { stream, dependency, counts, effective_keys } = subject;
+    let (measured, advice) = (&considered.measured, considered.advice);
+    let bounds: &[u64] = if sample.has_time() { &TIME_BOUNDS } else { &RECORD_BOUNDS };
+    let is_kept = matches!(advice.reason, Reason::TooFew | Reason::NoTime);
+    let within = measured.within.map(|within| 100.0 * within as f64 / measured.came().max(1) as f64);
+    // 1.96 standard errors of a share of one half, with whole keys as what was drawn.
+    let error_percent = if sample.found.one_in == 1 { 0.0 } else { (98.0 / effective_keys.sqrt()).min(100.0) };
+    DependencyReport {
+        stream: job.shown(&stream.name).to_owned(),
+        dependency: job.shown(&dependency.name).to_owned(),
+        entity: job.shown(&job.rules.entity(dependency.entity).name).to_owned(),
+        need: dependency.need.as_str(),
+        references: measured.references(),
+        there_before: measured.before,
+        later: measured.later,
+        never: measured.never,
+        undecided: measured.undecided,
+        error_percent,
+        within_percent: within.filter(|_| measured.came() > 0),
+        lag: counts.lags.quantiles(),
+        lag_records: counts.records.quantiles(),
+        age: counts.ages.quantiles(),
+        histogram: counts.lags.bars(bounds),
+        waiting_memory_bytes: waiting.memory,
+        waiting_state_bytes: waiting.stored,
+        now: SettingsReport::of(now(dependency)),
+        advice: SettingsReport::of(advice.settings),
+        reason: advice.reason.as_str(),
+        because: because(advice.reason, measured, counts, options),
+        toml: toml::element(job, dependency, advice.settings, !is_kept || names_mode(deferred, stream, dependency)),
+    }
+}
+
+/// Whether the file names the mode of a dependency: then no launcher changes it. `job` and the dependency are of different launchers.
+fn names_mode(job: &Job, stream: &Stream, dependency: &Dependency) -> bool {
+    let same = |other: &&Dependency| other.name == dependency.name;
+    let other = job.rules.stream_named(&stream.name).map(|id| job.rules.stream(id));
+    other.and_then(|other| other.depends_on.iter().find(same)).is_some_and(|other| other.mode == dependency.mode)
+}
+
+fn because(reason: Reason, measured: &Measured, counts: &Counts, options: &Options) -> String {
+    let target = show_duration(options.latency);
+    let within = measured
+        .within
+        .map_or(100.0, |within| 100.0 * within as f64 / (measured.came() + measured.undecided_beyond).max(1) as f64);
+    let within = floor_percent(within);
+    let text = match reason {
+        Reason::TooFew => format!("fewer than {REFERENCES_LEAST} references: nothing is advised, it stays as it is"),
+        Reason::NothingCame => {
+            "not one referent came: to look them up buys nothing. Is the stream that provides them among the sources?"
+                .to_owned()
+        }
+        Reason::Within => format!("{within} % are complete within {target}"),
+        Reason::MostlyWithin => {
+            format!("{within} % are complete within {target}: those in real time, the others when their referent comes")
+        }
+        Reason::Beyond => {
+            format!("only {within} % are complete within {target}: accepted at once, resolved when the referent comes")
+        }
+        Reason::NoTime => {
+            let p99 = counts.records.quantiles().p99;
+            let rate = (p99 as f64 / options.latency.as_secs_f64()).ceil() as u64;
+            format!(
+                "of those that came later 99 % came within {p99} records, which is within {target} where {rate} records or more come a second; \
+                 say how many do with --rate"
+            )
+        }
+        Reason::Memory => "its referents do not fit into [streaming] memory with the others".to_owned(),
+        Reason::Restart => format!(
+            "in memory, a restart would read its input again for longer than {} (--restart)",
+            show_duration(options.restart)
+        ),
+    };
+    let never = measured.never_percent();
+    if never >= NEVER_USUAL && measured.came() > 0 {
+        return format!("{text}; {never:.1} % never come, which is usual here: such events go on without");
+    }
+    if measured.undecided_percent() > UNDECIDED_MOST {
+        return format!("{text}; {:.1} % were still waiting when the sample ended", measured.undecided_percent());
+    }
+    text
+}
+
+/// A percentage with one decimal, never rounded up to all.
+fn floor_percent(percent: f64) -> f64 {
+    (percent * 10.0).floor() / 10.0
+}
+
+fn entities(job: &Job, sample: &Sample, costs: &[Cost]) -> Vec<EntityReport> {
+    let named = |entity: &usize| {
+        let mut dependencies = job.rules.streams().iter().flat_map(|stream| &stream.depends_on);
+        dependencies.any(|dependency| usize::from(dependency.entity.0) == *entity)
+    };
+    let all = job.rules.entities().iter().zip(&sample.found.referents).zip(costs).enumerate();
+    all.filter(|(at, _)| named(at))
+        .map(|(_, ((entity, referents), cost))| EntityReport {
+            entity: job.shown(&entity.name).to_owned(),
+            resolved: entity.resolved_of.is_some(),
+            keys: referents.keys,
+            memory_bytes: referents.memory,
+            state_bytes: referents.stored,
+            retained: entity.retained,
+            restart_seconds: cost.restart.as_secs_f64(),
+        })
+        .collect()
+}
+
+fn clock(sample: &Sample) -> ClockReport {
+    let clock = sample.arrivals.clock();
+    ClockReport {
+        kind: clock.as_str(),
+        unit: if clock.has_time() { "us" } else { "records" },
+        description: clock.describe(),
+        behind: sample.arrivals.behind().quantiles(),
+    }
+}
+
+fn sample_report(job: &Job, sample: &Sample) -> SampleReport {
+    let partitions = sample.partitions().map(|(id, partition)| PartitionReport {
+        name: job.shown(&sample.partitions.name(id)).to_owned(),
+        records: partition.records,
+        timed: partition.timed,
+        older: partition.older,
+    });
+    SampleReport {
+        records: sample.arrivals.records(),
+        events: sample.events,
+        rejected: sample.rejected,
+        bytes: sample.bytes(),
+        span: sample.arrivals.span(),
+        end: match sample.end {
+            End::Present => "present_end",
+            End::Sample => "sample",
+            End::Memory => "memory",
+        },
+        seconds: sample.elapsed.as_secs_f64(),
+        partitions: partitions.collect(),
+    }
+}
+
+/// The lines to paste.
+fn lines(job: &Job, dependencies: &[DependencyReport]) -> String {
+    let mut all = dependencies.iter().map(|dependency| dependency.toml.clone());
+    let streams = job.rules.streams().iter().filter(|stream| !stream.depends_on.is_empty());
+    let blocks = streams.map(|stream| {
+        let own: Vec<String> = all.by_ref().take(stream.depends_on.len()).collect();
+        toml::depends_on(job, stream, &own)
+    });
+    blocks.collect::<Vec<_>>().join("\n")
+}

@@ -1,0 +1,4 @@
+//! What is advised, from numbers and from streams.
+
+mod rules;
+mod streams;

@@ -1,0 +1,302 @@
+//! Streams in, measurements out; held against a slow look at all pairs.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::sync::Arc;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use crate::advise::report::DependencyReport;
+use crate::advise::{AdviseError, Options, Report, advise};
+use crate::config::{Overrides, load};
+use crate::dependency::Mode;
+
+const STREAMS: &str = r#"
+[[stream]]
+name = "order"
+key = "/id"
+time = "/at"
+
+[[stream]]
+name = "payment"
+depends_on = [ { entity = "order", by = "/order" } ]
+"#;
+
+const OPTIONS: Options = Options {
+    latency: Duration::from_millis(50),
+    restart: Duration::from_secs(60),
+    rate: None,
+    sample: None,
+    memory: 64 << 20,
+};
+
+/// A job whose files are these, and the report on it.
+fn report(streams: &str, files: &[&str], options: Options) -> Report {
+    let directory = TempDir::new().unwrap();
+    let mut paths = Vec::new();
+    for (at, content) in files.iter().enumerate() {
+        let path = directory.path().join(format!("{at}.jsonl"));
+        fs::write(&path, content).unwrap();
+        paths.push(path.display().to_string());
+    }
+    let source = format!("[source.file]\npath = {paths:?}\nstream = \"/type\"\n");
+    run(&directory, &format!("{streams}{source}"), options).unwrap()
+}
+
+fn run(directory: &TempDir, job: &str, options: Options) -> Result<Report, AdviseError> {
+    let sinks = "[sink.resolved]\nnull = true\n[sink.dead_letter]\nnull = true\n";
+    let path = directory.path().join("job.toml");
+    let state = directory.path().join("state").display().to_string();
+    fs::write(&path, format!("[job]\nname = \"test\"\n{job}{sinks}[state]\npath = {state:?}\n")).unwrap();
+    let job = |launcher| load(&path, launcher, &Overrides::default()).unwrap_or_else(|error| panic!("{error:?}"));
+    let report = advise(&job(Mode::Streaming), &job(Mode::Deferred), &options, Arc::new(|_| {}));
+    assert!(!directory.path().join("state").exists(), "advise made a state");
+    report
+}
+
+fn order(id: u64, at: u64) -> String {
+    format!("{{\"type\":\"order\",\"id\":{id},\"at\":{at}}}\n")
+}
+
+fn payment(order: u64) -> String {
+    format!("{{\"type\":\"payment\",\"order\":{order}}}\n")
+}
+
+/// `there later never untold`.
+fn shares(d: &DependencyReport) -> [u64; 4] {
+    [d.there_before, d.later, d.never, d.undecided]
+}
+
+#[test]
+fn lags_are_measured_on_the_clock_of_event_time() {
+    // Time goes by in orders that nobody refers to; 7 comes 30 ms after its payment, which came 20 ms after order 1.
+    let lines = [order(1, 100), payment(1), order(100, 120), payment(1), payment(7), order(101, 150), order(7, 140)];
+    let report = report(STREAMS, &[&lines.concat()], OPTIONS);
+    let d = &report.dependencies[0];
+    assert_eq!((report.clock.kind, report.clock.unit, report.sample.span), ("event_time", "us", 50_000));
+    assert_eq!((d.references, shares(d)), (3, [2, 1, 0, 0]));
+    assert_eq!((d.lag.max, d.lag_records.max, d.age.max), (30_000, 2, 20_000));
+    assert_eq!(report.clock.behind.max, 10_000);
+}
+
+#[test]
+fn without_time_records_are_counted_unless_a_rate_makes_time_of_them() {
+    let streams = STREAMS.replace("time = \"/at\"\n", "");
+    let lines = [payment(1), payment(2), order(2, 0), payment(2), order(1, 0)];
+    let counted = report(&streams, &[&lines.concat()], OPTIONS);
+    let timed = report(&streams, &[&lines.concat()], Options { rate: Some(100), ..OPTIONS });
+    let lags = |report: &Report| (report.clock.kind, report.dependencies[0].lag.max, report.dependencies[0].age.max);
+    assert_eq!((lags(&counted), lags(&timed)), (("records", 4, 1), ("rate", 40_000, 10_000)));
+    assert_eq!((counted.dependencies[0].within_percent, timed.dependencies[0].within_percent), (None, Some(100.0)));
+}
+
+#[test]
+fn each_file_has_a_clock_of_its_own() {
+    // By reading, the payments of the second file come after all orders; by the clock, the first came 40 ms before its order.
+    let first = [order(1, 100), order(2, 200)].concat();
+    let second = [order(50, 160), payment(2), order(51, 250), payment(1)].concat();
+    let report = report(STREAMS, &[&first, &second], OPTIONS);
+    let d = &report.dependencies[0];
+    assert_eq!((shares(d), d.lag.max, d.age.max), ([1, 1, 0, 0], 40_000, 150_000));
+}
+
+#[test]
+fn who_has_waited_long_enough_never_gets_it_and_who_has_not_may() {
+    // The longest lag is 100 ms: after twice that nothing is expected any more.
+    let mut lines =
+        vec![order(1, 1000), payment(2), payment(8), order(2, 1100), order(3, 1150), payment(9), order(4, 1300)];
+    assert_eq!(shares(&report(STREAMS, &[&lines.concat()], OPTIONS).dependencies[0]), [0, 1, 1, 1]);
+    lines.push(order(5, 1351));
+    assert_eq!(shares(&report(STREAMS, &[&lines.concat()], OPTIONS).dependencies[0]), [0, 1, 2, 0]);
+}
+
+#[test]
+fn what_is_retained_no_longer_has_to_come_again() {
+    let streams = STREAMS.replace("time = \"/at\"", "time = \"/at\"\nretain = \"100ms\"");
+    let lines = [order(1, 0), order(2, 100), payment(1), order(3, 101), payment(1), order(4, 150), order(1, 150)];
+    let retained = report(&streams, &[&lines.concat()], OPTIONS);
+    assert_eq!(shares(&retained.dependencies[0]), [1, 1, 0, 0]);
+    assert_eq!(retained.dependencies[0].lag.max, 49_000);
+    assert_eq!(retained.entities[0].keys, 4);
+    let kept = report(STREAMS, &[&lines.concat()], OPTIONS);
+    assert_eq!(shares(&kept.dependencies[0]), [2, 0, 0, 0]);
+}
+
+#[test]
+fn arrays_optional_fields_and_duplicates_are_what_the_decoder_says() {
+    let streams = r#"
+[[stream]]
+name = "person"
+key = "/id"
+[[stream]]
+name = "friendship"
+depends_on = [
+  { name = "friends", entity = "person", by = "/persons" },
+  { name = "witness", entity = "person", by = "/witness", required = false, mode = "independent" },
+]
+"#;
+    let lines = "{\"type\":\"person\",\"id\":1}\n{\"type\":\"person\",\"id\":1}\n\
+        {\"type\":\"friendship\",\"persons\":[1,2,1]}\n{\"type\":\"friendship\",\"persons\":[],\"witness\":2}\n\
+        {\"type\":\"friendship\"}\nno json\n{\"type\":\"person\",\"id\":2}\n";
+    let report = report(streams, &[lines], OPTIONS);
+    let [friends, witness] = &report.dependencies[..] else { panic!("{:?}", report.dependencies) };
+    assert_eq!((shares(friends), friends.lag.max), ([2, 1, 0, 0], 4));
+    assert_eq!((shares(witness), witness.lag.max), ([0, 1, 0, 0], 3), "independent ones are measured, too");
+    assert_eq!((report.sample.records, report.sample.events, report.sample.rejected), (7, 5, 2));
+}
+
+#[test]
+fn a_referent_that_has_to_be_resolved_is_there_when_all_that_it_waits_for_is() {
+    let streams = r#"
+[[stream]]
+name = "order"
+key = "/id"
+[[stream]]
+name = "payment"
+key = "/id"
+depends_on = [ { entity = "order", by = "/order" } ]
+[[stream]]
+name = "receipt"
+depends_on = [ { entity = "payment", by = "/payment", need = "resolved" } ]
+"#;
+    let receipt = |payment: u64| format!("{{\"type\":\"receipt\",\"payment\":{payment}}}\n");
+    let payment = |id: u64, order: u64| format!("{{\"type\":\"payment\",\"id\":{id},\"order\":{order}}}\n");
+    // Receipt 1 waits until order 5 has come, 4 records later; receipt 2 finds its payment resolved; 3 waits for one that never is.
+    let lines =
+        [payment(1, 5), receipt(1), order(6, 0), payment(2, 6), receipt(2), order(5, 0), payment(3, 9), receipt(3)];
+    let report = report(streams, &[&lines.concat()], OPTIONS);
+    let receipt = report.dependencies.iter().find(|d| d.stream == "receipt").unwrap();
+    assert_eq!((shares(receipt), receipt.lag.max, receipt.need), ([1, 1, 0, 1], 4, "resolved"));
+    assert!(receipt.toml.contains("need = \"resolved\""), "{}", receipt.toml);
+}
+
+#[test]
+fn a_sample_ends_where_it_is_told_to() {
+    let lines: String = (0..1000).map(|id| order(id, id) + &payment(id)).collect();
+    let report = report(STREAMS, &[&lines], Options { sample: Some(501), ..OPTIONS });
+    assert_eq!((report.sample.records, report.sample.end, report.dependencies[0].references), (501, "sample", 250));
+}
+
+#[test]
+fn an_endless_source_wants_an_end() {
+    let directory = TempDir::new().unwrap();
+    let streams = "[[stream]]\nname = \"item\"\nkey = \"/id\"\n[[stream]]\nname = \"use\"\nkey = \"/id\"\nprovides = \"item\"\ndepends_on = [ { entity = \"item\", by = \"/items\" } ]\n";
+    let job = format!("{streams}[source.synthetic]\nworkload = \"items\"\nrate = 1000\n");
+    assert!(matches!(run(&directory, &job, OPTIONS), Err(AdviseError::Endless)));
+    let report = run(&directory, &job, Options { sample: Some(10_000), ..OPTIONS }).unwrap();
+    // Every second item refers to one before it, at the rate that the source has.
+    assert_eq!((report.clock.kind, shares(&report.dependencies[0])), ("rate", [5_000, 0, 0, 0]));
+}
+
+/// A tenth of the payments come 20 orders too early, and a fiftieth of the orders never.
+fn many(orders: u64) -> String {
+    let mut lines = String::new();
+    for id in 0..orders {
+        let is_early = |id: u64| id.is_multiple_of(10);
+        lines += &if id % 50 == 49 { order(1_000_000 + id, id) } else { order(id, id) };
+        if is_early(id + 20) && id + 20 < orders {
+            lines += &payment(id + 20);
+        }
+        if !is_early(id) {
+            lines += &payment(id);
+        }
+    }
+    lines
+}
+
+#[test]
+fn where_not_all_keys_fit_the_shares_are_off_by_no_more_than_is_said() {
+    let lines = many(60_000);
+    let exact = report(STREAMS, &[&lines], OPTIONS);
+    let sampled = report(STREAMS, &[&lines], Options { memory: 1 << 20, ..OPTIONS });
+    let [exact_one, sampled_one] = [&exact, &sampled].map(|report| &report.dependencies[0]);
+    assert_eq!((exact.keys.one_in, exact_one.error_percent), (1, 0.0));
+    assert_eq!(shares(exact_one), [52_800, 5_998, 1_198, 2]);
+    assert!(sampled.keys.one_in >= 8 && sampled.keys.looked_at < 10_000, "{:?}", sampled.keys);
+    assert!((0.5..5.0).contains(&sampled_one.error_percent), "{}", sampled_one.error_percent);
+    for (exact, sampled) in shares(exact_one).into_iter().zip(shares(sampled_one)) {
+        let percent = |part: u64, d: &DependencyReport| 100.0 * part as f64 / d.references as f64;
+        let off = (percent(exact, exact_one) - percent(sampled, sampled_one)).abs();
+        assert!(off <= sampled_one.error_percent, "{exact} and {sampled} differ by {off} %");
+    }
+    assert_eq!(exact_one.advice, sampled_one.advice);
+    let memory = [&exact, &sampled].map(|report| report.entities[0].memory_bytes as f64);
+    assert!((memory[1] / memory[0] - 1.0).abs() < 0.05, "{memory:?}");
+}
+
+#[test]
+fn who_waits_for_one_key_alone_does_not_take_more_memory_than_there_is() {
+    let lines: String = (0..40_000).map(|_| payment(1)).collect();
+    let report = report(STREAMS, &[&lines], Options { memory: 1 << 20, ..OPTIONS });
+    // Either the key is among those that are looked at, and the sample ends; or it is not.
+    assert!(report.sample.end == "memory" && report.sample.records < 40_000 || report.keys.looked_at == 0);
+    assert!(report.keys.one_in > 1 && report.notes.iter().any(|note| note.contains("--memory")), "{:?}", report.notes);
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Order(u64),
+    Payment(u64),
+}
+
+/// Every pair is looked at: where the first order of a key lies after its payment, the lag is the difference of their clocks.
+fn slowly(steps: &[(Step, u64)]) -> [u64; 4] {
+    let mut clock = 0;
+    let mut arrivals = Vec::new();
+    for (step, forward) in steps {
+        // The first record is an order, so that there is a time from the beginning.
+        if matches!(step, Step::Order(_)) {
+            clock += forward;
+        }
+        arrivals.push(clock);
+    }
+    let mut orders: BTreeMap<u64, usize> = BTreeMap::new();
+    for (at, (step, _)) in steps.iter().enumerate() {
+        if let Step::Order(id) = step {
+            orders.entry(*id).or_insert(at);
+        }
+    }
+    let (mut there, mut later, mut missing, mut sum) = (0, 0, 0, 0);
+    for (at, (step, _)) in steps.iter().enumerate() {
+        let Step::Payment(id) = step else { continue };
+        match orders.get(id) {
+            Some(order) if *order < at => there += 1,
+            Some(order) => (later, sum) = (later + 1, sum + (arrivals[*order] - arrivals[at])),
+            None => missing += 1,
+        }
+    }
+    [there, later, missing, sum]
+}
+
+proptest! {
+    #[test]
+    fn a_slow_look_at_all_pairs_says_the_same(
+        steps in prop::collection::vec((prop_oneof![
+            (0..20_u64).prop_map(Step::Order),
+            (0..20_u64).prop_map(Step::Payment),
+        ], 0..5_u64), 1..80),
+    ) {
+        let mut all = vec![(Step::Order(99), 0)];
+        all.extend(steps);
+        let (mut lines, mut clock) = (String::new(), 1000);
+        for (step, forward) in &all {
+            match step {
+                Step::Order(id) => {
+                    clock += forward;
+                    write!(lines, "{}", order(*id, clock)).unwrap();
+                }
+                Step::Payment(id) => write!(lines, "{}", payment(*id)).unwrap(),
+            }
+        }
+        let report = report(STREAMS, &[&lines], OPTIONS);
+        let d = &report.dependencies[0];
+        let [there, later, missing, sum] = slowly(&all);
+        prop_assert_eq!((d.there_before, d.later, d.never + d.undecided), (there, later, missing));
+        let shown: u64 = d.histogram.iter().map(|bar| bar.count).sum();
+        prop_assert_eq!(shown, there + later);
+        prop_assert_eq!(d.lag.max == 0, sum == 0);
+    }
+}
