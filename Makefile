@@ -16,7 +16,7 @@ CHECKED_TEST = CARGO_BUILD_BUILD_DIR='$(CARGO_TARGET_DIR)' CARGO_TARGET_DIR='$(C
 	cargo test --release --locked --workspace --config .cargo/checked.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo demo-kafka test bench bench-kafka lint soak
+.PHONY: help setup build demo demo-kafka test bench bench-speed bench-kafka lint soak
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
@@ -43,7 +43,10 @@ test: ## Run all tests
 	$(CHECKED_TEST) --doc
 	PROPTEST_RNG_SEED=$(TEST_SEED) $(CHECKED_TEST) --lib --tests
 
-bench: setup ## Measure the speed of each mode beside hand-written Rust (ARGS=--quick to try it)
+bench: setup ## Compare the modes: what each costs, and what it buys (ARGS=--quick for one minute instead of ten)
+	cargo bench --locked --bench modes -- $(ARGS)
+
+bench-speed: setup ## Measure the speed of each mode beside hand-written Rust (ARGS=--quick to try it)
 	cargo bench --locked --bench speed -- $(ARGS)
 
 bench-kafka: ## Measure the jobs from topic to topic beside a loop on the bare client (ARGS=--quick to try it)

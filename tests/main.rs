@@ -22,6 +22,10 @@ mod inspect;
 mod kafka;
 mod maintained;
 mod metrics;
+/// What the comparison of the modes decides and draws. Its tests run here, for a benchmark has no test harness.
+#[path = "../benches/modes/pure/mod.rs"]
+mod modes;
+mod open_loop;
 mod real_data;
 mod refusals;
 mod restart;

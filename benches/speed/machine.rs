@@ -7,7 +7,7 @@ use std::thread;
 use serde::Serialize;
 
 /// Clock ticks a second in `/proc/stat`: part of the kernel's interface.
-const TICKS_PER_SECOND: f64 = 100.0;
+pub(crate) const TICKS_PER_SECOND: f64 = 100.0;
 
 /// The machine and the build; what cannot be found out is empty.
 #[derive(Debug, Serialize)]

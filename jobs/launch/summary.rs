@@ -7,6 +7,9 @@ use indicatif::{HumanBytes, HumanCount};
 use resolvent::metrics::{Quantiles, Snapshot, Totals, cpu_seconds, resident_memory};
 use resolvent::pipeline::Summary;
 
+/// A generator that fell behind its schedule by less is not worth a line: any thread is late by that now and then.
+const BEHIND_SHOWN: Duration = Duration::from_millis(20);
+
 /// What became of everything, over all runs, and what this run measured.
 pub(crate) fn table(title: &str, summary: &Summary, measured: &Snapshot) -> String {
     let this_run = summary.totals.since(&summary.before);
@@ -88,6 +91,9 @@ fn resources(summary: &Summary, measured: &Snapshot) -> String {
     rows.push(("state on disk".to_owned(), HumanBytes(summary.state_bytes).to_string()));
     rows.push(("outcomes written".to_owned(), HumanBytes(summary.bytes_written).to_string()));
     rows.push(("most waiting at once".to_owned(), HumanCount(measured.waiting_peak).to_string()));
+    if measured.source_behind >= BEHIND_SHOWN {
+        rows.push(("generator fell behind".to_owned(), time(measured.source_behind)));
+    }
     for (cause, held) in measured.backpressure.iter().filter(|(_, held)| !held.is_zero()) {
         rows.push((format!("held back by {}", cause.as_str()), time(*held)));
     }
@@ -192,12 +198,17 @@ mod tests {
             elapsed: Duration::from_secs(10),
             bytes_written: 5 << 20,
             state_bytes: 0,
+            state_io: Default::default(),
         };
         let text = table("social (sedd)", &summary, &metrics.snapshot());
         assert!(text.starts_with("\nsocial (sedd): 1,000 records in 10.0s, 100 records/s\n"), "{text}");
         assert!(text.contains("  held back by commit           1.5s\n"), "{text}");
         assert!(text.contains("  outcomes written          5.00 MiB\n"), "{text}");
         assert!(!text.contains("held back by memory"));
+        assert!(!text.contains("generator"));
+        metrics.source_behind(Duration::from_millis(350));
+        let text = table("social (sedd)", &summary, &metrics.snapshot());
+        assert!(text.contains("  generator fell behind     350.00ms\n"), "{text}");
     }
 
     #[test]

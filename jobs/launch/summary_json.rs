@@ -1,12 +1,13 @@
 //! The summary of a run as JSON, for programs: `--summary-json`.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use miette::Diagnostic;
-use resolvent::metrics::{self, Snapshot, Totals, cpu_seconds, resident_memory};
+use resolvent::metrics::{self, Checksum, Snapshot, Totals, cpu_seconds, disk_io, resident_memory};
 use resolvent::pipeline::Summary;
 use serde::Serialize;
 
@@ -26,12 +27,16 @@ pub(crate) struct SummaryFileError {
     error: io::Error,
 }
 
-/// What is written, in base units; what the system does not tell is `null`.
+/// What is written, in base units; what the system does not tell is `null`. README says what each member is.
 #[derive(Serialize)]
 struct Document<'a> {
     /// `independent`, `sedd` or `dedd`.
     launcher: &'a str,
     elapsed_seconds: f64,
+    /// From the arrival of the first record to the last outcome that a sink took.
+    busy_seconds: f64,
+    /// How far a synthetic source fell behind its schedule at most because it made records too slowly.
+    source_behind_seconds: f64,
     /// Of this run.
     totals: Totals,
     /// Of this run, where results are maintained: how many were taken away again.
@@ -41,11 +46,34 @@ struct Document<'a> {
     waiting_peak: u64,
     latency: Latencies,
     memory_peak_bytes: Option<u64>,
+    /// The most that each part of the accounted memory has held.
+    memory_parts_peak_bytes: BTreeMap<&'a str, u64>,
     cpu_seconds: Option<f64>,
     state_bytes: u64,
     bytes_read: u64,
     bytes_written: u64,
+    /// What the state was given, and what that made RocksDB write (log, flush and compaction) and read.
+    state_io: StateIo,
+    /// What the process moved between memory and disks.
+    disk_bytes_read: Option<u64>,
+    disk_bytes_written: Option<u64>,
     backpressure_seconds: f64,
+    /// Of the lines of sinks with `checksum = true`.
+    checksums: BTreeMap<&'a str, Lines>,
+}
+
+#[derive(Serialize)]
+struct StateIo {
+    bytes_given: u64,
+    bytes_written: u64,
+    bytes_read: u64,
+}
+
+#[derive(Serialize)]
+struct Lines {
+    lines: u64,
+    /// In hexadecimal digits: JSON's numbers are not exact to 64 bits everywhere.
+    sum: String,
 }
 
 #[derive(Serialize)]
@@ -54,12 +82,14 @@ struct Latencies {
     resolve: Quantiles,
     completion: Quantiles,
     visible: Quantiles,
+    epoch_commit: Quantiles,
 }
 
 #[derive(Serialize)]
 struct Quantiles {
     count: u64,
     p50_us: u64,
+    p90_us: u64,
     p99_us: u64,
     p999_us: u64,
     max_us: u64,
@@ -90,9 +120,13 @@ impl SummaryFile {
 
 impl<'a> Document<'a> {
     fn new(launcher: &'a str, summary: &Summary, measured: &Snapshot) -> Document<'a> {
+        let disk = disk_io();
+        let lines = |of: &Checksum| Lines { lines: of.lines, sum: format!("{:016x}", of.sum) };
         Document {
             launcher,
             elapsed_seconds: summary.elapsed.as_secs_f64(),
+            busy_seconds: measured.busy.as_secs_f64(),
+            source_behind_seconds: measured.source_behind.as_secs_f64(),
             totals: summary.totals.since(&summary.before),
             retracted: summary.totals.since(&summary.before).retracted,
             waiting: summary.waiting,
@@ -102,13 +136,23 @@ impl<'a> Document<'a> {
                 resolve: measured.resolve.into(),
                 completion: measured.completion.into(),
                 visible: measured.visible.into(),
+                epoch_commit: measured.epoch_commit.into(),
             },
             memory_peak_bytes: resident_memory().map(|memory| memory.peak),
+            memory_parts_peak_bytes: measured.memory_peaks.iter().map(|(part, peak)| (part.as_str(), *peak)).collect(),
             cpu_seconds: cpu_seconds(),
             state_bytes: summary.state_bytes,
             bytes_read: measured.bytes_read,
             bytes_written: summary.bytes_written,
+            state_io: StateIo {
+                bytes_given: summary.state_io.given,
+                bytes_written: summary.state_io.written,
+                bytes_read: summary.state_io.read,
+            },
+            disk_bytes_read: disk.map(|disk| disk.read),
+            disk_bytes_written: disk.map(|disk| disk.written),
             backpressure_seconds: measured.backpressure.iter().map(|(_, held)| held.as_secs_f64()).sum(),
+            checksums: measured.checksums.iter().map(|(sink, checksum)| (*sink, lines(checksum))).collect(),
         }
     }
 }
@@ -119,6 +163,7 @@ impl From<metrics::Quantiles> for Quantiles {
         Quantiles {
             count: of.count,
             p50_us: micros(of.p50),
+            p90_us: micros(of.p90),
             p99_us: micros(of.p99),
             p999_us: micros(of.p999),
             max_us: micros(of.max),
@@ -128,7 +173,8 @@ impl From<metrics::Quantiles> for Quantiles {
 
 #[cfg(test)]
 mod tests {
-    use resolvent::metrics::Metrics;
+    use resolvent::metrics::{MemoryPart, Metrics};
+    use resolvent_state::Io;
 
     use super::*;
 
@@ -143,6 +189,12 @@ mod tests {
         metrics.waiting(7, 2);
         metrics.waiting(2, 2);
         metrics.resolve_latency([(250, 99), (1500, 1)]);
+        metrics.busy(Duration::from_millis(2250));
+        metrics.source_behind(Duration::from_millis(125));
+        metrics.memory(MemoryPart::Waiting, 500);
+        metrics.memory(MemoryPart::Waiting, 400);
+        metrics.sink_checksum("resolved", Checksum { lines: 3, sum: u64::MAX });
+        metrics.sink_checksum("resolved", Checksum { lines: 2, sum: 16 });
         let summary = Summary {
             totals,
             before,
@@ -150,6 +202,7 @@ mod tests {
             elapsed: Duration::from_millis(2500),
             bytes_written: 700,
             state_bytes: 80,
+            state_io: Io { given: 100, written: 350, read: 40 },
         };
         SummaryFile::create(&path).unwrap().write("sedd", &summary, &metrics.snapshot()).unwrap();
 
@@ -170,11 +223,19 @@ mod tests {
             ("/bytes_written", 700.into()),
             ("/state_bytes", 80.into()),
             ("/backpressure_seconds", 0.0.into()),
+            ("/busy_seconds", 2.25.into()),
+            ("/source_behind_seconds", 0.125.into()),
+            ("/memory_parts_peak_bytes/waiting", 500.into()),
+            ("/state_io/bytes_given", 100.into()),
+            ("/state_io/bytes_written", 350.into()),
+            ("/state_io/bytes_read", 40.into()),
+            ("/checksums/resolved/lines", 5.into()),
+            ("/checksums/resolved/sum", "000000000000000f".into()),
         ] {
             assert_eq!(*at(pointer), expected, "{pointer}");
         }
-        let latency = ["accept", "resolve", "completion", "visible"];
-        for quantile in ["count", "p50_us", "p99_us", "p999_us", "max_us"] {
+        let latency = ["accept", "resolve", "completion", "visible", "epoch_commit"];
+        for quantile in ["count", "p50_us", "p90_us", "p99_us", "p999_us", "max_us"] {
             latency.iter().for_each(|kind| assert!(at(&format!("/latency/{kind}/{quantile}")).is_u64()));
         }
     }

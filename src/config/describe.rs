@@ -227,7 +227,8 @@ impl Description<'_> {
                     format!("topic {}, keyed by {key}", self.job.shown(&topic.topic))
                 }
                 Some(Target::Stdout) => "standard output".to_owned(),
-                Some(Target::Null) => "counted and discarded".to_owned(),
+                Some(Target::Null { checksum: false }) => "counted and discarded".to_owned(),
+                Some(Target::Null { checksum: true }) => "counted, with a checksum, and discarded".to_owned(),
                 None => "none".to_owned(),
             };
             writeln!(self.out, "  {name}: {target}")?;

@@ -205,7 +205,7 @@ fn is_stateless(rules: &Rules, sinks: &sink::Settings) -> bool {
     let is_independent = |d: &Dependency| d.mode == Mode::Independent;
     let targets = sink::SinkKind::ALL.into_iter().filter_map(|kind| sinks.target(kind));
     rules.streams().iter().all(|stream| stream.depends_on.iter().all(is_independent))
-        && targets.into_iter().all(|target| matches!(target, sink::Target::Topic(_) | sink::Target::Null))
+        && targets.into_iter().all(|target| matches!(target, sink::Target::Topic(_) | sink::Target::Null { .. }))
 }
 
 /// The text of a configuration as it may be shown: properties of the Kafka client, which may be secrets, are stars.

@@ -81,6 +81,7 @@ fn read_target(sink: &Section<'_>, kind: &str, known: &Known<'_>, outputs: &mut 
     let stdout = sink.flag("stdout");
     let null = sink.flag("null");
     let upserts = kind == "resolved" && read_style(sink, known);
+    let checksum = sink.flag("checksum");
     sink.finish();
     let right = "write exactly one of file = \"…\", topic = \"…\", stdout = true and null = true";
     for (key, flag) in [("stdout", stdout), ("null", null)] {
@@ -101,6 +102,17 @@ fn read_target(sink: &Section<'_>, kind: &str, known: &Known<'_>, outputs: &mut 
     }
     if key.is_some() && topic.is_none() && !sink.has("topic") {
         sink.problem("key", "only a record of a topic has a key", "leave it out, or write topic = \"…\"");
+    }
+    if checksum.is_some() && !sink.has("null") {
+        sink.problem("checksum", "it is of lines that are discarded", "leave it out, or write null = true");
+    }
+    if checksum == Some(true) && known.rules.is_some_and(Rules::is_maintained) {
+        let right = "leave it out, and compare what --compact prints";
+        sink.problem(
+            "checksum",
+            "with emit = \"changes\" lines take each other back, and a sum of all says nothing",
+            right,
+        );
     }
     if let Some(topic) = topic {
         check_topic(sink, &topic.value, known);
@@ -126,7 +138,7 @@ fn read_target(sink: &Section<'_>, kind: &str, known: &Known<'_>, outputs: &mut 
             Some(Target::File(path))
         }
         None if stdout.is_some() => Some(Target::Stdout),
-        None => null.map(|_| Target::Null),
+        None => null.map(|_| Target::Null { checksum: checksum.unwrap_or(false) }),
     }
 }
 

@@ -108,7 +108,7 @@ impl Job {
             accepted: true,
             state_has_referents: false,
         };
-        let sinks = sink::Settings { resolved: Target::Null, dead_letter: None, accepted: None };
+        let sinks = sink::Settings { resolved: Target::Null { checksum: false }, dead_letter: None, accepted: None };
         Job {
             checkpoint: Checkpoint::open(state.clone(), Committed::default(), BTreeMap::new(), &sinks, None).unwrap(),
             engine: Engine::new(Arc::clone(&rules), WorkerIndex(0), 1, settings),

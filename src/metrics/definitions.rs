@@ -132,6 +132,7 @@ pub(super) struct Input {
     pub(super) replayed: IntCounter,
     pub(super) lag_records: IntGaugeVec,
     pub(super) lag_bytes: IntGaugeVec,
+    pub(super) behind: Gauge,
     pub(super) backpressure: CounterVec,
 }
 
@@ -170,6 +171,11 @@ impl Input {
                 "resolvent_source_lag_bytes",
                 "Bytes between what was read and the present end of the input, where the source is files.",
                 &[],
+            )?,
+            behind: gauge_seconds(
+                registry,
+                "resolvent_source_behind_seconds",
+                "How far a synthetic source fell behind its schedule at most, because it made records too slowly and not because it was held back.",
             )?,
             backpressure,
         })

@@ -60,6 +60,8 @@ pub struct Quantiles {
     pub count: u64,
     /// Half of them took no longer.
     pub p50: Duration,
+    /// 90 of 100 took no longer.
+    pub p90: Duration,
     /// 99 of 100 took no longer.
     pub p99: Duration,
     /// 999 of 1000 took no longer.
@@ -94,6 +96,7 @@ impl LatencyHistogram {
         Quantiles {
             count: histogram.len(),
             p50: at(0.5),
+            p90: at(0.9),
             p99: at(0.99),
             p999: at(0.999),
             max: Duration::from_micros(histogram.max()),
@@ -195,7 +198,13 @@ mod tests {
     #[test]
     fn quantiles_are_exact_to_one_in_a_thousand() {
         let found = recorded(&(1..=10_000).map(|n| (n * 100, 1)).collect::<Vec<_>>()).quantiles();
-        let expected = [(found.p50, 500_000), (found.p99, 990_000), (found.p999, 999_000), (found.max, 1_000_000)];
+        let expected = [
+            (found.p50, 500_000),
+            (found.p90, 900_000),
+            (found.p99, 990_000),
+            (found.p999, 999_000),
+            (found.max, 1_000_000),
+        ];
         for (quantile, micros) in expected {
             let error = quantile.as_micros().abs_diff(micros);
             assert!(error <= micros / 1000, "{quantile:?} for {micros} us");

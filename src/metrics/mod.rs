@@ -5,6 +5,7 @@
 //!
 //! Totals go on over restarts ([`Metrics::restore_totals`]); everything else counts from the start of the process.
 
+mod checksum;
 mod definitions;
 mod health;
 mod latency;
@@ -15,17 +16,18 @@ mod totals;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use prometheus::{Registry, TextEncoder};
 
+pub use checksum::Checksum;
 pub use health::{Health, Phase};
 pub use latency::Quantiles;
-pub use process::{ResidentMemory, cpu_seconds, cpu_seconds_of, resident_memory};
+pub use process::{DiskIo, ResidentMemory, cpu_seconds, cpu_seconds_of, disk_io, resident_memory};
 pub use snapshot::Snapshot;
 pub use totals::{ConservationError, Totals};
 
@@ -47,6 +49,9 @@ struct Inner {
     kafka: Kafka,
     resources: Resources,
     waiting_peak: AtomicU64,
+    memory_peaks: [AtomicU64; MemoryPart::ALL.len()],
+    busy_micros: AtomicU64,
+    checksums: Mutex<BTreeMap<&'static str, Checksum>>,
     restored: OnceLock<Totals>,
 }
 
@@ -62,10 +67,20 @@ impl Inner {
             kafka: Kafka::new(&registry)?,
             resources: Resources::new(&registry)?,
             waiting_peak: AtomicU64::new(0),
+            memory_peaks: Default::default(),
+            busy_micros: AtomicU64::new(0),
+            checksums: Mutex::default(),
             restored: OnceLock::new(),
             registry,
             health,
         })
+    }
+}
+
+impl Inner {
+    fn checksums(&self) -> MutexGuard<'_, BTreeMap<&'static str, Checksum>> {
+        // Sums are whole after every statement, so what a panicking thread left behind can be read.
+        self.checksums.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -292,6 +307,11 @@ impl Metrics {
         set_optional(&self.inner.input.lag_records, records);
     }
 
+    /// How far the source has fallen behind its schedule by its own slowness, at most.
+    pub fn source_behind(&self, behind: Duration) {
+        self.inner.input.behind.set(behind.as_secs_f64());
+    }
+
     /// What lies between what was read of a topic's partition and its present end.
     pub fn partition_lag(&self, topic: &str, partition: i32, records: u64) {
         let labels = [topic, &partition.to_string()];
@@ -347,6 +367,8 @@ impl Metrics {
     /// How much memory a part holds now.
     pub fn memory(&self, part: MemoryPart, bytes: u64) {
         self.inner.resources.memory.with_label_values(&[part.as_str()]).set(gauge_value(bytes));
+        let peaks = MemoryPart::ALL.iter().zip(&self.inner.memory_peaks);
+        peaks.filter(|(of, _)| **of == part).for_each(|(_, peak)| _ = peak.fetch_max(bytes, Ordering::Relaxed));
     }
 
     /// Referents went from memory to the state.
@@ -362,6 +384,17 @@ impl Metrics {
     /// Distinct keys were looked up in the state.
     pub fn state_lookups(&self, keys: u64) {
         self.inner.resources.state_lookups.inc_by(keys);
+    }
+
+    /// A sink took outcomes, so long after the first record of this process arrived.
+    pub fn busy(&self, since_first: Duration) {
+        let micros = u64::try_from(since_first.as_micros()).unwrap_or(u64::MAX);
+        self.inner.busy_micros.fetch_max(micros, Ordering::Relaxed);
+    }
+
+    /// Lines of a sink (`resolved`, `dead_letter`, `accepted`) that keeps a checksum were committed.
+    pub fn sink_checksum(&self, sink: &'static str, lines: Checksum) {
+        self.inner.checksums().entry(sink).or_default().add(lines);
     }
 
     /// A sink (`resolved`, `dead_letter`, `accepted`) took lines.

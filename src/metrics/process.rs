@@ -47,6 +47,28 @@ fn parse_stat(stat: &str) -> Option<f64> {
     Some((user + system) as f64 / TICKS_PER_SECOND)
 }
 
+/// Bytes that this process has moved between memory and disks, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DiskIo {
+    /// Read from a disk: not what the page cache had.
+    pub read: u64,
+    /// Handed on to a disk, now or later; not what was deleted before that, nor what is in a file system in memory.
+    pub written: u64,
+}
+
+/// What this process has read from disks and written to them; `None` where the system does not tell.
+pub fn disk_io() -> Option<DiskIo> {
+    parse_io(&std::fs::read_to_string("/proc/self/io").ok()?)
+}
+
+fn parse_io(io: &str) -> Option<DiskIo> {
+    let bytes =
+        |field: &str| io.lines().find_map(|line| line.strip_prefix(field))?.trim_start_matches(':').trim().parse().ok();
+    let (read, written): (u64, u64) = (bytes("read_bytes")?, bytes("write_bytes")?);
+    // What was written to a page that is then given up before it goes to the disk.
+    Some(DiskIo { read, written: written.saturating_sub(bytes("cancelled_write_bytes")?) })
+}
+
 /// Reads the process anew at every scrape.
 pub(super) struct ProcessCollector {
     pub(super) resident_memory: Gauge,
@@ -90,6 +112,13 @@ mod tests {
         let stat = "7 (a) b (c)) S 1 2 3 4 5 6 7 8 9 10 150 50 0 0 20 0 3 0";
         assert_eq!(parse_stat(stat), Some(2.0));
         assert_eq!(parse_stat("7 (a) S 1 2 3"), None);
+    }
+
+    #[test]
+    fn disk_io_is_what_was_not_cancelled() {
+        let io = "rchar: 900\nwchar: 800\nread_bytes: 4096\nwrite_bytes: 12288\ncancelled_write_bytes: 8192\n";
+        assert_eq!(parse_io(io), Some(DiskIo { read: 4096, written: 4096 }));
+        assert_eq!(parse_io("rchar: 900\n"), None);
     }
 
     #[test]

@@ -35,6 +35,8 @@ fn busy() -> Metrics {
     metrics.epoch_committed(Duration::from_millis(3));
     metrics.source_lag(Some(4096), None);
     metrics.backpressure(Backpressure::Commit, Duration::from_millis(250));
+    metrics.source_behind(Duration::from_millis(40));
+    metrics.busy(Duration::from_secs(2));
     metrics.state_bytes(1 << 20);
     metrics.memory(MemoryPart::Referents, 1 << 10);
     metrics.referents_moved_to_state(2);
@@ -82,6 +84,7 @@ fn the_text_says_what_happened() {
         ("resolvent_oldest_waiting_seconds", &["1.5"]),
         ("resolvent_source_lag_bytes", &["4096"]),
         ("resolvent_source_lag_records", &[]),
+        ("resolvent_source_behind_seconds", &["0.04"]),
         ("resolvent_resolve_latency_seconds_sum", &["3.0126"]),
         ("resolvent_resolve_latency_seconds_count", &["15"]),
         ("resolvent_moved_to_state_total", &["{kind=\"event\"} 1", "{kind=\"referent\"} 2"]),

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::checkpoint::{Checkpoint, EpochEnd};
 use crate::clock::Clock;
 use crate::event::{DroppedReason, Epoch, ExpiredReason, Partitions, RejectedReason, StreamId, Timestamp, WorkerIndex};
-use crate::metrics::{MemoryPart, Metrics, Totals};
+use crate::metrics::{Checksum, MemoryPart, Metrics, Totals};
 use crate::mode::{Backlog, Changes, Memory, Phase};
 use crate::sink::SinkKind;
 use crate::source::{Fingerprints, GroupOffsets};
@@ -60,6 +60,8 @@ pub(super) struct Chunk {
     pub(super) lines: [Vec<u8>; 3],
     /// Bytes of lines that were built and discarded, because their sink is `null`.
     pub(super) discarded: [u64; 3],
+    /// Of the lines of sinks that keep a checksum.
+    pub(super) checksums: [Checksum; 3],
     pub(super) counts: Vec<(Happening, u64)>,
     pub(super) arrivals: Times,
     pub(super) completions: Times,
@@ -133,6 +135,7 @@ pub(super) struct Committer {
 struct Gathered {
     totals: Totals,
     arrivals: Times,
+    checksums: [Checksum; 3],
     ends: Vec<WorkerEnd>,
 }
 
@@ -217,7 +220,11 @@ impl Committer {
         self.metrics.resolve_latency(chunk.arrivals.until(now));
         self.metrics.completion_latency(chunk.completions.until(now));
         self.count(&chunk.counts, &mut gathered.totals);
+        if let Some(first) = self.intake.first_arrival() {
+            self.metrics.busy(Duration::from_micros(now.micros_since(first)));
+        }
         self.intake.lines_taken(bytes);
+        gathered.checksums.iter_mut().zip(chunk.checksums).for_each(|(sum, lines)| sum.add(lines));
         gathered.arrivals.append(chunk.arrivals);
         Ok(())
     }
@@ -329,6 +336,9 @@ impl Committer {
         let now = self.clock.now();
         self.metrics.visible_latency(gathered.arrivals.until(now));
         self.metrics.accept_latency(accepted_at.until(now));
+        for (kind, lines) in SinkKind::ALL.into_iter().zip(gathered.checksums).filter(|(_, sum)| sum.lines > 0) {
+            self.metrics.sink_checksum(kind.as_str(), lines);
+        }
         if wrote {
             self.metrics.epoch_committed(began.elapsed());
             self.metrics.state_bytes(self.state.disk_bytes());

@@ -14,7 +14,7 @@ use resolvent_state::Batch;
 use timely::scheduling::SyncActivator;
 
 use super::buffers::Buffers;
-use crate::event::{Block, Content, Epoch, PartitionId, Positions};
+use crate::event::{Block, Content, Epoch, PartitionId, Positions, Timestamp};
 use crate::metrics::{Backpressure, Metrics};
 use crate::mode::{Backlog, Phase};
 
@@ -84,6 +84,7 @@ struct Inner {
     positions: Positions,
     /// Where partitions that were announced in this run begin.
     origins: Positions,
+    first_arrival: Option<Timestamp>,
     caught_up: bool,
     ended: bool,
     /// What was read is to be given up after this epoch, or the next if it is closed.
@@ -126,6 +127,7 @@ impl Intake {
             bytes: 0,
             positions,
             origins: Positions::default(),
+            first_arrival: None,
             caught_up: false,
             ended: false,
             revoked: false,
@@ -241,6 +243,9 @@ impl Intake {
             match item {
                 Some(Item::Block(block)) => {
                     inner.bytes += block.bytes();
+                    if inner.phase != Phase::Replay {
+                        inner.first_arrival.get_or_insert(block.arrival);
+                    }
                     inner.advance(block.partition, block.next_offset);
                     return Taken::Block(block);
                 }
@@ -327,6 +332,11 @@ impl Intake {
             revoked: inner.revoked && inner.queue.is_empty(),
             stopped: inner.stop,
         }
+    }
+
+    /// When the first record arrived that is not only read again.
+    pub(super) fn first_arrival(&self) -> Option<Timestamp> {
+        self.lock().first_arrival
     }
 
     /// Notes that what was revoked is committed.

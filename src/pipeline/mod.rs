@@ -156,6 +156,8 @@ pub struct Summary {
     pub bytes_written: u64,
     /// Bytes of the state on disk.
     pub state_bytes: u64,
+    /// What was given to the state, and what that made it write and read, since it was opened last.
+    pub state_io: resolvent_state::Io,
 }
 
 /// A job could not start, or could not go on.
@@ -290,6 +292,7 @@ pub fn run(job: Job, options: RunOptions, metrics: Metrics, stop: StopFlag) -> R
         elapsed: began.elapsed(),
         bytes_written: finished.checkpoint.bytes_written(),
         state_bytes: finished.state.disk_bytes(),
+        state_io: finished.state.io(),
     };
     match committed.totals.conserves(waiting) {
         Ok(()) => Ok(summary),
@@ -299,7 +302,11 @@ pub fn run(job: Job, options: RunOptions, metrics: Metrics, stop: StopFlag) -> R
 
 /// A job that writes what stands in the end to standard output, and nothing elsewhere.
 fn only_shown(mut job: Job) -> Job {
-    job.sinks = sink::Settings { resolved: Target::Stdout, dead_letter: Some(Target::Null), accepted: None };
+    job.sinks = sink::Settings {
+        resolved: Target::Stdout,
+        dead_letter: Some(Target::Null { checksum: false }),
+        accepted: None,
+    };
     job.producer = None;
     job
 }
@@ -356,6 +363,7 @@ fn run_opened(job: &Job, opened: Opened, start: &Start, clock: Clock) -> Result<
         settings: opened.engine,
         discards: discards(&job.sinks),
         formats: opened.formats,
+        checksums: checksums(&job.sinks),
         partitions: opened.partitions.clone(),
         intake: Arc::clone(&intake),
         reader,
@@ -407,7 +415,12 @@ fn run_opened(job: &Job, opened: Opened, start: &Start, clock: Clock) -> Result<
 
 /// Whether lines of a kind are only counted.
 fn discards(sinks: &sink::Settings) -> [bool; 3] {
-    SinkKind::ALL.map(|kind| matches!(sinks.target(kind), None | Some(Target::Null)))
+    SinkKind::ALL.map(|kind| matches!(sinks.target(kind), None | Some(Target::Null { .. })))
+}
+
+/// Whether a checksum is kept of the lines of a kind.
+fn checksums(sinks: &sink::Settings) -> [bool; 3] {
+    SinkKind::ALL.map(|kind| matches!(sinks.target(kind), Some(Target::Null { checksum: true })))
 }
 
 fn is_ordered(rules: &Rules) -> bool {

@@ -102,6 +102,7 @@ fn read_to_end(mut source: Box<dyn Source>, intake: &Intake, metrics: &Metrics) 
             measured = Instant::now();
             let lag = source.lag();
             metrics.source_lag(lag.bytes, lag.records);
+            metrics.source_behind(lag.behind);
         }
         if !going {
             break;

@@ -31,7 +31,7 @@ use crate::event::{
 };
 use crate::mode::maintained::StoredRow;
 use crate::mode::{self, Backlog, Engine, Message, Phase, Referent, Visit};
-use crate::sink::{Format, Renderer, SinkKind};
+use crate::sink::{Checksummer, Format, Renderer, SinkKind};
 
 use super::RunError;
 use super::committer::{Chunk, Happening, Times, Told, WorkerEnd};
@@ -54,6 +54,8 @@ pub(super) struct Setup {
     pub(super) settings: mode::Settings,
     /// By kind of sink: whether its lines are only counted.
     pub(super) discards: [bool; 3],
+    /// By kind of sink: whether a checksum is kept of its lines.
+    pub(super) checksums: [bool; 3],
     /// By kind of sink: how its outcomes are written.
     pub(super) formats: [Format; 3],
     pub(super) partitions: Partitions,
@@ -397,6 +399,8 @@ struct Lines {
     spare: Spare,
     chunk: Chunk,
     discards: [bool; 3],
+    checksums: [bool; 3],
+    checksummer: Checksummer,
     now: Timestamp,
     clock: Clock,
     intake: Arc<Intake>,
@@ -410,6 +414,8 @@ impl Lines {
             renderer: Renderer::new(Arc::clone(&setup.rules), &setup.partitions, setup.formats.clone()),
             chunk: Chunk::default(),
             discards: setup.discards,
+            checksums: setup.checksums,
+            checksummer: Checksummer::default(),
             now: setup.clock.now(),
             clock: setup.clock.clone(),
             intake: Arc::clone(&setup.intake),
@@ -441,16 +447,21 @@ impl Lines {
 
     #[inline]
     fn append(&mut self, kind: SinkKind, render: impl FnOnce(&mut Renderer, &mut Vec<u8>)) {
-        let [resolved, dead_letter, accepted] = &mut self.chunk.lines;
-        let lines = match kind {
-            SinkKind::Resolved => resolved,
-            SinkKind::DeadLetter => dead_letter,
-            SinkKind::Accepted => accepted,
+        let at = match kind {
+            SinkKind::Resolved => 0,
+            SinkKind::DeadLetter => 1,
+            SinkKind::Accepted => 2,
         };
+        let Chunk { lines, checksums, .. } = &mut self.chunk;
+        let (Some(lines), Some(checksum)) = (lines.get_mut(at), checksums.get_mut(at)) else { return };
         if lines.capacity() == 0 {
             *lines = self.intake.lines.take().unwrap_or_else(|| Vec::with_capacity(2 * CHUNK_BYTES));
         }
+        let start = lines.len();
         render(&mut self.renderer, lines);
+        if self.checksums.get(at) == Some(&true) {
+            self.checksummer.add(lines.get(start..).unwrap_or_default(), checksum);
+        }
         if lines.len() >= CHUNK_BYTES {
             self.discard();
             if self.chunk.bytes() > 0 {

@@ -4,6 +4,7 @@
 //! events.
 
 mod broker;
+mod checksum;
 mod error;
 mod file;
 mod include;
@@ -17,6 +18,7 @@ mod tests;
 use std::path::PathBuf;
 
 pub use broker::{Broker, LostEpoch, Marker, Place};
+pub use checksum::Checksummer;
 pub use error::SinkError;
 pub use kafka::{Acks, GiveUp, Identity, KafkaSettings, connect};
 pub use record::{Record, RecordLimits, records};
@@ -70,7 +72,10 @@ pub enum Target {
     /// Standard output: at least once, for it cannot be cut.
     Stdout,
     /// Counted and discarded.
-    Null,
+    Null {
+        /// Whether a [checksum](Checksummer) is kept of what is discarded.
+        checksum: bool,
+    },
 }
 
 /// A topic, and what its records are keyed by.
@@ -169,7 +174,7 @@ pub trait Sink: Send {
 pub fn check(target: &Target, mark: Option<Mark>) -> Result<(), SinkError> {
     match target {
         Target::File(path) => file::check(path, mark),
-        Target::Topic(_) | Target::Stdout | Target::Null => Ok(()),
+        Target::Topic(_) | Target::Stdout | Target::Null { .. } => Ok(()),
     }
 }
 
@@ -179,7 +184,7 @@ pub fn open(target: &Target, mark: Option<Mark>) -> Result<Option<Box<dyn Sink>>
     Ok(match target {
         Target::File(path) => Some(Box::new(file::FileSink::open(path, mark)?)),
         Target::Stdout => Some(Box::new(stdout::StdoutSink::default())),
-        Target::Null => Some(Box::new(NullSink::default())),
+        Target::Null { .. } => Some(Box::new(NullSink::default())),
         Target::Topic(_) => None,
     })
 }

@@ -168,7 +168,7 @@ impl Source for FileSource {
 
     fn lag(&self) -> Lag {
         let bytes = self.inputs.iter().map(Input::lag).sum();
-        Lag { bytes, records: None }
+        Lag { bytes, ..Lag::default() }
     }
 
     fn fingerprints(&mut self, known: &BTreeMap<PartitionId, Fingerprint>) -> Result<Fingerprints, SourceError> {

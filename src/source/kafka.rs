@@ -424,7 +424,7 @@ impl Source for KafkaSource {
     }
 
     fn lag(&self) -> Lag {
-        Lag { bytes: None, records: self.lag }
+        Lag { records: self.lag, ..Lag::default() }
     }
 
     fn fingerprints(&mut self, known: &BTreeMap<PartitionId, Fingerprint>) -> Result<Fingerprints, SourceError> {

@@ -139,6 +139,9 @@ pub struct Lag {
     pub bytes: Option<u64>,
     /// Records, where the source counts them.
     pub records: Option<u64>,
+    /// How far records have come after they were due at most, because the source took so long to make them and not because it was held back. Of a
+    /// synthetic source with a rate.
+    pub behind: Duration,
 }
 
 /// One place to read from. Reading is repeatable (standard input excepted): the same range gives the same records, byte

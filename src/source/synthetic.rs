@@ -4,6 +4,7 @@
 //! in the lower [`GROUP_BITS`], the byte in it. So offsets are unique and in order, and any of them is found by making
 //! no more than its own group.
 
+mod pace;
 mod schedule;
 #[cfg(test)]
 mod tests;
@@ -12,6 +13,7 @@ use std::io;
 use std::thread;
 use std::time::Duration;
 
+use self::pace::Pace;
 use self::schedule::Schedule;
 use super::workload::{Generator, SyntheticSettings};
 use super::{Lag, Limits, Next, Source, SourceError, check_configured};
@@ -41,6 +43,7 @@ pub(super) struct SyntheticSource {
     /// Where a replay ends.
     to: Option<u64>,
     schedule: Option<Schedule>,
+    pace: Pace,
     caught_up_told: bool,
 }
 
@@ -69,6 +72,7 @@ impl SyntheticSource {
             offset: 0,
             to,
             schedule: (rate > 0).then(|| Schedule::new(rate, settings.arrivals, settings.seed)),
+            pace: Pace::default(),
             caught_up_told: false,
         };
         source.go_to(from.0.get(&partition).copied().unwrap_or(0))?;
@@ -138,6 +142,12 @@ impl SyntheticSource {
         (due <= until).then_some((due, until))
     }
 
+    /// For how many microseconds the next record has been due; 0 where there is no schedule.
+    fn late(&mut self) -> u64 {
+        let now = self.clock.now();
+        self.schedule.as_mut().map_or(0, |schedule| now.micros_since(schedule.due(now)))
+    }
+
     /// Whether there is something to catch up with: not where records come into being when they are due, nor where
     /// there is no end.
     fn has_backlog(&self) -> bool {
@@ -168,10 +178,12 @@ impl Source for SyntheticSource {
                 None => Ok(self.end()),
             };
         };
-        match self.due(wait) {
-            Some((arrival, until)) => Ok(Next::Block(self.block(group, arrival, until)?)),
-            None => Ok(Next::Idle),
-        }
+        let late_before = self.late();
+        let Some((arrival, until)) = self.due(wait) else { return Ok(Next::Idle) };
+        let block = self.block(group, arrival, until)?;
+        let late_after = self.late();
+        self.pace.made(late_before, late_after);
+        Ok(Next::Block(block))
     }
 
     fn lag(&self) -> Lag {
@@ -179,6 +191,6 @@ impl Source for SyntheticSource {
             Some(schedule) => schedule.lag(self.clock.now()),
             None => self.generator.events_left(),
         };
-        Lag { bytes: None, records }
+        Lag { bytes: None, records, behind: Duration::from_micros(self.pace.behind_most()) }
     }
 }

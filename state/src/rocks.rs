@@ -237,6 +237,7 @@ impl Rocks {
     pub(crate) fn io(&self) -> Io {
         let sum = |tickers: &[Ticker]| tickers.iter().map(|ticker| self.options.get_ticker_count(*ticker)).sum();
         Io {
+            given: sum(&[Ticker::BytesWritten]),
             written: sum(&[Ticker::WalFileBytes, Ticker::FlushWriteBytes, Ticker::CompactWriteBytes]),
             read: sum(&[Ticker::LastLevelReadBytes, Ticker::NonLastLevelReadBytes]),
         }

@@ -53,6 +53,8 @@ pub struct MemoryUse {
 /// Bytes moved since the state was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Io {
+    /// Given to it, as keys and values of writes: what all else is measured against.
+    pub given: u64,
     /// Written to the write-ahead log and, by flush and compaction, to table files.
     pub written: u64,
     /// Read from table files, also by compaction.

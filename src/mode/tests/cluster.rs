@@ -79,7 +79,11 @@ pub(super) struct Cluster {
 }
 
 fn no_sinks() -> sink::Settings {
-    sink::Settings { resolved: Target::Null, dead_letter: Some(Target::Null), accepted: Some(Target::Null) }
+    sink::Settings {
+        resolved: Target::Null { checksum: false },
+        dead_letter: Some(Target::Null { checksum: false }),
+        accepted: Some(Target::Null { checksum: false }),
+    }
 }
 
 impl Cluster {

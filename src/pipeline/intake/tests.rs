@@ -1,5 +1,4 @@
 use super::*;
-use crate::event::Timestamp;
 
 fn block() -> Item {
     let content = Content::Lines { base: 0, bytes: b"{}\n".to_vec() };

@@ -280,7 +280,7 @@ impl Source for GroupSource {
     }
 
     fn lag(&self) -> Lag {
-        Lag { bytes: None, records: self.lag }
+        Lag { records: self.lag, ..Lag::default() }
     }
 
     fn fingerprints(&mut self, _known: &BTreeMap<PartitionId, Fingerprint>) -> Result<Fingerprints, SourceError> {

@@ -124,6 +124,29 @@ fn records_come_when_they_are_due_and_bear_that_time() {
     assert!(arrivals.iter().all(|at| (5_000_000..5_100_000).contains(at)));
 }
 
+/// Takes everything, and returns how far the source was behind by itself.
+fn behind(source: &mut dyn Source, mut between: impl FnMut()) -> Duration {
+    loop {
+        match source.next(Duration::from_secs(1)).unwrap() {
+            Next::End => return source.lag().behind,
+            _ => between(),
+        }
+    }
+}
+
+#[test]
+fn a_source_knows_whose_fault_it_is_that_records_come_late() {
+    // So many in a thousandth of a second cannot be made.
+    let settings = SyntheticSettings { rate: 1 << 40, events: 20_000, ..SyntheticSettings::new(Workload::Items) };
+    let mut slow = source(&settings, LIMITS, 0, None, &Clock::start()).unwrap();
+    assert!(behind(&mut *slow, || ()) > Duration::from_millis(1));
+    // Time that passes between the calls is somebody else's.
+    let settings = SyntheticSettings { rate: 1_000, events: 2_000, ..settings };
+    let clock = Clock::manual(Timestamp(0));
+    let mut held = source(&settings, LIMITS, 0, None, &clock).unwrap();
+    assert_eq!(behind(&mut *held, || clock.set(clock.now().after(Duration::from_millis(50)))), Duration::ZERO);
+}
+
 #[test]
 fn an_endless_workload_is_caught_up_at_once() {
     let settings = SyntheticSettings::new(Workload::Nexmark);

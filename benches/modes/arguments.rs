@@ -1,0 +1,193 @@
+//! The command line: every axis is a list, and the first of each is the base.
+
+use std::path::PathBuf;
+use std::thread;
+
+use clap::Parser;
+
+use crate::Result;
+use crate::pure::job::Common;
+use crate::pure::plan::Axes;
+use crate::pure::setting::{Arrivals, Mode};
+
+/// The modes compared: what a dependency costs, and what each way of waiting buys
+///
+/// Each axis takes a list, separated by commas; the first value is the base. The base is measured at every rate, and its highest sustained rate is searched;
+/// then one axis at a time is varied, at the rate `--at`.
+#[derive(Debug, Parser)]
+#[command(name = "modes", max_term_width = 120)]
+pub(crate) struct Arguments {
+    /// independent, streaming, streaming+defer, deferred
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_values_t = Mode::ALL)]
+    pub(crate) modes: Vec<Mode>,
+
+    /// Records a second, offered whatever becomes of them; of each mode up to the first that it does not keep up with [default: 10000,40000,160000,320000,640000,1280000]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = clap::value_parser!(u64).range(100..=10_000_000))]
+    pub(crate) rates: Option<Vec<u64>>,
+
+    /// Share of records that refer to others [default: 0.5,0,1]
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    dependents: Option<Vec<f64>>,
+
+    /// How far records are out of order: shuffled within so many [default: 1000,0,10000,50000]
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    disorder: Option<Vec<u64>>,
+
+    /// How many are late: share of records [default: 0.01]
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    late: Option<Vec<f64>>,
+
+    /// By how many records those are late [default: 20000]
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    late_by: Option<Vec<u64>>,
+
+    /// To how many others a record refers [default: 1,4]
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    references: Option<Vec<u64>>,
+
+    /// Share of the references by Zipf's law [default: 0,1]
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    skew: Option<Vec<f64>>,
+
+    /// Bytes of text in a record [default: 100,1000]
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    payload: Option<Vec<u64>>,
+
+    /// Worker threads [default: the number of cores, and 1]
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    workers: Option<Vec<usize>>,
+
+    /// How records come: constant, poisson, bursts (those of a second in its first tenth) [default: constant]
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    arrivals: Option<Vec<Arrivals>>,
+
+    /// Every combination of the lists instead of one axis at a time, and a search in each
+    #[arg(long)]
+    pub(crate) cross: bool,
+
+    /// The rate at which settings are compared
+    #[arg(long, value_name = "RATE", default_value_t = 40_000, value_parser = clap::value_parser!(u64).range(100..=10_000_000))]
+    pub(crate) at: u64,
+
+    /// A rate is sustained where p99 of completion latency is within this many milliseconds, and no backlog is left in the end
+    #[arg(long, value_name = "MS", default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) bound: u64,
+
+    /// For how long records are offered at each point [default: 2]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    seconds: Option<u64>,
+
+    /// But no more than so many at one point: the reference resolver takes some microseconds for each
+    #[arg(long, value_name = "N", default_value_t = 1_500_000, value_parser = clap::value_parser!(u64).range(1_000..))]
+    pub(crate) records_max: u64,
+
+    /// How often the base is measured at each rate [default: 3]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    repetitions: Option<u64>,
+
+    /// Records refer to one of so many latest
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    reach: u64,
+
+    /// After which streaming+defer moves a wait into the state
+    #[arg(long, value_name = "DURATION", default_value = "100ms")]
+    wait: String,
+
+    /// Another seed makes other records
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+
+    /// About a minute: the base alone, at three rates, once, and no search
+    #[arg(long)]
+    pub(crate) quick: bool,
+
+    /// Leave out the runs with a crash
+    #[arg(long)]
+    pub(crate) no_crash: bool,
+
+    /// Compare with the numbers of an earlier sitting, and fail where something is significantly worse
+    #[arg(long, value_name = "OLD.jsonl")]
+    pub(crate) compare: Option<PathBuf>,
+
+    /// Take the numbers from a file instead of measuring
+    #[arg(long, value_name = "FILE.jsonl")]
+    pub(crate) from: Option<PathBuf>,
+
+    /// Where numbers and page are written [default: the target directory]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) output: Option<PathBuf>,
+
+    /// What a child process is to do
+    #[arg(long, hide = true)]
+    pub(crate) reference: Option<String>,
+
+    /// Cargo adds this
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// What differs with `--quick`.
+fn list<T: Clone>(given: &Option<Vec<T>>, quick: bool, default: &[T]) -> Vec<T> {
+    let length = if quick { 1 } else { default.len() };
+    given.clone().unwrap_or_else(|| default.iter().take(length).cloned().collect())
+}
+
+impl Arguments {
+    /// The values of every axis.
+    ///
+    /// # Errors
+    ///
+    /// If a value cannot be meant; the jobs would refuse it.
+    pub(crate) fn axes(&self) -> Result<Axes> {
+        let cores = thread::available_parallelism().map_or(2, usize::from);
+        let workers = if cores == 1 { vec![1] } else { vec![cores, 1] };
+        let quick = self.quick;
+        let axes = Axes {
+            dependents: list(&self.dependents, quick, &[0.5, 0.0, 1.0]),
+            disorder: list(&self.disorder, quick, &[1_000, 0, 10_000, 50_000]),
+            late: list(&self.late, quick, &[0.01]),
+            late_by: list(&self.late_by, quick, &[20_000]),
+            references: list(&self.references, quick, &[1, 4]),
+            skew: list(&self.skew, quick, &[0.0, 1.0]),
+            payload: list(&self.payload, quick, &[100, 1_000]),
+            workers: list(&self.workers, quick, &workers),
+            arrivals: list(&self.arrivals, quick, &[Arrivals::Constant]),
+        };
+        for (name, shares) in [("dependents", &axes.dependents), ("late", &axes.late), ("skew", &axes.skew)] {
+            if let Some(wrong) = shares.iter().find(|share| !(0.0..=1.0).contains(*share)) {
+                return Err(format!("--{name}: {wrong} is no share: write 0 to 1").into());
+            }
+        }
+        Ok(axes)
+    }
+
+    /// In ascending order.
+    pub(crate) fn rates(&self) -> Vec<u64> {
+        let default: &[u64] = if self.quick {
+            &[10_000, 40_000, 160_000]
+        } else {
+            &[10_000, 40_000, 160_000, 320_000, 640_000, 1_280_000]
+        };
+        let mut rates = self.rates.clone().unwrap_or_else(|| default.to_vec());
+        rates.sort_unstable();
+        rates.dedup();
+        rates
+    }
+
+    pub(crate) fn seconds(&self) -> f64 {
+        self.seconds.unwrap_or(if self.quick { 3 } else { 2 }) as f64
+    }
+
+    pub(crate) fn repetitions(&self) -> u64 {
+        self.repetitions.unwrap_or(if self.quick { 1 } else { 3 })
+    }
+
+    /// How long the runs with a crash are.
+    pub(crate) fn crash_seconds(&self) -> u64 {
+        if self.quick { 5 } else { 12 }
+    }
+
+    pub(crate) fn common(&self) -> Common {
+        Common { seed: self.seed, reach: self.reach, wait: self.wait.clone() }
+    }
+}
