@@ -502,6 +502,6 @@ fn a_topic_of_present_results_has_one_record_for_each_and_null_where_it_is_gone(
     // Another takes its place.
     assert!(written(&change(false, true, true), 1 << 20).is_empty());
     // One that is too large is there without its event, under the same key.
-    let [(key, Some(value))] = &written(&change(true, false, true), 500)[..] else { panic!("a result") };
+    let [(key, Some(value))] = &written(&change(true, false, true), 250)[..] else { panic!("a result") };
     assert!(key == "person/5" && value.get("event").is_none() && value["size"].is_u64(), "{value}");
 }
