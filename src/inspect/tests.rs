@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use resolvent_state::{Batch, Durability};
+
 use super::*;
 use crate::checkpoint::{Checkpoint, EpochEnd};
 use crate::decode::{Decoded, Decoder};
@@ -359,6 +361,26 @@ fn what_was_woken_waits_no_more_or_for_the_rest() {
         assert!(matches!(job.waiting(4).references[1].status, ReferenceStatus::Present { .. }));
         job.read(4, &[r#"{"type":"person","id":2}"#]);
         assert_eq!(job.inspector().overview(10).unwrap().waiting, 0);
+    }
+}
+
+#[test]
+fn what_an_epoch_has_logged_counts_when_it_is_committed_and_goes_when_it_is_discarded() {
+    for job in both() {
+        let (id, before) = (job.id(2), job.inspector().overview(10).unwrap().waiting);
+        let log = Log::read(&job.state, job.epoch).unwrap();
+        let (dependent, row) = mode::find_waiting(&job.state, &job.rules, &log, id).unwrap().unwrap();
+        let next = job.epoch.next();
+        let changes = mode::end_waiting(&job.rules, &dependent, row.as_deref(), next);
+        let logged = changes.logged.len();
+        job.state.write(&changes.logged, Durability::Synced).unwrap();
+        assert_eq!(job.inspector().overview(10).unwrap().waiting, before, "not committed");
+        assert_eq!(Log::read(&job.state, next).unwrap().waiting(), log.waiting() - logged as u64, "committed");
+        let mut discarded = Batch::default();
+        mode::discard_log(&job.state, job.epoch, &mut discarded).unwrap();
+        assert_eq!(discarded.len(), logged);
+        job.state.write(&discarded, Durability::Synced).unwrap();
+        assert_eq!(Log::read(&job.state, next).unwrap().waiting(), log.waiting());
     }
 }
 
