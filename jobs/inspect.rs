@@ -21,6 +21,7 @@ use resolvent::metrics::Totals;
 use resolvent::pipeline::{self, ExpireError};
 use resolvent_state::{OpenError, State};
 use serde::Serialize;
+use tracing_subscriber::EnvFilter;
 
 use failure::Failure;
 use options::Options;
@@ -75,6 +76,14 @@ impl Answer {
 
 fn main() -> ExitCode {
     let options = Options::parse();
+    // What it waits for, where an outcome goes to topics.
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(false)
+        .with_target(false)
+        .init();
     match answer(&options).and_then(|answer| tell(&answer, options.json).map(|()| answer)) {
         Ok(answer) if answer.is_found() => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,

@@ -5,7 +5,8 @@
 //! from its positions: what was written in between is written again.
 //!
 //! With topics the broker decides. An epoch's records are produced within one transaction while it fills. At its end the files are made durable, then one
-//! synced write keeps all that the epoch changes as one *pending* value; then the transaction commits, with the number of the epoch in it (the *marker*); then
+//! synced write keeps all that the epoch changes as one *pending* value, but for the log of waiting events, whose values stand under keys of this epoch and
+//! are passed over while it does not count; then the transaction commits, with the number of the epoch in it (the *marker*); then
 //! the pending value is applied. That write need not be synced: the next one makes it durable, and a crash finds the epoch pending once more. A start asks the
 //! broker for the marker, and applies what is pending or discards it ([`Recovery`]).
 
@@ -75,7 +76,7 @@ pub enum CheckpointError {
     /// The broker has no marker.
     #[error(
         "group {group} has no offset with the job's last epoch ({}): the broker has dropped it, as it does with offsets of a job that is down longer than \
-         offsets.retention.minutes, or somebody has deleted it, or this is another cluster. Look at the end of the output topics: if they hold the outcomes of \
+         offsets.retention.minutes, or somebody has deleted it, or the topic at whose partition it was, or this is another cluster. Look at the end of the output topics: if they hold the outcomes of \
          that epoch, start once with lost_epoch = \"committed\" in [sink.kafka], otherwise with lost_epoch = \"aborted\"",
         epoch.0
     )]
@@ -162,6 +163,8 @@ pub struct Checkpoint {
     log: BTreeMap<Epoch, LogEpoch>,
     timeline: Option<Timeline>,
     spare: Vec<Batch>,
+    /// The write that makes an epoch pending: its memory is used again.
+    pending: Batch,
     written: bool,
 }
 
@@ -190,9 +193,9 @@ impl Checkpoint {
             outlets.push(Outlet { kind, to });
         }
         let names = committed.names;
-        let (group, timeline, spare, written) = (None, None, Vec::new(), false);
+        let (group, timeline, spare, pending, written) = (None, None, Vec::new(), Batch::default(), false);
         let mut checkpoint =
-            Checkpoint { state, outlets, topics, group, committed, names, log, timeline, spare, written };
+            Checkpoint { state, outlets, topics, group, committed, names, log, timeline, spare, pending, written };
         failpoint::pass("sinks_opened");
         checkpoint.begin_files()?;
         match &mut checkpoint.topics {
@@ -258,6 +261,15 @@ impl Checkpoint {
         Ok(())
     }
 
+    /// Sends on what a sink holds back, if it is time for that. Returns whether something is still held back: then this wants to be called every millisecond or so.
+    ///
+    /// # Errors
+    ///
+    /// The sink does not take it.
+    pub fn tend(&mut self) -> Result<bool, CheckpointError> {
+        Ok(self.topics.as_mut().map_or(Ok(false), |topics| topics.broker.tend())?)
+    }
+
     /// Commits an epoch; one in which nothing happened writes nothing. Returns whether it wrote.
     ///
     /// # Errors
@@ -296,15 +308,15 @@ impl Checkpoint {
         self.committed.fingerprints.extend(end.fingerprints);
         self.committed.partitions = end.partitions;
         self.committed.totals.add(&end.totals);
-        let (mut rows, changed) = (Batch::default(), self.account(epoch, end.changes));
+        let (mut rows, (changed, logged)) = (Batch::default(), self.account(epoch, end.changes));
         self.drop_dead_log(&mut rows);
         if let Some(timeline) = &mut self.timeline {
             timeline.note(end.now, &self.committed.positions, &mut rows)?;
         }
         self.committed.put(&news, &mut rows)?;
-        self.decide(&before, &changed, rows)?;
+        self.decide(&before, &changed, &logged, rows)?;
         self.written = false;
-        self.spare.extend(changed.into_iter().map(|mut batch| {
+        self.spare.extend(changed.into_iter().chain(logged).map(|mut batch| {
             batch.clear();
             batch
         }));
@@ -312,14 +324,22 @@ impl Checkpoint {
     }
 
     /// Makes an epoch part of the state, once it is visible in the topics, where there are some.
-    fn decide(&mut self, before: &Positions, changed: &[Batch], mut rows: Batch) -> Result<(), CheckpointError> {
-        let mut durability = Durability::Synced;
+    fn decide(
+        &mut self,
+        before: &Positions,
+        changed: &[Batch],
+        logged: &[Batch],
+        mut rows: Batch,
+    ) -> Result<(), CheckpointError> {
+        let (mut durability, mut logged) = (Durability::Synced, logged);
         match (&mut self.topics, &self.group) {
             (topics, Some(group)) => group.commit(topics.as_mut(), &self.committed, before)?,
             (Some(topics), None) if topics.ending == Ending::Marked => {
-                let pending = Pending::put(self.committed.epoch, &rows, changed);
+                Pending::put(self.committed.epoch, &rows, changed, &mut self.pending);
                 failpoint::pass("before_state");
-                self.state.write(&pending, Durability::Synced)?;
+                // What is logged is large, and in nobody's way while it does not count: it is written once.
+                let batches: Vec<&Batch> = std::mem::take(&mut logged).iter().chain([&self.pending]).collect();
+                self.state.write_all(&batches, Durability::Synced)?;
                 failpoint::pass("after_state");
                 failpoint::pass("before_commit");
                 topics.commit(&self.committed, before)?;
@@ -330,7 +350,7 @@ impl Checkpoint {
             (Some(topics), None) => topics.broker.flush()?,
             (None, None) => {}
         }
-        let batches: Vec<&Batch> = changed.iter().chain([&rows]).collect();
+        let batches: Vec<&Batch> = changed.iter().chain(logged).chain([&rows]).collect();
         if durability == Durability::Synced {
             failpoint::pass("before_state");
         }
@@ -339,9 +359,9 @@ impl Checkpoint {
         Ok(())
     }
 
-    /// Keeps count of what the workers have changed; what is to be written of it is returned.
-    fn account(&mut self, epoch: Epoch, changes: Vec<(WorkerIndex, Changes)>) -> Vec<Batch> {
-        let mut batches = Vec::with_capacity(changes.len());
+    /// Keeps count of what the workers have changed; what is to be written of it is returned: changes, and the log.
+    fn account(&mut self, epoch: Epoch, changes: Vec<(WorkerIndex, Changes)>) -> (Vec<Batch>, Vec<Batch>) {
+        let (mut changed, mut logged) = (Vec::with_capacity(changes.len()), Vec::with_capacity(changes.len()));
         for (_, changes) in changes {
             let in_state = self.committed.waiting_in_state;
             self.committed.waiting_in_state = in_state.saturating_add_signed(changes.waiting_in_state);
@@ -353,9 +373,10 @@ impl Checkpoint {
                     of_epoch.live = of_epoch.live.saturating_sub(1);
                 }
             }
-            batches.push(changes.batch);
+            changed.push(changes.batch);
+            logged.push(changes.logged);
         }
-        batches
+        (changed, logged)
     }
 
     /// Deletes values of the log in which nothing lives: from the oldest on, and no further than the first that lives, for what a later value takes out of

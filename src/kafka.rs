@@ -22,7 +22,7 @@ pub(crate) use context::{Context, Observer, PartitionStatistics, Rebalance};
 pub use error::ClientError;
 pub(crate) use error::{About, explain};
 pub use membership::{Membership, MembershipError};
-pub use properties::{Role, refused};
+pub use properties::{Role, check, refused};
 
 /// How often librdkafka counts up, in milliseconds: lag and throttling are as old as this.
 pub(crate) const STATISTICS_MS: u32 = 500;

@@ -1,6 +1,7 @@
 //! The yardstick: a loop on the bare client. It reads a record, writes it within a JSON object as an outcome has it, with bytes of earlier records where an
 //! outcome has referents, with the same key and headers, and commits every epoch.
 
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -9,7 +10,8 @@ use rdkafka::message::{Header, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
-use crate::contestant::{CONSUMER, Contestant, Delivery, EPOCH, PRODUCER};
+use crate::common::Watch;
+use crate::contestant::{CONSUMER, Contestant, Delivery, EPOCH, Measured, PRODUCER};
 use crate::{INPUT, PARTITIONS, Result};
 
 /// What stands before and behind the record in an outcome without referents.
@@ -25,8 +27,8 @@ const EARLIER: usize = 1 << 20;
 /// Every so many records those bytes are the same ones, as many refer to what is popular: the broker's files are then as large as after a job.
 const POPULAR: u64 = 3;
 
-/// Copies the input to `output`. Returns how many bytes it wrote, counted as the jobs' sinks do.
-pub(crate) fn copy(contestant: &Contestant, name: &str, output: &str) -> Result<u64> {
+/// Copies the input to `output`. Bytes that it wrote are counted as the jobs' sinks do.
+pub(crate) fn copy(contestant: &Contestant, name: &str, output: &str) -> Result<Measured> {
     let exactly_once = contestant.delivery == Delivery::ExactlyOnce;
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", &contestant.brokers).set("group.id", name);
@@ -48,7 +50,7 @@ pub(crate) fn copy(contestant: &Contestant, name: &str, output: &str) -> Result<
         producer.init_transactions(None)?;
     }
     let mut outcome = Outcome { bytes_wanted: contestant.record_bytes, ..Outcome::default() };
-    let (mut read, mut bytes) = (0, 0);
+    let (mut read, mut bytes, mut watch) = (0, 0, None);
     while read < contestant.events {
         if exactly_once {
             producer.begin_transaction()?;
@@ -57,12 +59,16 @@ pub(crate) fn copy(contestant: &Contestant, name: &str, output: &str) -> Result<
         while read < contestant.events && began.elapsed() < EPOCH {
             let Some(message) = consumer.poll(EPOCH.saturating_sub(began.elapsed())) else { continue };
             let message = message?;
+            if watch.is_none() {
+                watch = Some(Watch::start()?);
+            }
             let position = format!("{INPUT}:{}:{}", message.partition(), message.offset());
             outcome.write(message.payload().unwrap_or_default(), message.key_len(), &position);
             send(&producer, output, &message, &position, &outcome.value)?;
             next.set_partition_offset(INPUT, message.partition(), Offset::Offset(message.offset() + 1))?;
             (read, bytes) = (read + 1, bytes + outcome.bytes);
         }
+        acknowledged(&producer);
         if exactly_once {
             let group = consumer.group_metadata().ok_or("the consumer has no group")?;
             producer.send_offsets_to_transaction(&next, &group, None)?;
@@ -72,7 +78,16 @@ pub(crate) fn copy(contestant: &Contestant, name: &str, output: &str) -> Result<
             consumer.commit(&next, rdkafka::consumer::CommitMode::Sync)?;
         }
     }
-    Ok(bytes)
+    let (seconds, cpu_seconds) = watch.ok_or("there was nothing to read")?.read()?;
+    Ok(Measured { seconds, cpu_seconds, bytes_written: bytes, broker_cpu_seconds: 0.0 })
+}
+
+/// Waits for the broker as the jobs do: the client's own `flush`, which its `commit_transaction` begins with, sleeps a tenth of a second at a time.
+fn acknowledged(producer: &BaseProducer) {
+    while producer.in_flight_count() > 0 {
+        producer.poll(Duration::ZERO);
+        thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// Makes values of the size that a job's have.

@@ -1,20 +1,22 @@
 //! Contestants, each in a process of its own.
 
-use std::env;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::thread;
+use std::time::Duration;
 
+use clap::ValueEnum;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
-use resolvent::config::{self, Overrides};
 use resolvent::dependency::Mode;
-use resolvent::metrics::{Metrics, cpu_seconds};
+use resolvent::metrics::{Metrics, cpu_seconds_of};
 use resolvent::pipeline::{self, RunOptions, StopFlag};
 use serde::{Deserialize, Serialize};
 
+use crate::broker::Broker;
+use crate::common::{self, NEXMARK, Watch};
 use crate::{INPUT, PARTITIONS, Result, bare};
 
 /// How long an epoch is with preset `balanced`.
@@ -40,6 +42,10 @@ pub(crate) const CONSUMER: [(&str, &str); 6] = [
     ("check.crcs", "false"),
 ];
 
+/// How often it is looked whether a job has consumed something, and whether it has committed all.
+const LOOK_FOR_FIRST: Duration = Duration::from_millis(5);
+const LOOK_FOR_LAST: Duration = Duration::from_millis(50);
+
 /// What a contestant does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Work {
@@ -49,7 +55,7 @@ pub(crate) enum Work {
     Deferred,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 pub(crate) enum Delivery {
     ExactlyOnce,
     AtLeastOnce,
@@ -77,67 +83,70 @@ struct Task {
     directory: PathBuf,
 }
 
-/// What a child process has measured of itself.
+/// What a child process has measured of itself: from the first record that it consumed to the commit of the last. What a job and a loop do before and after
+/// that, once, is not counted.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Measured {
     pub(crate) seconds: f64,
+    /// Of all its threads in that time.
     pub(crate) cpu_seconds: f64,
     /// Of records, as sinks count them.
     pub(crate) bytes_written: u64,
+    /// What the broker spent on it, from the start of the process to its end.
+    pub(crate) broker_cpu_seconds: f64,
 }
 
 /// Runs a contestant in a process of its own, with an output topic of its own.
-pub(crate) fn timed(contestant: &Contestant, scratch: &Path) -> Result<Measured> {
+pub(crate) fn timed(contestant: &Contestant, broker: &Broker, scratch: &Path) -> Result<Measured> {
     static RUNS: AtomicU32 = AtomicU32::new(0);
     let run = RUNS.fetch_add(1, Ordering::Relaxed);
     let (name, output) = (format!("bench-{run}"), format!("out-{run}"));
     make_topic(&contestant.brokers, &output, PARTITIONS)?;
     let directory = tempfile::tempdir_in(scratch)?;
     let task = Task { contestant: contestant.clone(), name, output, directory: directory.path().to_owned() };
-    let task = serde_json::to_string(&task)?;
-    let status = Command::new(env::current_exe()?)
-        .arg("--contestant")
-        .arg(task)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .status()?;
-    if !status.success() {
-        return Err(format!("{:?} failed: {status}", contestant.work).into());
-    }
-    Ok(serde_json::from_slice(&std::fs::read(directory.path().join("measured.json"))?)?)
+    let broker_cpu = || broker.process_id().and_then(cpu_seconds_of).ok_or("the broker does not run");
+    let before = broker_cpu()?;
+    let mut child = common::start(&task, Stdio::null(), Stdio::null())?;
+    let measured = common::finish(&mut child, &format!("{:?}", contestant.work), directory.path())?;
+    Ok(Measured { broker_cpu_seconds: broker_cpu()? - before, ..measured })
 }
 
 /// The child process: does its task and leaves what it measured.
 pub(crate) fn work(task: &str) -> Result<()> {
     let task: Task = serde_json::from_str(task)?;
-    let cpu = || cpu_seconds().ok_or("the system does not tell the time on the CPU: /proc/self/stat is needed");
-    let (began, cpu_before) = (Instant::now(), cpu()?);
-    let bytes_written = match task.contestant.work {
+    let measured = match task.contestant.work {
         Work::Bare => bare::copy(&task.contestant, &task.name, &task.output)?,
         Work::Independent => run(&task, Mode::Independent)?,
         Work::Streaming => run(&task, Mode::Streaming)?,
         Work::Deferred => run(&task, Mode::Deferred)?,
     };
-    let measured = Measured { seconds: began.elapsed().as_secs_f64(), cpu_seconds: cpu()? - cpu_before, bytes_written };
-    std::fs::write(task.directory.join("measured.json"), serde_json::to_vec(&measured)?)?;
-    Ok(())
+    common::leave(&measured, &task.directory)
 }
 
-fn run(task: &Task, mode: Mode) -> Result<u64> {
-    let file = task.directory.join("job.toml");
-    std::fs::write(&file, configuration(task))?;
-    let job = config::load(&file, mode, &Overrides::default())?;
-    let metrics = Metrics::new(&job.name);
-    let summary = pipeline::run(
-        job,
-        RunOptions { until_end: Some(pipeline::UntilEnd::Keep), ..RunOptions::default() },
-        metrics,
-        StopFlag::new(),
-    )?;
-    if summary.totals.read != task.contestant.events {
-        return Err(format!("{} of {} events were read", summary.totals.read, task.contestant.events).into());
+fn run(task: &Task, mode: Mode) -> Result<Measured> {
+    let job = common::load(&configuration(task), mode, &task.directory)?;
+    let (metrics, events) = (Metrics::new(&job.name), task.contestant.events);
+    let watched = metrics.clone();
+    let watching = thread::spawn(move || watch(&watched, events));
+    let options = RunOptions { until_end: Some(pipeline::UntilEnd::Keep), ..RunOptions::default() };
+    let summary = pipeline::run(job, options, metrics, StopFlag::new())?;
+    if summary.totals.read != events {
+        return Err(format!("{} of {events} events were read", summary.totals.read).into());
     }
-    Ok(summary.bytes_written)
+    let (seconds, cpu_seconds) = watching.join().map_err(|_| "the thread that watches the job has panicked")??;
+    Ok(Measured { seconds, cpu_seconds, bytes_written: summary.bytes_written, broker_cpu_seconds: 0.0 })
+}
+
+/// Watches a job from the first outcomes, milliseconds after its first record, to the commit of the last record.
+fn watch(metrics: &Metrics, events: u64) -> Result<(f64, f64)> {
+    while metrics.snapshot().sink_bytes == 0 {
+        thread::sleep(LOOK_FOR_FIRST);
+    }
+    let watch = Watch::start()?;
+    while metrics.snapshot().totals.read < events {
+        thread::sleep(LOOK_FOR_LAST);
+    }
+    watch.read()
 }
 
 fn configuration(task: &Task) -> String {
@@ -154,19 +163,7 @@ name = "{name}"
 workers = 2
 preset = "{preset}"
 delivery = "{delivery}"
-[[stream]]
-name = "person"
-key = "/id"
-[[stream]]
-name = "auction"
-key = "/id"
-depends_on = [ {{ name = "seller", entity = "person", by = "/seller" }} ]
-[[stream]]
-name = "bid"
-depends_on = [
-  {{ name = "auction", entity = "auction", by = "/auction" }},
-  {{ name = "bidder", entity = "person", by = "/bidder" }},
-]
+{NEXMARK}
 [source.kafka]
 brokers = "{brokers}"
 topics = ["{INPUT}"]

@@ -1,20 +1,22 @@
 //! `cargo bench --bench kafka`, or with `-- --quick` to try it out: our jobs from topic to topic, beside a loop on the bare Kafka client that reads and writes
 //! the same bytes with the same settings, on the same broker in the same run.
 //!
-//! The broker shares the machine with whoever is measured, so rates say less than the CPU seconds of the client, which are given too. Every contestant runs
-//! in a process of its own.
+//! The broker shares the machine with whoever is measured, so rates say less than the CPU seconds of the client, which are given too, beside the broker's.
+//! Every contestant runs in a process of its own, and is measured from the first record that it consumes to the commit of the last.
 
 mod bare;
 #[path = "../../tests/support/broker.rs"]
 #[expect(dead_code, reason = "the tests do more with a broker than to start it")]
 mod broker;
+#[path = "../common/mod.rs"]
+mod common;
 mod contestant;
 mod report;
 
-use std::error::Error;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
+use mimalloc::MiMalloc;
 use rdkafka::ClientConfig;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
@@ -22,11 +24,14 @@ use resolvent::source::workload::Generator;
 use resolvent::source::{SyntheticSettings, Workload};
 
 use broker::{Broker, BrokerSettings};
+use common::Result;
 use contestant::{Contestant, Delivery, Measured, Work};
 use report::Run;
 use tempfile::TempDir;
 
-type Result<T> = std::result::Result<T, Box<dyn Error>>;
+/// As in the launchers.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// The topic that everybody reads.
 const INPUT: &str = "events";
@@ -46,6 +51,12 @@ struct Arguments {
     /// How often each contestant runs
     #[arg(long, default_value_t = 3)]
     rounds: usize,
+    /// Only these parts: all of them take five minutes a round
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Part::Independent, Part::Streaming, Part::Deferred, Part::Presets])]
+    only: Vec<Part>,
+    /// Only these deliveries
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = DELIVERIES)]
+    delivery: Vec<Delivery>,
     /// A tenth of the events, once
     #[arg(long)]
     quick: bool,
@@ -57,19 +68,22 @@ struct Arguments {
     bench: bool,
 }
 
+/// Bytes of a record that the loop writes when nobody has run before it.
+const RECORD_BYTES: u64 = 600;
+
+/// A part of the measurements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Part {
+    Independent,
+    Streaming,
+    Deferred,
+    /// The presets but for `balanced`, which the others have.
+    Presets,
+}
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let ended = match &arguments.contestant {
-        Some(task) => contestant::work(task),
-        None => measure(&arguments),
-    };
-    match ended {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
-    }
+    common::run(arguments.contestant.as_deref(), contestant::work, || measure(&arguments))
 }
 
 fn measure(arguments: &Arguments) -> Result<()> {
@@ -79,14 +93,25 @@ fn measure(arguments: &Arguments) -> Result<()> {
     let bytes = load(&broker.address(), events)?;
     println!("{events} events, {} MiB, in {PARTITIONS} partitions of one topic", bytes >> 20);
     let sitting = Sitting { broker, scratch, events };
+    for delivery in &arguments.delivery {
+        // Whoever comes first would wait for the broker to compile itself.
+        eprintln!("warming up the broker, {delivery:?}");
+        sitting.measure(Work::Bare, *delivery, BALANCED, RECORD_BYTES)?;
+    }
     let mut runs = Vec::new();
     for round in 1..=rounds {
-        for delivery in DELIVERIES {
-            for work in WORKS {
-                runs.push(sitting.beside_the_loop(round, work, delivery)?);
-            }
-            for preset in ["durable", "fast"] {
-                runs.push(sitting.run(round, Work::Streaming, delivery, preset)?);
+        for delivery in &arguments.delivery {
+            for part in &arguments.only {
+                match part {
+                    Part::Independent => runs.push(sitting.beside_the_loop(round, Work::Independent, *delivery)?),
+                    Part::Streaming => runs.push(sitting.beside_the_loop(round, Work::Streaming, *delivery)?),
+                    Part::Deferred => runs.push(sitting.beside_the_loop(round, Work::Deferred, *delivery)?),
+                    Part::Presets => {
+                        for preset in ["durable", "fast"] {
+                            runs.push(sitting.run(round, Work::Streaming, *delivery, preset)?);
+                        }
+                    }
+                }
             }
         }
     }
@@ -137,7 +162,7 @@ impl Sitting {
     fn measure(&self, work: Work, delivery: Delivery, preset: &str, record_bytes: u64) -> Result<Measured> {
         let (brokers, preset, events) = (self.broker.address(), preset.to_owned(), self.events);
         let contestant = Contestant { work, delivery, preset, brokers, events, record_bytes };
-        contestant::timed(&contestant, self.scratch.path())
+        contestant::timed(&contestant, &self.broker, self.scratch.path())
     }
 
     fn run(&self, round: usize, work: Work, delivery: Delivery, preset: &'static str) -> Result<Run> {

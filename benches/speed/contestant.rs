@@ -1,15 +1,15 @@
 //! Contestants, each in a process of its own: memory, the allocator's state and threads are those of a fresh start.
 
-use std::env;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::Instant;
 
 use resolvent::dependency::Mode;
-use resolvent::metrics::{cpu_seconds, resident_memory};
+use resolvent::metrics::resident_memory;
 use serde::{Deserialize, Serialize};
 
+use crate::common::{self, Watch};
 use crate::input::{Input, SMALL_MEMORY};
 use crate::job::Job;
 use crate::tally::{self, Tally};
@@ -127,14 +127,11 @@ pub(crate) struct Measured {
 /// The child process: does its task and leaves what it measured.
 pub(crate) fn work(task: &str) -> Result<()> {
     let task: Task = serde_json::from_str(task)?;
-    let cpu = || cpu_seconds().ok_or("the system does not tell the time on the CPU: /proc/self/stat is needed");
-    let (began, cpu_before) = (Instant::now(), cpu()?);
+    let watch = Watch::start()?;
     let mut measured = compete(&task)?;
-    measured.seconds = began.elapsed().as_secs_f64();
-    measured.cpu_seconds = cpu()? - cpu_before;
+    (measured.seconds, measured.cpu_seconds) = watch.read()?;
     measured.peak_bytes = resident_memory().ok_or("the system does not tell what is resident")?.peak;
-    std::fs::write(result_in(&task.directory), serde_json::to_vec(&measured)?)?;
-    Ok(())
+    common::leave(&measured, &task.directory)
 }
 
 fn compete(task: &Task) -> Result<Measured> {
@@ -169,10 +166,6 @@ fn compete(task: &Task) -> Result<Measured> {
     Ok(measured)
 }
 
-fn result_in(directory: &Path) -> PathBuf {
-    directory.join("measured.json")
-}
-
 /// A child process that competes.
 pub(crate) struct Running {
     contestant: Contestant,
@@ -185,22 +178,15 @@ impl Running {
     pub(crate) fn start(contestant: Contestant, input: &Path, scratch: &Path, shown: bool) -> Result<Running> {
         let directory = tempfile::tempdir_in(scratch)?;
         let task = Task { contestant, input: input.to_owned(), shown, directory: directory.path().to_owned() };
-        let child = Command::new(env::current_exe()?)
-            .arg("--contestant")
-            .arg(serde_json::to_string(&task)?)
-            .stdin(if contestant.on == On::Hot { Stdio::piped() } else { Stdio::null() })
-            .stdout(if shown { Stdio::piped() } else { Stdio::null() })
-            .spawn()?;
+        let stdin = if contestant.on == On::Hot { Stdio::piped() } else { Stdio::null() };
+        let stdout = if shown { Stdio::piped() } else { Stdio::null() };
+        let child = common::start(&task, stdin, stdout)?;
         Ok(Running { contestant, child, directory })
     }
 
     /// Waits for its end.
     pub(crate) fn finish(mut self) -> Result<Measured> {
-        let status = self.child.wait()?;
-        if !status.success() {
-            return Err(format!("{} failed: {status}", self.contestant).into());
-        }
-        Ok(serde_json::from_slice(&std::fs::read(result_in(self.directory.path()))?)?)
+        common::finish(&mut self.child, &self.contestant.to_string(), self.directory.path())
     }
 }
 

@@ -5,31 +5,12 @@ use std::io::Read;
 use std::path::Path;
 use std::thread;
 
-use resolvent::config::{self, Overrides};
 use resolvent::dependency::Mode;
 use resolvent::metrics::Metrics;
 use resolvent::pipeline::{self, RunOptions, StopFlag, Summary};
 
 use crate::Result;
-
-/// What depends on what in Nexmark.
-const NEXMARK: &str = r#"
-[[stream]]
-name = "person"
-key = "/id"
-
-[[stream]]
-name = "auction"
-key = "/id"
-depends_on = [ { name = "seller", entity = "person", by = "/seller" } ]
-
-[[stream]]
-name = "bid"
-depends_on = [
-  { name = "auction", entity = "auction", by = "/auction" },
-  { name = "bidder", entity = "person", by = "/bidder" },
-]
-"#;
+use crate::common::{self, NEXMARK};
 
 /// Many that depend on one, and others that do not.
 const HOT: &str = r#"
@@ -80,9 +61,7 @@ impl Job<'_> {
 
     /// Runs the job; its state is in `directory`.
     pub(crate) fn run(&self, directory: &Path) -> Result<Summary> {
-        let file = directory.join("job.toml");
-        std::fs::write(&file, self.configuration(directory)?)?;
-        let job = config::load(&file, self.mode, &Overrides::default())?;
+        let job = common::load(&self.configuration(directory)?, self.mode, directory)?;
         let metrics = Metrics::new(&job.name);
         let stop = StopFlag::new();
         if self.hot {

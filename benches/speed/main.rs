@@ -17,6 +17,8 @@
 //! `tmp/speed` of the target directory: it is built with link-time optimisation, this one as the jobs are.
 
 mod bound;
+#[path = "../common/mod.rs"]
+mod common;
 mod contestant;
 mod hot;
 mod input;
@@ -25,13 +27,13 @@ mod machine;
 mod report;
 mod tally;
 
-use std::error::Error;
 use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
 use mimalloc::MiMalloc;
 
+use common::Result;
 use contestant::{Answers, Contestant, On, What};
 use hot::Hot;
 use input::Input;
@@ -42,8 +44,6 @@ use tally::Tally;
 /// As in the launchers.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
-
-type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
 const DECODE: Contestant = Contestant::new(What::Decode, 1, On::Plain);
 const BOUND_1: Contestant = Contestant::new(What::Bound, 1, On::Plain);
@@ -88,17 +88,7 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let ended = match &arguments.contestant {
-        Some(task) => contestant::work(task),
-        None => compare(&arguments),
-    };
-    match ended {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    common::run(arguments.contestant.as_deref(), contestant::work, || compare(&arguments))
 }
 
 fn compare(arguments: &Arguments) -> Result<()> {

@@ -5,6 +5,7 @@ use resolvent_state::{Batch, Durability, State};
 use super::rows::{Committed, Pending};
 use super::{CheckpointError, Ending, Topics};
 use crate::event::Epoch;
+use crate::mode;
 use crate::sink::{LostEpoch, Marker, Place, SinkError};
 
 /// What is known when a job starts.
@@ -143,7 +144,10 @@ impl Recovery {
             Some(Settle::Apply(pending)) => {
                 state.write_all(&[&pending.changes, &pending.rows, &cleared], Durability::Synced)?;
             }
-            Some(Settle::Discard) => state.write(&cleared, Durability::Synced)?,
+            Some(Settle::Discard) => {
+                mode::discard_log(state, self.committed.epoch, &mut cleared)?;
+                state.write(&cleared, Durability::Synced)?;
+            }
             None => {}
         }
         Ok(self.committed)

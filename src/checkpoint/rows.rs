@@ -187,18 +187,13 @@ impl Pending {
         Ok(Some(Pending { epoch: Epoch(u64::from_le_bytes(*epoch)), rows: Batch::from_bytes(value)?, changes }))
     }
 
-    /// The write that makes an epoch pending.
-    pub(super) fn put(epoch: Epoch, rows: &Batch, changes: &[Batch]) -> Batch {
-        let bytes: usize = changes.iter().map(Batch::bytes).sum();
-        let mut value = Vec::with_capacity(17 + rows.bytes() + bytes);
-        value.push(VERSION);
-        value.extend_from_slice(&epoch.0.to_le_bytes());
-        value.extend_from_slice(&(rows.bytes() as u64).to_le_bytes());
-        value.extend_from_slice(rows.as_bytes());
-        changes.iter().for_each(|batch| value.extend_from_slice(batch.as_bytes()));
-        let mut batch = Batch::default();
-        batch.put(Table::Meta, PENDING, &value);
-        batch
+    /// Replaces a batch by the write that makes an epoch pending.
+    pub(super) fn put(epoch: Epoch, rows: &Batch, changes: &[Batch], batch: &mut Batch) {
+        let (epoch, rows_bytes) = (epoch.0.to_le_bytes(), (rows.bytes() as u64).to_le_bytes());
+        let head: [&[u8]; 4] = [&[VERSION], &epoch, &rows_bytes, rows.as_bytes()];
+        let parts: Vec<&[u8]> = head.into_iter().chain(changes.iter().map(Batch::as_bytes)).collect();
+        batch.clear();
+        batch.put_parts(Table::Meta, PENDING, &parts);
     }
 
     /// Adds to a batch that no epoch is pending any more.

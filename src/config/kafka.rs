@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::Delivery;
 use super::section::{Section, quoted};
 use super::settings::General;
-use crate::kafka::{ClientSettings, Role, refused};
+use crate::kafka::{ClientSettings, Role, check, refused};
 use crate::sink::{Acks, KafkaSettings, LostEpoch};
 
 const LINGERS: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(60);
@@ -49,6 +49,13 @@ pub(super) fn read_client(section: &Section<'_>, role: Role, other: Option<&Clie
     {
         if let Some(right) = refused(role, &name) {
             let found = format!("{} may not be set here", quoted(&name));
+            section.reader.problem(section.key("properties"), Some(value.span), found, right);
+            continue;
+        }
+        if let Err(detail) = check(&name, &value.value) {
+            let found = format!("{} is not taken by librdkafka: {detail}", quoted(&name));
+            let right =
+                "its names and values are those of librdkafka's CONFIGURATION.md, and values are texts in quotes";
             section.reader.problem(section.key("properties"), Some(value.span), found, right);
             continue;
         }

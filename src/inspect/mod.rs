@@ -78,7 +78,7 @@ impl Inspector {
     /// The state does not answer, or holds something else than was written.
     pub fn new(state: State, rules: Arc<Rules>, now: Timestamp) -> Result<Inspector, InspectError> {
         let committed = Committed::read(&state)?;
-        let log = Log::read(&state)?;
+        let log = Log::read(&state, committed.epoch)?;
         Ok(Inspector { state, rules, committed, log, now })
     }
 

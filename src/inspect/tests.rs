@@ -366,7 +366,7 @@ fn what_was_woken_waits_no_more_or_for_the_rest() {
 fn a_wait_ended_by_hand_is_gone_and_known_to_be_unresolved() {
     for mut job in both() {
         for line in [2, 4] {
-            let log = Log::read(&job.state).unwrap();
+            let log = Log::read(&job.state, job.epoch).unwrap();
             let id = job.id(line);
             let (dependent, row) = mode::find_waiting(&job.state, &job.rules, &log, id).unwrap().unwrap();
             job.epoch = job.epoch.next();
@@ -378,7 +378,7 @@ fn a_wait_ended_by_hand_is_gone_and_known_to_be_unresolved() {
         assert_eq!((overview.waiting, overview.conservation_broken), (3, None));
         assert_eq!(job.checkpoint.committed().waiting_in_state, overview.waiting_in_state);
         assert_eq!(overview.deadlines, []);
-        let restored = mode::restore(&job.state, &job.rules).unwrap();
+        let restored = mode::restore(&job.state, &job.rules, job.epoch).unwrap();
         assert!(restored.unresolved.contains(&job.id(2)), "needed resolved by likes");
         assert!(!restored.unresolved.contains(&job.id(4)), "nothing refers to a like");
         assert_eq!(restored.next_due, None);

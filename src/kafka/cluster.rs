@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tracing::{info, warn};
@@ -41,6 +41,8 @@ pub(crate) struct Cluster {
     settings: ClientSettings,
     client: BaseConsumer<Context>,
     observer: Observer,
+    /// What the user wants to do with topics, and has to be allowed.
+    operations: &'static str,
 }
 
 /// What the brokers say of a topic.
@@ -61,9 +63,17 @@ impl Cluster {
         let context = Context(observer.clone());
         let client = settings
             .config(client_id)
+            // Nobody polls it for long times, and statistics would pile up.
+            .set("statistics.interval.ms", "0")
             .create_with_context(context)
             .map_err(|error| ClientError::of_settings(&error))?;
-        Ok(Cluster { settings: settings.clone(), client, observer: observer.clone() })
+        let operations = "Read and Describe";
+        Ok(Cluster { settings: settings.clone(), client, observer: observer.clone(), operations })
+    }
+
+    /// The same for one who writes to topics.
+    pub(crate) fn for_writing(self) -> Cluster {
+        Cluster { operations: "Write and Describe", ..self }
     }
 
     /// The client itself.
@@ -81,14 +91,31 @@ impl Cluster {
         create: bool,
         waiting: Waiting<'_>,
     ) -> Result<BTreeMap<String, Vec<i32>>, ClientError> {
-        let mut found = BTreeMap::new();
+        let (mut found, mut missing) = (BTreeMap::new(), Vec::new());
         for name in names {
-            found.insert(name.to_owned(), self.topic(name, create, waiting)?);
+            // Where one is missing for good, so are others: all are told at once.
+            let patience = if missing.is_empty() { MISSING_FOR } else { Duration::ZERO };
+            match self.topic(name, create, patience, waiting) {
+                Ok(partitions) => _ = found.insert(name.to_owned(), partitions),
+                Err(ClientError::TopicMissing { topic, .. }) => missing.push(topic),
+                Err(error) => return Err(error),
+            }
         }
-        Ok(found)
+        let brokers = self.settings.brokers.clone();
+        match missing.as_slice() {
+            [] => Ok(found),
+            [topic] => Err(ClientError::TopicMissing { topic: topic.clone(), brokers }),
+            _ => Err(ClientError::TopicsMissing { topics: missing, brokers }),
+        }
     }
 
-    fn topic(&self, name: &str, create: bool, waiting: Waiting<'_>) -> Result<Vec<i32>, ClientError> {
+    fn topic(
+        &self,
+        name: &str,
+        create: bool,
+        patience: Duration,
+        waiting: Waiting<'_>,
+    ) -> Result<Vec<i32>, ClientError> {
         let (mut missing_since, mut created, mut told) = (None, false, String::new());
         loop {
             match self.ask(name)? {
@@ -98,12 +125,16 @@ impl Cluster {
                     created = true;
                 }
                 Topic::Missing => {
-                    if missing_since.get_or_insert_with(Instant::now).elapsed() >= MISSING_FOR {
+                    if missing_since.get_or_insert_with(Instant::now).elapsed() >= patience {
                         let brokers = self.settings.brokers.clone();
                         return Err(ClientError::TopicMissing { topic: name.to_owned(), brokers });
                     }
                 }
-                Topic::Unknown(error) => self.say(&error, &mut told, waiting)?,
+                Topic::Unknown(error) => {
+                    self.serve(RETRY);
+                    self.say(&error, &mut told, waiting)?;
+                    continue;
+                }
             }
             if (waiting.give_up)() {
                 return Err(ClientError::Stopped { brokers: self.settings.brokers.clone() });
@@ -129,21 +160,26 @@ impl Cluster {
                     self.observer.worked();
                     return Ok(answer);
                 }
-                Err(error) if is_transient(&error) => self.say(&error, &mut told, waiting)?,
+                Err(error) if is_transient(&error) => {
+                    self.serve(RETRY);
+                    let trouble = self.observer.trouble();
+                    // The question itself is only answered by silence.
+                    if let Some((Trouble::Group, _)) = trouble.filter(|_| !about.group.is_empty()) {
+                        return Err(ClientError::GroupDenied { group: about.group.to_owned() });
+                    }
+                    self.say(&error, &mut told, waiting)?;
+                }
                 Err(error) => return Err(explain(&error, about)),
             }
-            if (waiting.give_up)() {
-                return Err(ClientError::Stopped { brokers: self.settings.brokers.clone() });
-            }
-            self.serve(RETRY);
         }
     }
 
-    /// The partitions of a topic at present; `None` where the brokers cannot say.
+    /// The partitions of a topic at present, none where it is missing; `None` where the brokers cannot say.
     pub(crate) fn partitions(&self, topic: &str) -> Option<Vec<i32>> {
         match self.ask(topic) {
             Ok(Topic::There(partitions)) => Some(partitions),
-            Ok(Topic::Missing | Topic::Unknown(_)) | Err(_) => None,
+            Ok(Topic::Missing) => Some(Vec::new()),
+            Ok(Topic::Unknown(_)) | Err(_) => None,
         }
     }
 
@@ -151,6 +187,12 @@ impl Cluster {
         let metadata = match self.client.fetch_metadata(Some(name), ASK) {
             Ok(metadata) => metadata,
             Err(error) if is_transient(&error) => return Ok(Topic::Unknown(error)),
+            Err(error) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::UnsupportedFeature) => {
+                return Err(ClientError::NoBroker {
+                    brokers: self.settings.brokers.clone(),
+                    detail: error.to_string(),
+                });
+            }
             Err(error) => return Err(self.explain(&error, name)),
         };
         self.observer.worked();
@@ -174,10 +216,10 @@ impl Cluster {
     /// What all errors of this client are about.
     pub(crate) fn about(&self) -> About<'_> {
         let brokers = &self.settings.brokers;
-        About { brokers, doing: "", topic: "", group: "", transactional_id: "", operations: "Describe" }
+        About { brokers, doing: "", topic: "", group: "", transactional_id: "", operations: self.operations }
     }
 
-    /// Says what is waited for, and gives up where waiting is no use.
+    /// Says what is waited for, and gives up where waiting is no use, or not wanted.
     fn say(&self, error: &KafkaError, told: &mut String, waiting: Waiting<'_>) -> Result<(), ClientError> {
         let brokers = &self.settings.brokers;
         let trouble = self.observer.trouble();
@@ -197,6 +239,9 @@ impl Cluster {
             (waiting.say)(&text);
             *told = why;
         }
+        if (waiting.give_up)() {
+            return Err(ClientError::Stopped { brokers: brokers.clone() });
+        }
         Ok(())
     }
 
@@ -212,16 +257,56 @@ impl Cluster {
         }
     }
 
+    /// Bytes of the largest batch of records that each topic takes, its `max.message.bytes`. Topics of which the brokers do not say that are left out: the user
+    /// may not ask, or they do not know the question.
+    ///
+    /// # Errors
+    /// The brokers take no questions at all, or it was given up.
+    pub(crate) fn batch_limits<'n>(
+        &self,
+        names: impl IntoIterator<Item = &'n str>,
+        waiting: Waiting<'_>,
+    ) -> Result<BTreeMap<String, usize>, ClientError> {
+        let mut limits = BTreeMap::new();
+        let admin = self.admin()?;
+        let Ok(runtime) = tokio::runtime::Builder::new_current_thread().build() else { return Ok(limits) };
+        let options = AdminOptions::new().request_timeout(Some(ASK));
+        for name in names {
+            let doing = format!("asking for the settings of topic `{name}`");
+            let about = About { doing: &doing, topic: name, ..self.about() };
+            let asked = [ResourceSpecifier::Topic(name)];
+            let answer = self.insist(about, waiting, |_, _| runtime.block_on(admin.describe_configs(&asked, &options)));
+            let resources = match answer {
+                Ok(resources) => resources,
+                Err(
+                    error @ (ClientError::Stopped { .. } | ClientError::Credentials { .. } | ClientError::Tls { .. }),
+                ) => return Err(error),
+                Err(error) => {
+                    info!("{error}");
+                    continue;
+                }
+            };
+            // What may not be asked for comes without settings.
+            let found =
+                resources.iter().flatten().find_map(|resource| resource.get("max.message.bytes")?.value.as_ref());
+            limits.extend(found.and_then(|bytes| bytes.parse().ok()).map(|bytes| (name.to_owned(), bytes)));
+        }
+        Ok(limits)
+    }
+
+    fn admin(&self) -> Result<AdminClient<Context>, ClientError> {
+        let config = self.settings.config("resolvent-admin");
+        let context = Context(self.observer.clone());
+        config.create_with_context(context).map_err(|error| ClientError::of_settings(&error))
+    }
+
     /// Makes a topic, with the brokers' own number of replicas. One that is there already is left alone.
     ///
     /// # Errors
     /// The user may not, or the broker will not.
     pub(super) fn create(&self, name: &str, partitions: i32) -> Result<(), ClientError> {
         let not_created = |detail: String| ClientError::TopicNotCreated { topic: name.to_owned(), detail };
-        let config = self.settings.config("resolvent-admin");
-        let admin: AdminClient<Context> = config
-            .create_with_context(Context(self.observer.clone()))
-            .map_err(|error| ClientError::of_settings(&error))?;
+        let admin = self.admin()?;
         let runtime =
             tokio::runtime::Builder::new_current_thread().build().map_err(|error| not_created(error.to_string()))?;
         let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(BROKERS_DEFAULT));

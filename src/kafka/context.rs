@@ -1,6 +1,6 @@
 //! What a client says of itself: its log, its errors, its statistics.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,9 @@ use tracing::{debug, info, warn};
 
 use crate::metrics::Metrics;
 
+/// How many different errors are remembered, so that each is logged once.
+const TOLD_MAX: usize = 64;
+
 /// What keeps a client from its brokers, the worst first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Trouble {
@@ -21,6 +24,8 @@ pub(crate) enum Trouble {
     Authentication,
     /// The TLS handshake fails.
     Tls,
+    /// The group may not be used: the client goes on looking for its coordinator.
+    Group,
     /// A name does not resolve.
     Resolve,
     /// A connection cannot be made, or breaks.
@@ -38,6 +43,7 @@ impl Trouble {
                 Trouble::Authentication
             }
             Some(RDKafkaErrorCode::SSL) => Trouble::Tls,
+            Some(RDKafkaErrorCode::GroupAuthorizationFailed) => Trouble::Group,
             Some(RDKafkaErrorCode::Resolve) => Trouble::Resolve,
             Some(
                 RDKafkaErrorCode::BrokerTransportFailure
@@ -55,6 +61,7 @@ impl Trouble {
         match self {
             Trouble::Authentication => "authentication",
             Trouble::Tls => "tls",
+            Trouble::Group => "group",
             Trouble::Resolve => "resolve",
             Trouble::Transport => "transport",
             Trouble::AllBrokersDown => "all_brokers_down",
@@ -87,6 +94,8 @@ struct Observed {
 #[derive(Default)]
 struct Seen {
     troubles: BTreeMap<Trouble, Sighting>,
+    /// What has been logged since something last worked.
+    told: HashSet<String>,
     partitions: HashMap<String, HashMap<i32, PartitionStatistics>>,
     /// How often statistics came.
     counted: u64,
@@ -198,12 +207,16 @@ impl Observer {
 
     /// Notes that something worked: the brokers are there and take the credentials.
     pub(crate) fn worked(&self) {
-        self.seen().troubles.clear();
+        let mut seen = self.seen();
+        seen.troubles.clear();
+        seen.told.clear();
     }
 
-    /// A line of librdkafka's log. Errors among them come as [`Observer::error`] too.
+    /// A line of librdkafka's log.
     pub(crate) fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         match level {
+            // It comes as an error, too.
+            _ if matches!(facility, "FAIL" | "ERROR") => debug!(target: "librdkafka", "{facility}: {message}"),
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
                 warn!(target: "librdkafka", "{facility}: {message}");
             }
@@ -218,9 +231,13 @@ impl Observer {
     pub(crate) fn error(&self, error: &KafkaError, reason: &str) {
         let trouble = Trouble::of(error.rdkafka_error_code());
         self.0.metrics.client_error(self.0.client, trouble.as_str());
-        let text = if reason.is_empty() { error.to_string() } else { reason.to_owned() };
+        let text = if reason.is_empty() { error.to_string() } else { without_times(reason).to_owned() };
         let mut seen = self.seen();
-        let is_new = seen.troubles.get(&trouble).is_none_or(|sighting| sighting.text != text);
+        if seen.told.len() >= TOLD_MAX {
+            seen.told.clear();
+        }
+        // That none is left is said of each broker.
+        let is_new = seen.told.insert(text.clone()) && trouble != Trouble::AllBrokersDown;
         let sighting =
             seen.troubles.entry(trouble).or_insert_with(|| Sighting { since: Instant::now(), text: String::new() });
         sighting.text.clone_from(&text);
@@ -259,6 +276,11 @@ impl Observer {
     pub(crate) fn partition(&self, topic: &str, partition: i32) -> Option<PartitionStatistics> {
         self.seen().partitions.get(topic)?.get(&partition).copied()
     }
+}
+
+/// The reason of an error without how long it took, and how often it came before: `… failed: Connection refused (after 0ms in state CONNECT)`.
+fn without_times(reason: &str) -> &str {
+    reason.rsplit_once(" (after ").map_or(reason, |(before, _)| before)
 }
 
 /// The context of a consumer, or of a client that only asks: all goes to an [`Observer`].

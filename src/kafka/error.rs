@@ -9,7 +9,7 @@ pub enum ClientError {
     /// The brokers do not take the credentials.
     #[error(
         "the brokers at {brokers} refuse the credentials ({detail}); \
-         check `sasl.mechanism`, `sasl.username` and `sasl.password` among the properties"
+         check `security.protocol`, `sasl.mechanism`, `sasl.username` and `sasl.password` among the properties"
     )]
     Credentials {
         /// Where.
@@ -35,6 +35,24 @@ pub enum ClientError {
         topic: String,
         /// Where.
         brokers: String,
+    },
+    /// Several topics are not there.
+    #[error("topics `{}` do not exist at {brokers}; create them, or set create_topics = true", topics.join("`, `"))]
+    TopicsMissing {
+        /// Their names.
+        topics: Vec<String>,
+        /// Where.
+        brokers: String,
+    },
+    /// Who answers is no broker.
+    #[error(
+        "who answers at {brokers} is no broker that clients can use ({detail}); check the port: that of a controller, for instance, is not for clients"
+    )]
+    NoBroker {
+        /// Where.
+        brokers: String,
+        /// What the client said.
+        detail: String,
     },
     /// A topic cannot be created.
     #[error("topic `{topic}` cannot be created: {detail}; create it by hand")]

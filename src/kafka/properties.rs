@@ -1,5 +1,9 @@
 //! Properties of librdkafka that a user may not set, because a promise of the job hangs on them.
 
+use rdkafka::ClientConfig;
+
+use super::ClientError;
+
 /// What a client is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -18,6 +22,21 @@ pub fn refused(role: Role, name: &str) -> Option<&'static str> {
             Role::Consumer => refused_of_consumer(name),
             Role::Producer => refused_of_producer(name),
         },
+    }
+}
+
+/// What is wrong with a property, by librdkafka itself; without its value, which may be a secret.
+///
+/// # Errors
+///
+/// It has no property of this name, or does not take the value.
+pub fn check(name: &str, value: &str) -> Result<(), String> {
+    match ClientConfig::new().set(name, value).create_native_config() {
+        Ok(_) => Ok(()),
+        Err(error) => Err(match ClientError::of_settings(&error) {
+            ClientError::Property { detail, .. } => detail,
+            other => other.to_string(),
+        }),
     }
 }
 

@@ -63,7 +63,7 @@ fn a_topic_that_may_not_be_read_is_an_error_at_once() {
     mock.topic_error("posts", RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED).unwrap();
     let waiting = Waiting { give_up: &|| panic!("nothing to wait for"), say: &|_| {} };
     let error = cluster(&mock.bootstrap_servers()).topics(["posts"], false, waiting).unwrap_err();
-    assert_eq!(error, ClientError::TopicDenied { topic: "posts".to_owned(), operations: "Describe" });
+    assert_eq!(error, ClientError::TopicDenied { topic: "posts".to_owned(), operations: "Read and Describe" });
 }
 
 #[test]
@@ -125,4 +125,39 @@ fn statistics_tell_of_partitions_throttling_and_rebalances() {
     let text = metrics.gather();
     assert!(text.contains(r#"resolvent_kafka_throttled_seconds_total{client="consumer",job="test"} 1.5"#), "{text}");
     assert!(text.contains(r#"resolvent_kafka_rebalances_total{job="test"} 2"#), "{text}");
+}
+
+#[test]
+fn properties_are_checked_and_their_values_not_shown() {
+    assert_eq!(check("session.timeout.ms", "6000"), Ok(()));
+    for name in ["sasl.pasword", "security.protocol", "session.timeout.ms"] {
+        let detail = check(name, "hunter2").unwrap_err();
+        assert!(detail.contains(name) && !detail.contains("hunter2"), "{detail}");
+    }
+}
+
+/// It is polled now and then only, and what is not taken would pile up.
+#[test]
+fn a_client_that_only_asks_gathers_no_statistics() {
+    let mock = MockCluster::new(1).unwrap();
+    let observer = Observer::new("consumer", Metrics::new("test"));
+    let cluster = Cluster::new(&settings(&mock.bootstrap_servers(), &[]), "test", &observer).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(3 * u64::from(STATISTICS_MS)));
+    for _ in 0..10 {
+        assert!(cluster.client().poll(std::time::Duration::from_millis(1)).is_none());
+    }
+    assert_eq!(observer.counted(), 0);
+}
+
+#[test]
+fn all_topics_that_are_missing_are_told_at_once() {
+    let mock = MockCluster::new(1).unwrap();
+    mock.create_topic("posts", 1, 1).unwrap();
+    // The mock makes topics that are asked for, unless it is told that they are unknown.
+    for topic in ["likes", "people"] {
+        mock.topic_error(topic, RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART).unwrap();
+    }
+    let waiting = Waiting { give_up: &|| false, say: &|_| () };
+    let error = cluster(&mock.bootstrap_servers()).topics(["likes", "posts", "people"], false, waiting).unwrap_err();
+    assert!(matches!(&error, ClientError::TopicsMissing { topics, .. } if topics == &["likes", "people"]), "{error}");
 }

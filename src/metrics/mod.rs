@@ -27,7 +27,7 @@ use prometheus::{Registry, TextEncoder};
 pub use checksum::Checksum;
 pub use health::{Health, Phase};
 pub use latency::Quantiles;
-pub use process::{DiskIo, ResidentMemory, cpu_seconds, disk_io, resident_memory};
+pub use process::{DiskIo, ResidentMemory, cpu_seconds, cpu_seconds_of, disk_io, resident_memory};
 pub use snapshot::Snapshot;
 pub use totals::{ConservationError, Totals};
 

@@ -34,6 +34,11 @@ pub fn cpu_seconds() -> Option<f64> {
     parse_stat(&std::fs::read_to_string("/proc/self/stat").ok()?)
 }
 
+/// The same of another process.
+pub fn cpu_seconds_of(process: u32) -> Option<f64> {
+    parse_stat(&std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?)
+}
+
 fn parse_stat(stat: &str) -> Option<f64> {
     // The second field is the program's name in parentheses and may hold anything: fields are counted from its end.
     let (_, fields) = stat.rsplit_once(')')?;

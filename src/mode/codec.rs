@@ -2,10 +2,12 @@
 //!
 //! Values are bincode with variable-length integers. What follows from the rules (entities, hashes) is not stored but taken from them again.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use bincode::Options;
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 use thiserror::Error;
 
 use crate::dependency::Rules;
@@ -52,7 +54,7 @@ struct StoredEvent<'a> {
     key: Option<StoredKey<'a>>,
     #[serde(borrow, with = "serde_bytes")]
     bytes: &'a [u8],
-    carried: Option<Box<Carried>>,
+    carried: Option<Cow<'a, Carried>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -80,7 +82,7 @@ struct StoredDependent<'a> {
     #[serde(borrow)]
     event: StoredEvent<'a>,
     #[serde(borrow)]
-    references: Vec<StoredReference<'a>>,
+    references: SmallVec<[StoredReference<'a>; 2]>,
     present: u64,
     arrays: u64,
     #[serde(borrow)]
@@ -118,7 +120,7 @@ impl<'a> StoredEvent<'a> {
             time: header.time,
             key: header.key.as_ref().map(StoredKey::of),
             bytes: &event.slice,
-            carried: header.carried.clone(),
+            carried: header.carried.as_deref().map(Cow::Borrowed),
         }
     }
 
@@ -133,7 +135,7 @@ impl<'a> StoredEvent<'a> {
             time: self.time,
             key: self.key.as_ref().map(StoredKey::restore),
             line_breaks: has_line_breaks(self.bytes),
-            carried: self.carried.clone(),
+            carried: self.carried.as_ref().map(|carried| Box::new(Carried::clone(carried))),
         };
         Ok(event(header, self.bytes))
     }

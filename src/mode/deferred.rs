@@ -422,10 +422,14 @@ impl Engine {
         }
     }
 
-    /// Takes back the empty batch of an epoch that has been committed, to fill it again.
-    pub fn recycle(&mut self, batch: Batch) {
-        if self.residency.changes.batch.is_empty() {
-            self.residency.changes.batch = batch;
+    /// Takes back the empty batches of an epoch that has been committed, to fill them again: for changes, and for the log.
+    pub fn recycle(&mut self, batch: Option<Batch>, logged: Option<Batch>) {
+        let changes = &mut self.residency.changes;
+        if let Some(batch) = batch.filter(|_| changes.batch.is_empty()) {
+            changes.batch = batch;
+        }
+        if let Some(logged) = logged.filter(|_| changes.logged.is_empty()) {
+            changes.logged = logged;
         }
     }
 }

@@ -48,8 +48,8 @@ pub use engine::{Backlog, Engine, Phase, Settings};
 pub use independent::accept;
 pub use operator::{Lookup, resolve};
 pub use restore::{
-    Log, LogEpoch, RestoreError, Restored, WaitingRow, each_waiting, end_waiting, find_referent, find_waiting,
-    forget_overflow, restore,
+    Log, LogEpoch, RestoreError, Restored, WaitingRow, discard_log, each_waiting, end_waiting, find_referent,
+    find_waiting, forget_overflow, restore,
 };
 pub use streaming::{replay, wake};
 pub use table::{Memory, referent_bytes, waiting_bytes};

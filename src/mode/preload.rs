@@ -8,6 +8,7 @@ use std::hint::black_box;
 use crate::event::{Dependent, Found};
 
 use super::engine::Engine;
+use super::table::{Waiter, WaiterId};
 use super::{Message, Visit};
 
 impl Engine {
@@ -41,6 +42,15 @@ impl Engine {
             _ => 0,
         });
         black_box(found.fold(0, usize::wrapping_add));
+    }
+
+    /// Looks at events that wait and are about to be written down.
+    pub(super) fn preload_waiting(&self, waiters: impl Iterator<Item = WaiterId>) {
+        const CACHE_LINE: usize = 64;
+        let look =
+            |waiter: &Waiter| waiter.dependent.event.slice.iter().step_by(CACHE_LINE).fold(0, |seen, byte| seen ^ byte);
+        let seen = waiters.filter_map(|waiter| self.table.waiter(waiter)).map(look);
+        black_box(seen.fold(0, |all, seen| all ^ seen));
     }
 
     fn preload_referents(&self, dependent: &Dependent) -> usize {

@@ -122,15 +122,18 @@ pub struct Log {
 }
 
 impl Log {
-    /// Reads the log of a state.
+    /// Reads the log of a state as `last` left it, the last epoch that was committed. Values of a later one, which is not decided yet, are passed over.
     ///
     /// # Errors
     ///
     /// The state does not answer, or holds something else than was written.
-    pub fn read(state: &State) -> Result<Log, RestoreError> {
+    pub fn read(state: &State, last: Epoch) -> Result<Log, RestoreError> {
         let mut log = Log::default();
         each(state, Table::Log, &[], |key, value| {
             let (epoch, key) = split_log_key(key)?;
+            if epoch > last {
+                return Ok(());
+            }
             let of_epoch = log.epochs.entry(epoch).or_default();
             of_epoch.keys.push(key.to_vec());
             of_epoch.bytes += value.len() as u64;
@@ -242,9 +245,21 @@ fn ends_early() -> StoredError {
     StoredError::Damaged("a value of the log of waiting events ends early".into())
 }
 
-/// Reads what an earlier run left.
-pub fn restore(state: &State, rules: &Rules) -> Result<Restored, RestoreError> {
-    let log = Log::read(state)?;
+/// Adds to a batch that what epochs after `last` wrote to the log goes: they were not committed.
+///
+/// # Errors
+///
+/// The state does not answer.
+pub fn discard_log(state: &State, last: Epoch, batch: &mut Batch) -> Result<(), StateError> {
+    state.scan(Table::Log, &last.next().0.to_be_bytes(), &[], usize::MAX, |key, _| {
+        batch.delete(Table::Log, key);
+        ControlFlow::Continue(())
+    })
+}
+
+/// Reads what an earlier run left; `last` is the last epoch that it committed.
+pub fn restore(state: &State, rules: &Rules, last: Epoch) -> Result<Restored, RestoreError> {
+    let log = Log::read(state, last)?;
     let mut restored = Restored::default();
     let (claimed, mut claimed_before) = (claims::claimed(rules), Vec::new());
     log.each(state, rules, |dependent| restored.waiting.push(dependent))?;
@@ -355,7 +370,7 @@ pub fn end_waiting(rules: &Rules, dependent: &Dependent, row: Option<&[u8]>, epo
         changes.obsolete.push(written);
         let (key, mut value) = (log_key(epoch, WorkerIndex(0), 0), Vec::new());
         begin_log_value(&[dependent.event.header.header.id], &mut value);
-        changes.batch.put(Table::Log, &key, &value);
+        changes.logged.put(Table::Log, &key, &value);
         changes.log = LogEpoch { bytes: value.len() as u64, keys: vec![key], ..LogEpoch::default() };
     }
     if let Some(row) = row {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use crate::checkpoint::{Checkpoint, EpochEnd};
@@ -16,6 +16,9 @@ use crate::source::{Fingerprints, GroupOffsets};
 use super::intake::{Closed, Intake};
 use super::lookup::CommittedEpoch;
 use super::{RunError, UntilEnd};
+
+/// How often a sink that holds lines back is asked to send them on.
+const TEND_EVERY: Duration = Duration::from_millis(1);
 
 /// What happened to events, counted where it happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -180,7 +183,12 @@ impl Committer {
     fn gather(&mut self, epoch: Epoch) -> Result<Gathered, RunError> {
         let mut gathered = Gathered::default();
         while gathered.ends.len() < self.workers {
-            match self.told.recv() {
+            // A sink that holds lines back is asked again, whether there are more or not.
+            let told = match self.checkpoint.tend()? {
+                true => self.told.recv_timeout(TEND_EVERY),
+                false => self.told.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            };
+            match told {
                 Ok(Told::Chunk(chunk)) => self.take(chunk, &mut gathered)?,
                 Ok(Told::End(end)) => {
                     debug_assert_eq!(end.epoch, epoch);
@@ -188,7 +196,8 @@ impl Committer {
                     gathered.ends.push(*end);
                 }
                 Ok(Told::Failed(error)) => return Err(error),
-                Err(_) => return Err(RunError::Worker("the workers are gone".into())),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Err(RunError::Worker("the workers are gone".into())),
             }
         }
         Ok(gathered)

@@ -69,7 +69,7 @@ pub struct Ended {
 pub fn expire(job: &Job, id: EventId) -> Result<Ended, ExpireError> {
     let (state, (recovery, topics)) = open_state(job, |state| look(job, state))?;
     let committed = recovery.settle(&state)?;
-    let log = Log::read(&state)?;
+    let log = Log::read(&state, committed.epoch)?;
     let position = committed.partitions.position(id);
     let now = Clock::start().now();
     let Some((mut dependent, row)) = mode::find_waiting(&state, &job.rules, &log, id)? else {
@@ -91,7 +91,8 @@ pub fn expire(job: &Job, id: EventId) -> Result<Ended, ExpireError> {
     let waited_us = now.micros_since(dependent.event.header.header.arrival);
     let mut line = Vec::new();
     let outcome = Outcome::Expired(dependent, ExpiredReason::Operator);
-    Renderer::new(job.rules.clone(), &partitions, job.sinks.formats()).render(&outcome, now, &mut line);
+    let formats = job.sinks.formats(topics.as_ref().map(|topics| &*topics.broker));
+    Renderer::new(job.rules.clone(), &partitions, formats).render(&outcome, now, &mut line);
 
     let mut checkpoint = Checkpoint::open(state.clone(), committed, log.epochs, &job.sinks, topics)?;
     checkpoint.write(SinkKind::DeadLetter, &line)?;

@@ -336,7 +336,7 @@ fn run_opened(
         settings: opened.engine,
         discards: discards(&job.sinks),
         checksums: checksums(&job.sinks),
-        formats: job.sinks.formats(),
+        formats: opened.formats,
         partitions: opened.partitions.clone(),
         intake: Arc::clone(&intake),
         reader,

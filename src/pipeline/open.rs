@@ -16,7 +16,7 @@ use crate::event::{Dependent, EventId, KeyHash, Partitions, Positions, Timestamp
 use crate::kafka::Membership;
 use crate::metrics::{Metrics, Totals};
 use crate::mode::{self, Referent, Visit};
-use crate::sink::{self, Place, SinkError, Target};
+use crate::sink::{self, Format, Place, SinkError, Target};
 use crate::source::{self, Fingerprints, GroupOffsets, Host, Limits, Settings, Source};
 
 use super::replay;
@@ -121,6 +121,7 @@ pub(super) struct Opened {
     pub(super) waited_for: Vec<KeyHash>,
     pub(super) next_due: Option<Timestamp>,
     pub(super) engine: mode::Settings,
+    pub(super) formats: [Format; 3],
     pub(super) until_end: Option<UntilEnd>,
 }
 
@@ -186,7 +187,7 @@ pub(super) fn open(job: &Job, start: &mut Start, clock: &Clock) -> Result<Opened
     };
     let Found { recovery, topics, partitions, source, fingerprints, replay } = found;
     let committed = recovery.settle(&state)?;
-    let restored = mode::restore(&state, &job.rules)?;
+    let restored = mode::restore(&state, &job.rules, committed.epoch)?;
     if replay::is_needed(&job.rules) {
         mode::forget_overflow(&state, &job.rules)?;
     }
@@ -195,6 +196,7 @@ pub(super) fn open(job: &Job, start: &mut Start, clock: &Clock) -> Result<Opened
     let commits_offsets = topics
         .as_ref()
         .is_some_and(|topics| topics.ending == Ending::Marked && settings.group() == Some(topics.group.as_str()));
+    let formats = job.sinks.formats(topics.as_ref().map(|topics| &*topics.broker));
     let mut checkpoint = Checkpoint::open(state.clone(), committed, restored.log, &job.sinks, topics)?;
     if let Some(timeline) = &timeline {
         checkpoint.keep_timeline(timeline.clone());
@@ -216,6 +218,7 @@ pub(super) fn open(job: &Job, start: &mut Start, clock: &Clock) -> Result<Opened
         waited_for: restored.waited_for,
         next_due: restored.next_due,
         engine: engine_settings(job, restored.has_referents),
+        formats,
         until_end,
     })
 }
@@ -234,7 +237,8 @@ fn open_member(job: &Job, settings: &Settings, start: &Start, clock: &Clock) -> 
     let mut topics = start.topics(job, membership.as_ref())?;
     let committed = Recovery::find(Some(&state), topics.as_mut())?.settle(&state)?;
     let fingerprints = source.fingerprints(&committed.fingerprints)?;
-    let restored = mode::restore(&state, &job.rules)?;
+    let restored = mode::restore(&state, &job.rules, committed.epoch)?;
+    let formats = job.sinks.formats(topics.as_ref().map(|topics| &*topics.broker));
     let mut checkpoint = Checkpoint::open(state.clone(), committed, restored.log, &job.sinks, topics)?;
     if let Some(membership) = membership {
         checkpoint.commit_to(Group { membership, topics: settings.topics() });
@@ -255,6 +259,7 @@ fn open_member(job: &Job, settings: &Settings, start: &Start, clock: &Clock) -> 
         waited_for: restored.waited_for,
         next_due: restored.next_due,
         engine: engine_settings(job, restored.has_referents),
+        formats,
         until_end: start.options.until_end,
     })
 }

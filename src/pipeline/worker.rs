@@ -156,9 +156,7 @@ fn end_epoch(
     engine.rewrite_log_before(Epoch(setup.rewrite.load(Ordering::Relaxed)));
     let mut effects = mode::Effects::default();
     let changes = engine.end_epoch(&mut effects);
-    if let Some(batch) = setup.intake.take_batch() {
-        engine.recycle(batch);
-    }
+    engine.recycle(setup.intake.take_batch(), setup.intake.take_batch());
     lines.add(&mut effects.outcomes);
     lines.flush();
     WorkerEnd {

@@ -59,7 +59,8 @@ pub enum LostEpoch {
 ///
 /// An error that [is undecided](SinkError::is_undecided) leaves open what became of the last call; after any error the broker is dropped and made anew.
 pub trait Broker: Send {
-    /// The marker with the greatest epoch at these places. Waits while one of them is in a transaction that is still open, unless [`Broker::fence`] ended it.
+    /// The marker with the greatest epoch at these places, after [`Broker::fence`]: nobody has a transaction open then. It waits a while for one that has not
+    /// ended all the same, and then fails.
     fn marker(&mut self, places: &[Place]) -> Result<Option<Marker>, SinkError>;
 
     /// The same without waiting: what is in an open transaction is passed over, and may become true afterwards.
@@ -68,8 +69,11 @@ pub trait Broker: Send {
     /// Fences every other producer of the job: what it had open is committed or aborted for good when this returns, and it can commit nothing more.
     fn fence(&mut self) -> Result<(), SinkError>;
 
-    /// Gives [records](super::records) to a topic. They become visible with the next commit; without transactions as soon as the broker has them.
+    /// Takes [records](super::records) for a topic. They become visible with the next commit; without transactions as soon as the broker has them.
     fn produce(&mut self, topic: &str, records: &[u8]) -> Result<(), SinkError>;
+
+    /// Sends on what was held back, if it is time for that. Returns whether something is still held back: then this wants to be called every millisecond or so.
+    fn tend(&mut self) -> Result<bool, SinkError>;
 
     /// Makes all that was produced visible, in one transaction with offsets of the job's group, the first of which carries the marker, where there is one.
     /// Returns once the broker says so.
@@ -80,6 +84,9 @@ pub trait Broker: Send {
 
     /// Bytes of records produced since it was made.
     fn bytes_written(&self) -> u64;
+
+    /// Bytes of the largest batch of records that a topic takes; `None` where the brokers did not say when this was made.
+    fn batch_bytes_max(&self, topic: &str) -> Option<usize>;
 }
 
 #[cfg(test)]

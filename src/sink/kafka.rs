@@ -1,9 +1,12 @@
 //! Topics: one producer a process, whose transactions end with the epochs of the job.
 
 mod calls;
+mod held;
+mod limits;
 mod patience;
 mod settings;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -22,6 +25,7 @@ use crate::event::headers;
 use crate::kafka::{About, ClientError, ClientSettings, Cluster, Membership, Observer, Waiting, explain};
 use crate::metrics::Metrics;
 use calls::Calls;
+use held::Held;
 use patience::Patience;
 
 /// How long a call of the client waits before it is looked whether to go on.
@@ -32,6 +36,9 @@ const FULL: Duration = Duration::from_millis(2);
 
 /// How long to wait for reports of deliveries before looking for them again.
 const NAP: Duration = Duration::from_millis(1);
+
+/// How long an undelivered record is looked for where a call has failed: the client may tell of it a moment after that.
+const REPORTED_WITHIN: Duration = Duration::from_millis(200);
 
 /// How long the group's offsets may be in a transaction that nobody has open any more. Before version 4.0 brokers let them become true a moment after it has
 /// ended.
@@ -77,13 +84,14 @@ pub fn connect(
         asking.properties.insert("isolation.level".to_owned(), "read_committed".to_owned());
         asking.properties.insert("enable.auto.commit".to_owned(), "false".to_owned());
     }
-    let cluster = Cluster::new(&asking, "resolvent-sink", &observer)?;
+    let cluster = Cluster::new(&asking, "resolvent-sink", &observer)?.for_writing();
     let waiting = Waiting { give_up: &*give_up, say: &|text| metrics.health().not_ready(text.to_owned()) };
     cluster.topics(topics.iter().copied(), settings.create_topics, waiting)?;
+    let batch_limits = limits::ask(&cluster, topics, waiting)?;
     let failed = Arc::new(Mutex::new(None));
     let deliveries = Deliveries { observer: observer.clone(), failed: Arc::clone(&failed) };
     let producer: BaseProducer<Deliveries> = settings
-        .producer_config(id.as_deref())
+        .producer_config(id.as_deref(), batch_limits.values().copied().min())
         .create_with_context(deliveries)
         .map_err(|error| ClientError::of_settings(&error))?;
     let transactions = match identity {
@@ -97,6 +105,7 @@ pub fn connect(
         }
         None => None,
     };
+    let held_back = (transactions.is_some() || settings.idempotence).then_some(settings.linger);
     Ok(Box::new(KafkaBroker {
         producer: Calls::new(producer)
             .map_err(|error| SinkError::Refused(format!("cannot start a thread: {error}")))?,
@@ -105,8 +114,10 @@ pub fn connect(
         observer,
         transactions,
         settings: settings.client.clone(),
+        batch_limits,
         patience: Patience::new(settings.transaction_timeout, Arc::clone(&give_up)),
         failed,
+        held: Held::new(held_back),
         metrics: metrics.clone(),
         give_up,
         bytes_written: 0,
@@ -185,8 +196,11 @@ struct KafkaBroker {
     observer: Observer,
     transactions: Option<Transactions>,
     settings: ClientSettings,
+    /// Bytes of the largest batch that each topic takes, where the brokers have said so.
+    batch_limits: BTreeMap<String, usize>,
     patience: Patience,
     failed: Failed,
+    held: Held,
     metrics: Metrics,
     give_up: GiveUp,
     bytes_written: u64,
@@ -209,10 +223,7 @@ impl KafkaBroker {
                 | RDKafkaErrorCode::UnknownTopic
                 | RDKafkaErrorCode::UnknownTopicOrPartition,
             ) => explain(&error, about(&self.settings, doing, topic, self.transactions.as_ref())).into(),
-            Some(RDKafkaErrorCode::MessageSizeTooLarge) => SinkError::Refused(format!(
-                "topic {topic} does not take a record of this size: raise its max.message.bytes, or set message.max.bytes among the properties of [sink.kafka] to what it takes: \
-                 outcomes that are larger are then written without their event"
-            )),
+            Some(RDKafkaErrorCode::MessageSizeTooLarge) if !topic.is_empty() => self.too_large(topic),
             Some(RDKafkaErrorCode::InvalidTransactionTimeout) => SinkError::Refused(format!(
                 "{doing} failed: {detail}; transaction_timeout of [sink.kafka] is more than transaction.max.timeout.ms of the broker"
             )),
@@ -235,12 +246,15 @@ impl KafkaBroker {
         let group = self.transactions.as_ref().map_or("", |transactions| &transactions.group);
         let doing = format!("reading the offsets of group {group}");
         let about = about(&self.settings, &doing, "", self.transactions.as_ref());
-        let unaware = self.unaware_cluster()?;
+        let mut unaware = None;
         let found =
             cluster.insist(about, waiting, |client, wait| match client.committed_offsets(list.clone(), wait) {
                 // The client asks again and again where they are in a transaction, and says only that its time is over.
                 Err(error) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::OperationTimedOut) => {
-                    unaware.client().committed_offsets(list.clone(), wait).map(|_| None)
+                    match unaware.get_or_insert_with(|| self.unaware_cluster()) {
+                        Ok(unaware) => unaware.client().committed_offsets(list.clone(), wait).map(|_| None),
+                        Err(_) => Err(error),
+                    }
                 }
                 found => found.map(Some),
             })?;
@@ -268,16 +282,72 @@ impl KafkaBroker {
         }
     }
 
+    /// The error of a call that has failed: that of a record that was not delivered, where it is the cause.
+    fn failed(&self, error: &KafkaError, doing: &str, topic: &str) -> SinkError {
+        let until = Instant::now() + REPORTED_WITHIN;
+        loop {
+            match self.check_deliveries() {
+                Err(error) => return error,
+                Ok(()) if Instant::now() >= until => return self.error(error, doing, topic),
+                Ok(()) => _ = self.producer.get().poll(NAP),
+            }
+        }
+    }
+
     /// Opens a transaction where none is open.
     fn begin(&mut self) -> Result<(), SinkError> {
         if self.transactions.as_ref().is_none_or(|transactions| transactions.open) {
             return Ok(());
         }
         if let Err(error) = self.producer.get().begin_transaction() {
-            return Err(self.error(&error, "beginning a transaction", ""));
+            return Err(self.failed(&error, "beginning a transaction", ""));
         }
         if let Some(transactions) = &mut self.transactions {
             transactions.open = true;
+        }
+        Ok(())
+    }
+
+    /// Whether the client may be given records now.
+    fn lets_through(&mut self) -> bool {
+        self.held.lets_through(self.producer.get().in_flight_count() > 0, Instant::now())
+    }
+
+    fn send_held(&mut self) -> Result<(), SinkError> {
+        let held = self.held.take();
+        for (topic, records) in &held {
+            self.send(topic, records)?;
+        }
+        self.held.give_back(held);
+        Ok(())
+    }
+
+    /// Gives records to the client.
+    fn send(&mut self, topic: &str, bytes: &[u8]) -> Result<(), SinkError> {
+        for record in records(bytes) {
+            let mut message: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic).payload(record.value);
+            message.key = record.key;
+            message.headers = Some(
+                headers(record.headers)
+                    .fold(OwnedHeaders::new(), |all, (key, value)| all.insert(Header { key, value })),
+            );
+            let mut full_since = None;
+            loop {
+                match self.producer.get().send(message) {
+                    Ok(()) => break,
+                    Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), again)) => {
+                        message = again;
+                        self.producer.get().poll(FULL);
+                        self.check_deliveries()?;
+                        let now = Instant::now();
+                        if self.patience.left(*full_since.get_or_insert(now), now).is_zero() {
+                            let waited = self.patience.in_words();
+                            return Err(SinkError::Undecided(format!("the broker has taken nothing {waited}")));
+                        }
+                    }
+                    Err((error, _)) => return Err(self.failed(&error, &format!("writing to topic {topic}"), topic)),
+                }
+            }
         }
         Ok(())
     }
@@ -290,10 +360,7 @@ impl KafkaBroker {
     ) -> Result<(), SinkError> {
         match self.producer.call(&mut self.patience, work) {
             Some(Ok(())) => self.check_deliveries(),
-            Some(Err(error)) => {
-                self.check_deliveries()?;
-                Err(self.error(&error, doing, ""))
-            }
+            Some(Err(error)) => Err(self.failed(&error, doing, "")),
             None => Err(SinkError::Undecided(format!("{doing} has not ended {}", self.patience.in_words()))),
         }
     }
@@ -325,13 +392,13 @@ fn flush(producer: &Producing) -> Result<(), KafkaError> {
 impl Broker for KafkaBroker {
     fn marker(&mut self, places: &[Place]) -> Result<Option<Marker>, SinkError> {
         let (Some(cluster), Some(transactions)) = (&self.cluster, &self.transactions) else { return Ok(None) };
-        let began = Instant::now();
+        let mut unended_since = None;
         loop {
             if let Some(found) = self.read_offsets(cluster, places)? {
                 return Ok(latest_marker(&found));
             }
             let group = &transactions.group;
-            if began.elapsed() >= UNENDED_FOR {
+            if unended_since.get_or_insert_with(Instant::now).elapsed() >= UNENDED_FOR {
                 return Err(SinkError::Unended { group: group.clone() });
             }
             if self.patience.gives_up() {
@@ -363,43 +430,33 @@ impl Broker for KafkaBroker {
         }
     }
 
-    fn produce(&mut self, topic: &str, bytes: &[u8]) -> Result<(), SinkError> {
+    fn produce(&mut self, topic: &str, records: &[u8]) -> Result<(), SinkError> {
         self.begin()?;
-        for record in records(bytes) {
-            let mut message: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic).payload(record.value);
-            message.key = record.key;
-            message.headers = Some(
-                headers(record.headers)
-                    .fold(OwnedHeaders::new(), |all, (key, value)| all.insert(Header { key, value })),
-            );
-            let mut full_since = None;
-            loop {
-                match self.producer.get().send(message) {
-                    Ok(()) => break,
-                    Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), again)) => {
-                        message = again;
-                        self.producer.get().poll(FULL);
-                        self.check_deliveries()?;
-                        let now = Instant::now();
-                        if self.patience.left(*full_since.get_or_insert(now), now).is_zero() {
-                            let waited = self.patience.in_words();
-                            return Err(SinkError::Undecided(format!("the broker has taken nothing {waited}")));
-                        }
-                    }
-                    Err((error, _)) => {
-                        self.check_deliveries()?;
-                        return Err(self.error(&error, &format!("writing to topic {topic}"), topic));
-                    }
-                }
-            }
+        self.bytes_written += records.len() as u64;
+        if self.held.is_empty() && self.lets_through() {
+            self.send(topic, records)?;
+        } else {
+            self.held.add(topic, records);
         }
-        self.bytes_written += bytes.len() as u64;
         self.producer.get().poll(Duration::ZERO);
         self.check_deliveries()
     }
 
+    fn tend(&mut self) -> Result<bool, SinkError> {
+        if self.held.is_empty() {
+            return Ok(false);
+        }
+        self.producer.get().poll(Duration::ZERO);
+        if self.lets_through() {
+            self.send_held()?;
+        }
+        self.check_deliveries()?;
+        Ok(!self.held.is_empty())
+    }
+
     fn commit(&mut self, marker: Option<&Marker>, offsets: &[(Place, u64)]) -> Result<(), SinkError> {
         self.begin()?;
+        self.send_held()?;
         self.cluster = None;
         let Some(transactions) = &mut self.transactions else { return Ok(()) };
         transactions.open = false;
@@ -411,6 +468,7 @@ impl Broker for KafkaBroker {
             return Err(SinkError::Undecided(format!("this process is no member of group {}", transactions.group)));
         };
         let text = marker.map(Marker::to_string);
+        let place = offsets.first().map(|(place, _)| place.clone());
         let offsets = offsets.to_vec();
         let committed = self.call("committing a transaction", move |producer| {
             let list = offset_list(&offsets, text.as_deref())?;
@@ -422,16 +480,27 @@ impl Broker for KafkaBroker {
             Ok(()) => self.metrics.transaction_committed(),
             Err(_) => self.metrics.transaction_aborted(),
         }
-        committed
+        match (committed, place) {
+            // The records had been taken. A place in a topic that the job does not read is the marker's.
+            (Err(SinkError::Client(ClientError::TopicDenied { topic, .. })), Some(place)) if topic.is_empty() => {
+                Err(ClientError::TopicDenied { topic: place.topic, operations: "Read" }.into())
+            }
+            (committed, _) => committed,
+        }
     }
 
     fn flush(&mut self) -> Result<(), SinkError> {
+        self.send_held()?;
         self.cluster = None;
         self.call("waiting for the broker to acknowledge what was written", flush)
     }
 
     fn bytes_written(&self) -> u64 {
         self.bytes_written
+    }
+
+    fn batch_bytes_max(&self, topic: &str) -> Option<usize> {
+        self.batch_limits.get(topic).copied()
     }
 }
 

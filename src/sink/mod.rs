@@ -21,7 +21,7 @@ pub use broker::{Broker, LostEpoch, Marker, Place};
 pub use checksum::Checksummer;
 pub use error::SinkError;
 pub use kafka::{Acks, GiveUp, Identity, KafkaSettings, connect};
-pub use record::{Record, records};
+pub use record::{Record, RecordLimits, records};
 pub use render::{Format, Renderer};
 
 use crate::dependency::Pointer;
@@ -85,8 +85,8 @@ pub struct TopicSettings {
     pub topic: String,
     /// What its records are keyed by.
     pub key: KeyRule,
-    /// Bytes of the largest record that it takes: key, value, headers and what the protocol adds. An outcome that comes to more is written without its event
-    /// and what that took, with the size that it would have had.
+    /// Bytes of the largest record that the client takes for it: see [`RecordLimits::client`]. An outcome that comes to more, or to more than the topic takes,
+    /// is written without its event and what that took, with the size that it would have had.
     pub record_bytes_max: usize,
 }
 
@@ -123,10 +123,15 @@ impl Settings {
         }
     }
 
-    /// How each kind is to be rendered.
-    pub fn formats(&self) -> [Format; 3] {
+    /// How each kind is to be rendered, for topics of this broker.
+    pub fn formats(&self, broker: Option<&dyn Broker>) -> [Format; 3] {
         SinkKind::ALL.map(|kind| match self.target(kind) {
-            Some(Target::Topic(topic)) => Format::Records { key: topic.key.clone(), bytes_max: topic.record_bytes_max },
+            Some(Target::Topic(topic)) => {
+                let batch_bytes_max = broker.and_then(|broker| broker.batch_bytes_max(&topic.topic));
+                let limits =
+                    RecordLimits { client: topic.record_bytes_max, topic: batch_bytes_max.unwrap_or(usize::MAX) };
+                Format::Records { key: topic.key.clone(), limits }
+            }
             _ => Format::Lines,
         })
     }

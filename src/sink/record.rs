@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use crate::event::headers;
+
 /// Bytes of a record's head: the length of its value, that of its key plus one (0: it has no key), and that of its headers, 32 bits little-endian each.
 pub(super) const HEAD_BYTES: usize = 12;
 
@@ -14,6 +16,54 @@ pub struct Record<'b> {
     pub key: Option<&'b [u8]>,
     /// Its headers, as [`crate::event::headers`] reads them.
     pub headers: &'b [u8],
+}
+
+/// How large a record of a topic may be, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordLimits {
+    /// What the client takes: key, value and headers as they are sent, and the most that can be around them. Its `message.max.bytes`.
+    pub client: usize,
+    /// The batch that a topic takes, its `max.message.bytes`; the record may be alone in one. What compression saves is not counted on.
+    pub topic: usize,
+}
+
+/// What a batch has before its records.
+const BATCH_HEAD_BYTES: usize = 61;
+
+/// What librdkafka counts around a record's key, value and headers: all numbers at their longest (`RD_KAFKAP_MESSAGE_V2_MAX_OVERHEAD`).
+const CLIENT_OVERHEAD: usize = 36;
+
+/// More than a batch with one record has beside that record as it is held here.
+const BATCH_OVERHEAD: usize = BATCH_HEAD_BYTES + CLIENT_OVERHEAD;
+
+impl RecordLimits {
+    /// Whether `record`, which has been [finished](finish), is small enough.
+    pub(super) fn admit(self, record: &[u8]) -> bool {
+        // A header's lengths take 8 bytes here, and no more in a batch: what is surely small enough is not looked at.
+        record.len() + BATCH_OVERHEAD <= self.client.min(self.topic)
+            || records(record).all(|record| self.admits(&record))
+    }
+
+    fn admits(self, record: &Record<'_>) -> bool {
+        let (mut count, mut bytes) = (0, record.value.len() + record.key.map_or(0, <[u8]>::len));
+        for (name, value) in headers(record.headers) {
+            let value = value.map_or(0, <[u8]>::len);
+            bytes += varint_bytes(name.len()) + name.len() + varint_bytes(value) + value;
+            count += 1;
+        }
+        let lengths = record.key.map_or(1, |key| varint_bytes(key.len()))
+            + varint_bytes(record.value.len())
+            + varint_bytes(count);
+        // Attributes, and the distances to the time and the offset of the batch, which are its own.
+        let body = 3 + lengths + bytes;
+        CLIENT_OVERHEAD + bytes <= self.client && BATCH_HEAD_BYTES + varint_bytes(body) + body <= self.topic
+    }
+}
+
+/// Bytes of a length as Kafka writes it: seven bits a byte, behind a bit for the sign.
+fn varint_bytes(length: usize) -> usize {
+    let bits = usize::BITS - length.leading_zeros() + 1;
+    bits.div_ceil(7) as usize
 }
 
 /// The records that were put into `bytes` by a [`Renderer`](super::Renderer), in order.

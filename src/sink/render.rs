@@ -10,15 +10,12 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::include::{self, Include};
-use super::{KeyRule, SinkKind, record};
+use super::{KeyRule, RecordLimits, SinkKind, record};
 use crate::dependency::{Dependency, Rules, Stream};
 use crate::event::{Dependent, EventId, Found, Key, Outcome, PartitionId, Partitions, Reference, Rejection, Timestamp};
 
 /// What stands before the event in a line.
 const EVENT_MEMBER: &[u8] = b",\"event\":";
-
-/// More bytes than a client counts for a record beside key, value and headers.
-const RECORD_OVERHEAD: usize = 256;
 
 /// How outcomes of a kind are written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,8 +27,8 @@ pub enum Format {
     Records {
         /// What they are keyed by.
         key: KeyRule,
-        /// Bytes of the largest one: see [`TopicSettings`](super::TopicSettings).
-        bytes_max: usize,
+        /// How large they may be: see [`TopicSettings`](super::TopicSettings).
+        limits: RecordLimits,
     },
 }
 
@@ -65,6 +62,16 @@ struct DependencyParts {
     /// `{"dependency":"name","entity":"entity","key":`
     missing: Vec<u8>,
     include: Option<Include>,
+}
+
+/// How much of an outcome its record has: a topic may not take all of it. A cut one has the size of the value that it would have had.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    Whole,
+    /// Without the event, and what that took; or without the record that was rejected.
+    WithoutEvent(usize),
+    /// Also without the key and the headers of the record that was read.
+    Bare(usize),
 }
 
 /// Which references an outcome lists as missing.
@@ -113,16 +120,19 @@ impl Renderer {
                 }
                 out.push(b'\n');
             }
-            Format::Records { key, bytes_max } => {
+            Format::Records { key, limits } => {
                 let head = record::begin(out);
                 self.write(outcome, now, out)?;
                 let size = out.len() - head - record::HEAD_BYTES;
-                self.end_record(outcome, key, None, head, out);
-                if out.len() - head + RECORD_OVERHEAD > *bytes_max {
+                self.end_record(outcome, key, Extent::Whole, head, out);
+                for extent in [Extent::WithoutEvent(size), Extent::Bare(size)] {
+                    if limits.admit(out.get(head..).unwrap_or_default()) {
+                        break;
+                    }
                     out.truncate(head);
                     record::begin(out);
                     self.write_cut(outcome, now, size, out)?;
-                    self.end_record(outcome, key, Some(size), head, out);
+                    self.end_record(outcome, key, extent, head, out);
                 }
             }
         }

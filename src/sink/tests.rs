@@ -286,7 +286,8 @@ proptest! {
 /// Key, headers and value of the record of an outcome, one a line; headers as `name=value`.
 fn shown_record(outcome: &Outcome, key: KeyRule) -> String {
     let mut bytes = Vec::new();
-    let formats = std::array::from_fn(|_| Format::Records { key: key.clone(), bytes_max: 1 << 20 });
+    let limits = RecordLimits { client: 1 << 20, topic: 1 << 20 };
+    let formats = std::array::from_fn(|_| Format::Records { key: key.clone(), limits });
     assert_eq!(
         Renderer::new(rules(), &partitions(), formats).render(outcome, Timestamp(1250), &mut bytes),
         SinkKind::of(outcome)
@@ -376,16 +377,20 @@ fn an_outcome_that_is_too_large_for_its_topic_says_so_and_keeps_its_place() {
         (Outcome::Rejected(rejection), r#"{"outcome":"rejected","reason":"invalid_json","detail":"#),
     ];
     for (outcome, expected) in outcomes {
-        let rendered = |bytes_max: usize| {
+        let rendered = |client: usize, topic: usize| {
+            let limits = RecordLimits { client, topic };
             let (mut bytes, formats) =
-                (Vec::new(), std::array::from_fn(|_| Format::Records { key: KeyRule::Event, bytes_max }));
+                (Vec::new(), std::array::from_fn(|_| Format::Records { key: KeyRule::Event, limits }));
             Renderer::new(rules(), &partitions(), formats).render(&outcome, Timestamp(1250), &mut bytes);
             bytes
         };
-        let whole = rendered(1 << 20);
+        let unlimited = usize::MAX;
+        let whole = rendered(unlimited, unlimited);
+        let (of_client, of_topic) = sizes(&whole);
         // At the limit it is whole, and one byte below it is cut.
-        assert_eq!(rendered(whole.len() + 256), whole);
-        let cut = rendered(whole.len() + 255);
+        assert_eq!(rendered(of_client, of_topic), whole);
+        let cut = rendered(unlimited, of_topic - 1);
+        assert_eq!(rendered(of_client - 1, unlimited), cut);
         let (all, short) = (records(&whole).next().expect("a record"), records(&cut).next().expect("a record"));
         assert!(short.value.len() < 400 && short.key == all.key);
         let size = all.value.len();
@@ -395,4 +400,55 @@ fn an_outcome_that_is_too_large_for_its_topic_says_so_and_keeps_its_place() {
         let headers: Vec<_> = crate::event::headers(short.headers).collect();
         assert_eq!(headers.last(), Some(&("resolvent-size", Some(size.to_string().as_bytes()))));
     }
+}
+
+/// Bytes of the one record that there is, as the client counts them, and of a batch with it alone: by the description of Kafka's protocol.
+fn sizes(bytes: &[u8]) -> (usize, usize) {
+    let zigzag = |number: i64| {
+        let mut rest = ((number << 1) ^ (number >> 63)) as u64;
+        let mut length = 1;
+        while rest >= 0x80 {
+            (rest, length) = (rest >> 7, length + 1);
+        }
+        length
+    };
+    let string = |bytes: Option<&[u8]>| match bytes {
+        Some(bytes) => zigzag(bytes.len() as i64) + bytes.len(),
+        None => zigzag(-1),
+    };
+    let record = records(bytes).next().expect("a record");
+    let headers: Vec<_> = crate::event::headers(record.headers).collect();
+    // The client counts a value that is not there as an empty one; both take a byte.
+    let of_headers: usize = headers.iter().map(|(name, value)| string(Some(name.as_bytes())) + string(*value)).sum();
+    let (attributes, times) = (1, zigzag(0) + zigzag(0));
+    let body = attributes
+        + times
+        + string(record.key)
+        + string(Some(record.value))
+        + zigzag(headers.len() as i64)
+        + of_headers;
+    // Offset, length, leader epoch, magic, checksum, attributes, last offset, two times, producer's id and epoch, sequence, count.
+    let head = 8 + 4 + 4 + 1 + 4 + 2 + 4 + 8 + 8 + 8 + 2 + 4 + 4;
+    let longest = 5 + 1 + 10 + 5 + 5 + 5 + 5;
+    let of_client = longest + record.key.map_or(0, <[u8]>::len) + record.value.len() + of_headers;
+    (of_client, head + zigzag(body as i64) + body)
+}
+
+#[test]
+fn what_a_record_carries_on_goes_where_nothing_else_makes_it_small_enough() {
+    let mut dependent = carrying(event(r#"{"type":"person","id":5}"#), Some(b"5"));
+    let mut header = dependent.event.header.header.clone();
+    let mut headers = crate::event::Headers::default();
+    headers.push("large", Some(&[b'x'; 5000]));
+    header.carried = Some(Box::new(crate::event::Carried { key: Some(b"5".to_vec()), headers }));
+    dependent.event = crate::event::event(header, &dependent.event.slice);
+    let limits = RecordLimits { client: 1 << 20, topic: 1000 };
+    let (mut bytes, formats) = (Vec::new(), std::array::from_fn(|_| Format::Records { key: KeyRule::Event, limits }));
+    Renderer::new(rules(), &partitions(), formats).render(&Outcome::Resolved(dependent), Timestamp(1250), &mut bytes);
+    let record = records(&bytes).next().expect("a record");
+    assert_eq!(record.key, None);
+    let names: Vec<&str> = crate::event::headers(record.headers).map(|(name, _)| name).collect();
+    assert_eq!(names, ["resolvent-outcome", "resolvent-position", "resolvent-size"]);
+    let value: Json = serde_json::from_slice(record.value).expect("JSON");
+    assert!(value["size"].is_u64() && value.get("event").is_none(), "{value}");
 }

@@ -27,9 +27,10 @@ pub use self::consumer::GroupOffsets;
 pub(super) use self::fingerprint::Marks;
 pub use self::fingerprint::RecordFingerprint;
 pub(super) use self::group::GroupSource;
+use self::judge::is_missing;
 use self::lanes::{Lane, Lanes};
 use self::offsets::{Asking, Range, Ranges, TopicPartition};
-use self::watch::Watch;
+use self::watch::{Finding, Watch};
 use super::{Fingerprint, Fingerprints, Host, Lag, Limits, Next, SettingsError, Source, SourceError, check_configured};
 use crate::clock::Clock;
 use crate::event::{PartitionId, Partitions, Positions, StreamId};
@@ -288,18 +289,30 @@ impl KafkaSource {
         Ok(())
     }
 
-    /// Reads partitions that were added to topics, from their beginning on.
-    fn add_found(&mut self) -> Result<(), SourceError> {
-        let found: Vec<TopicPartition> = self.watch.iter().flat_map(Watch::found).collect();
-        if found.is_empty() {
-            return Ok(());
+    /// Does what the watch asks for: new partitions are read, and a topic that is missing must come back as it was.
+    fn heed_watch(&mut self) -> Result<(), SourceError> {
+        let (mut found, mut is_missing) = (Vec::new(), false);
+        for finding in self.watch.iter().flat_map(Watch::found) {
+            match finding {
+                Finding::Added(partition) => found.push(partition),
+                Finding::Missing => is_missing = true,
+            }
         }
+        if is_missing {
+            self.asking().look_for_topics(&self.lanes)?;
+            self.verify(&self.lanes.last())?;
+        }
+        if found.is_empty() { Ok(()) } else { self.add(&found) }
+    }
+
+    /// Reads partitions that were added to topics, from their beginning on.
+    fn add(&mut self, found: &[TopicPartition]) -> Result<(), SourceError> {
         let asking = self.asking();
         for topic in found.iter().map(|(topic, _)| topic).collect::<BTreeSet<_>>() {
             // Clients look at topics every few minutes only, and know nothing of a partition that they have not heard of.
             asking.refresh(&self.consumer, topic)?;
         }
-        let ranges = asking.ranges(&found)?;
+        let ranges = asking.ranges(found)?;
         let mut list = TopicPartitionList::new();
         for (at, Range { beginning, .. }) in ranges {
             info!(topic = at.0, partition = at.1, "a partition was added, it is read from its beginning on");
@@ -340,7 +353,7 @@ impl KafkaSource {
         if self.looked.elapsed() >= LOOK_EVERY {
             self.looked = Instant::now();
             self.look_at_statistics();
-            self.add_found()?;
+            self.heed_watch()?;
             self.lanes.close_all();
             self.look = true;
         }
@@ -364,9 +377,10 @@ impl KafkaSource {
         Asking { cluster: &self.cluster, settings: &self.settings, waiting: self.host.waiting() }
     }
 
-    /// See [`Asking::judge`].
+    /// See [`Asking::judge`]. A topic that was missing for a while and is there again must be the one that was read.
     fn judge(&self, error: &KafkaError) -> Result<(), SourceError> {
-        self.asking().judge(error, &self.lanes)
+        self.asking().judge(error, &self.lanes)?;
+        if is_missing(error) { self.verify(&self.lanes.last()) } else { Ok(()) }
     }
 
     fn explain(&self, error: &KafkaError) -> SourceError {
@@ -395,7 +409,7 @@ impl Source for KafkaSource {
             }
             let patience = match self.lanes.has_open() {
                 true => Duration::ZERO,
-                false => deadline.saturating_duration_since(Instant::now()),
+                false => until(deadline),
             };
             let polled = self.consumer.poll(patience);
             self.until_look = if let Some(Ok(_)) = polled { self.until_look - 1 } else { 0 };
@@ -415,6 +429,7 @@ impl Source for KafkaSource {
 
     fn fingerprints(&mut self, known: &BTreeMap<PartitionId, Fingerprint>) -> Result<Fingerprints, SourceError> {
         self.verify(known)?;
+        self.lanes.remember(known);
         Ok(Fingerprints { records: self.lanes.marks(), ..Fingerprints::default() })
     }
 
@@ -448,6 +463,12 @@ impl Source for KafkaSource {
     fn recycle(&mut self, buffer: Vec<u8>) {
         self.lanes.recycle(buffer);
     }
+}
+
+/// How long to poll until a time, in whole milliseconds: the client spins through what is left of one.
+fn until(deadline: Instant) -> Duration {
+    let left = deadline.saturating_duration_since(Instant::now());
+    Duration::from_millis(u64::try_from(left.as_micros().div_ceil(1000)).unwrap_or(u64::MAX))
 }
 
 fn offset(position: u64) -> Offset {

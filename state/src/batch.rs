@@ -36,14 +36,20 @@ impl Batch {
     pub fn put(&mut self, table: Table, key: &[u8], value: &[u8]) {
         match table {
             Table::Referent => self.put_until(key, value, NEVER),
-            _ => self.push_put(table, key, &[], value),
+            _ => self.push_parts(table, key, &[value]),
         }
+    }
+
+    /// Puts a value that is made of several parts into any table but [`Table::Referent`].
+    pub fn put_parts(&mut self, table: Table, key: &[u8], parts: &[&[u8]]) {
+        debug_assert_ne!(table, Table::Referent, "its values have an expiry");
+        self.push_parts(table, key, parts);
     }
 
     /// Puts a value into [`Table::Referent`] that is gone once [`State::advance`](crate::State::advance) has reached
     /// `expires_micros` (microseconds since the Unix epoch; `i64::MAX`: never).
     pub fn put_until(&mut self, key: &[u8], value: &[u8], expires_micros: i64) {
-        self.push_put(Table::Referent, key, &expires_micros.to_be_bytes(), value);
+        self.push_parts(Table::Referent, key, &[&expires_micros.to_be_bytes(), value]);
     }
 
     /// Deletes a key, whether it is there or not.
@@ -108,14 +114,15 @@ impl Batch {
         std::iter::from_fn(move || read_op(&mut rest))
     }
 
-    fn push_put(&mut self, table: Table, key: &[u8], expiry: &[u8], value: &[u8]) {
-        self.buffer.reserve(key.len() + expiry.len() + value.len() + 8);
+    #[inline]
+    fn push_parts(&mut self, table: Table, key: &[u8], parts: &[&[u8]]) {
+        let length = parts.iter().map(|part| part.len()).sum();
+        self.buffer.reserve(key.len() + length + 8);
         self.buffer.push(table as u8);
         push_length(&mut self.buffer, key.len());
         self.buffer.extend_from_slice(key);
-        push_length(&mut self.buffer, expiry.len() + value.len());
-        self.buffer.extend_from_slice(expiry);
-        self.buffer.extend_from_slice(value);
+        push_length(&mut self.buffer, length);
+        parts.iter().for_each(|part| self.buffer.extend_from_slice(part));
         self.len += 1;
     }
 }

@@ -217,6 +217,26 @@ fn records_that_are_no_events_are_rejected_with_their_key_and_headers() {
     }
 }
 
+/// Where the key is not what an event is known by, it need not be a text: it is carried on to the outcome as it is.
+#[test]
+fn keys_and_headers_of_any_bytes_are_passed_on() {
+    let kafka = Kafka::shared();
+    for program in Program::ALL {
+        let shop = Shop::new(kafka, 1, &Changes { resolved: "key = \"/none\"", ..Changes::default() });
+        let keys: [Option<&[u8]>; 4] = [None, Some(b""), Some(b"\xff\x00\xfe"), Some(b"text")];
+        let value = br#"{"type":"order","id":1}"#;
+        let headers: &[(&str, &[u8])] = &[("bytes", b"\xff\x00"), ("empty", b"")];
+        kafka.send(&shop.events, keys.map(|key| Sent { key, value: Some(value), headers, ..Sent::default() }));
+        shop.workspace.run(program, &UNTIL_END).succeeded();
+        let found = kafka.read_bytes(&shop.resolved);
+        let read: Vec<Option<&[u8]>> = found.iter().map(|(key, _)| key.as_deref()).collect();
+        assert_eq!(read, keys, "{program:?}");
+        for (_, headers) in &found {
+            assert_eq!(headers[..2], [("bytes".to_owned(), b"\xff\x00".to_vec()), ("empty".to_owned(), Vec::new())]);
+        }
+    }
+}
+
 #[test]
 fn a_header_whose_name_is_no_text_is_left_out_and_said_to_be() {
     let kafka = Kafka::shared();

@@ -1,7 +1,7 @@
 //! TLS, SASL/SCRAM and ACLs of a real broker, with right and wrong credentials; and no secret anywhere.
 
 use super::shop::{Changes, Shop};
-use crate::support::{BrokerSettings, Ended, Kafka, Program, STRANGER, USER, orders};
+use crate::support::{BrokerSettings, Ended, Kafka, Operation, Program, Resource, STRANGER, Sent, USER, allow, orders};
 
 /// A password that no user has.
 const WRONG: &str = "staple-of-a-wrong-battery";
@@ -102,6 +102,77 @@ fn a_user_without_rights_is_told_which_are_missing() {
         let shop = secured.sasl_shop(STRANGER.0, STRANGER.1);
         let ended = run(&shop, program).failed(1, &["no permission", "ACL"]);
         assert_no_secret(&ended, STRANGER.1);
+    }
+}
+
+/// Rights that are given one by one, until the job runs: what is still missing is named each time.
+#[test]
+fn each_right_that_is_missing_is_named() {
+    let Some(mut secured) = Secured::start("ACLs, one by one") else { return };
+    for program in Program::ALL {
+        let shop = secured.sasl_shop(STRANGER.0, STRANGER.1);
+        let job = format!("resolvent-{}", shop.name);
+        let give = |rights: &[(Resource<'_>, Operation)]| allow(secured.kafka.address(), STRANGER.0, rights);
+        let refused = |phrases: &[&str]| _ = run(&shop, program).failed(1, phrases);
+        give(&[(Resource::Topic(&shop.events), Operation::Read)]);
+        refused(&[&format!("no permission for topic `{}`", shop.resolved), "allows Write and Describe"]);
+        for topic in [&shop.resolved, &shop.dead] {
+            give(&[(Resource::Topic(topic), Operation::Write)]);
+        }
+        let (of_id, of_group) =
+            (format!("no permission for transactional id `{job}"), format!("no permission for group `{job}`"));
+        let (id, group) =
+            ((Resource::TransactionalId(&job), Operation::Write), (Resource::Group(&job), Operation::Read));
+        // A member of a group joins that first.
+        let (first, second) = match program {
+            Program::Independent => ((of_group, group), (of_id, id)),
+            Program::Sedd | Program::Dedd => ((of_id, id), (of_group, group)),
+        };
+        for (error, right) in [first, second] {
+            refused(&[&error, "ACL"]);
+            give(&[right]);
+        }
+        if program != Program::Independent {
+            // Where the marker is.
+            refused(&[&format!("no permission for topic `{}`", shop.resolved), "allows Read"]);
+            give(&[(Resource::Topic(&shop.resolved), Operation::Read)]);
+        }
+        run(&shop, program).succeeded();
+        assert_eq!(secured.kafka.outcomes(&shop.resolved).len(), 10, "{program:?}");
+    }
+}
+
+/// Who may write to a topic may not ask how large its records may be: then the job says so, and goes on as if it took all.
+#[test]
+fn a_topic_whose_limit_may_not_be_asked_for_is_named_when_it_refuses() {
+    let Some(mut secured) = Secured::start("DescribeConfigs") else { return };
+    for program in Program::JOINING {
+        let shop = secured.sasl_shop(STRANGER.0, STRANGER.1);
+        let (address, job) = (secured.kafka.address(), format!("resolvent-{}", shop.name));
+        let rights = [
+            (Resource::Topic(&*shop.events), Operation::Read),
+            (Resource::Topic(&shop.resolved), Operation::Write),
+            (Resource::Topic(&shop.resolved), Operation::Read),
+            (Resource::Topic(&shop.dead), Operation::Write),
+            (Resource::TransactionalId(&job), Operation::Write),
+            (Resource::Group(&job), Operation::Read),
+        ];
+        allow(address, STRANGER.0, &rights);
+        secured.kafka.configure(&shop.resolved, &[("max.message.bytes", "5000")]);
+        let ended = shop.workspace.run(program, &["--until-end"]).succeeded();
+        assert_eq!(ended.stderr.matches("ACL that allows DescribeConfigs").count(), 1, "{}", ended.stderr);
+        shop.replace("[sink.kafka]\n", "[sink.kafka]\ncompression = \"none\"\n");
+        let large = format!(r#"{{"type":"order","id":77,"item":"{}"}}"#, "x".repeat(6000));
+        secured.kafka.send(&shop.events, [Sent::value(0, &large)]);
+        let advice =
+            [&*shop.resolved, "does not take a record of this size", "allow DescribeConfigs", "message.max.bytes"];
+        shop.workspace.run(program, &["--until-end"]).failed(1, &advice);
+        assert_eq!(secured.kafka.outcomes(&shop.resolved).len(), 10, "{program:?}");
+        allow(address, STRANGER.0, &[(Resource::Topic(&shop.resolved), Operation::DescribeConfigs)]);
+        shop.workspace.run(program, &["--until-end"]).succeeded();
+        let outcomes = secured.kafka.read(&shop.resolved);
+        let cut = outcomes.iter().filter(|record| record.header("resolvent-size").is_some()).count();
+        assert_eq!((outcomes.len(), cut), (11, 1), "{program:?}");
     }
 }
 

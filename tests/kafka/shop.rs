@@ -110,6 +110,11 @@ impl Live {
         });
     }
 
+    /// Where it answers.
+    pub(super) fn address(&self) -> &str {
+        &self.address
+    }
+
     /// Whether it says that it is ready.
     pub(super) fn is_ready(&self) -> bool {
         get(&self.address, "/readyz").is_some_and(|(status, _)| status == 200)

@@ -52,10 +52,13 @@ fn a_missing_topic_is_named_or_made() {
     for program in Program::ALL {
         let shop = Shop::without_topics(kafka, &Changes::default());
         let run = || shop.workspace.run(program, &["--until-end"]);
-        run().failed(1, &["topic `", "does not exist", "create_topics"]);
+        // All that is missing is named at once.
+        let missing =
+            if program == Program::Independent { vec![&*shop.events] } else { vec![&*shop.resolved, &shop.dead] };
+        run().failed(1, &[&missing[..], &["not exist", "create_topics"]].concat());
         kafka.create(&shop.events, 2, &[]);
         kafka.send_lines(&shop.events, &orders(0..10));
-        run().failed(1, &["topic `", "create_topics"]);
+        run().failed(1, &[&*shop.resolved, &shop.dead, "not exist", "create_topics"]);
         shop.replace("[sink.kafka]\n", "[sink.kafka]\ncreate_topics = true\n");
         run().succeeded();
         assert_eq!(kafka.outcomes(&shop.resolved).len(), 10);
@@ -148,7 +151,45 @@ fn start_says_where_partitions_are_read_from() {
             );
             shop.workspace.run(program, &["--until-end"]).succeeded();
             assert_eq!(kafka.outcomes(&shop.resolved).len(), read, "start = {start}, {program:?}");
+            // It is for topics that are not known yet.
+            shop.replace(&source, "start = \"earliest\"");
+            kafka.send_lines(&shop.events, &orders(4..5));
+            shop.workspace.run(program, &["--until-end"]).succeeded();
+            assert_eq!(kafka.outcomes(&shop.resolved).len(), read + 1, "start = {start}, then earliest, {program:?}");
         }
+    }
+}
+
+#[test]
+fn start_committed_begins_where_the_group_stands() {
+    let kafka = Kafka::shared();
+    for program in Program::ALL {
+        let shop =
+            Shop::new(kafka, 2, &Changes { source: "start = \"committed\"\ngroup = \"GROUP\"", ..Changes::default() });
+        let group = format!("{}-group", shop.name);
+        shop.replace("GROUP", &group);
+        kafka.send_lines(&shop.events, &orders(0..5));
+        let of_another = orders(5..7);
+        kafka.send(&shop.events, of_another.lines().map(|line| crate::support::Sent::value(1, line)));
+        kafka.commit(&group, &shop.events, 3);
+        shop.workspace.run(program, &["--until-end"]).succeeded();
+        let ids = || {
+            let outcomes = kafka.outcomes(&shop.resolved);
+            let mut ids: Vec<u64> = outcomes.iter().map(|outcome| outcome.event["id"].as_u64().unwrap()).collect();
+            ids.sort_unstable();
+            ids
+        };
+        // Of a partition that the group does not know it is taken that it was added.
+        assert_eq!(ids(), [3, 4, 5, 6], "{program:?}");
+        assert_eq!(kafka.committed(&group, &shop.events), [Some(5), Some(2)], "{program:?}");
+        if program == Program::Independent {
+            continue;
+        }
+        // From then on the state knows, whatever becomes of the group.
+        kafka.commit(&group, &shop.events, 0);
+        kafka.send_lines(&shop.events, &orders(7..8));
+        shop.workspace.run(program, &["--until-end"]).succeeded();
+        assert_eq!(ids(), [3, 4, 5, 6, 7], "{program:?}");
     }
 }
 
@@ -200,7 +241,9 @@ fn independent_processes_come_and_go() {
 fn at_least_once_loses_nothing() {
     let (kafka, mut random) = (Kafka::shared(), Random::new(8));
     for program in Program::ALL {
-        let shop = Shop::new(kafka, 2, &Changes { job: "delivery = \"at_least_once\"", ..Changes::default() });
+        // How long the group waits for a process that was killed: the least that brokers allow.
+        let source = "properties = { \"session.timeout.ms\" = \"6000\", \"heartbeat.interval.ms\" = \"1000\" }";
+        let shop = Shop::new(kafka, 2, &Changes { job: "delivery = \"at_least_once\"", source, ..Changes::default() });
         let mut fed = 0;
         for _ in 0..5 {
             let live = shop.start(program);

@@ -1,73 +1,10 @@
-//! What topics do: they have many partitions, get more, are deleted and made anew, and refuse what is too large.
+//! What topics do: they have many partitions, get more, are compacted, deleted, and made anew.
 
 use crate::support::{Kafka, Program, Sent, Summary, assert_unique_positions, eventually, orders, payments};
 
 use super::shop::{Changes, Shop};
 
 const UNTIL_END: [&str; 1] = ["--until-end"];
-
-/// An order whose record has this many bytes.
-fn order_of(id: u64, bytes: usize) -> String {
-    let empty = format!(r#"{{"type":"order","id":{id},"item":""}}"#);
-    empty.replace("\"\"", &format!("\"{}\"", "x".repeat(bytes - empty.len())))
-}
-
-/// An outcome holds its event and more, so that it may be larger than a topic takes though the event was not. Nothing is compressed here, so that sizes are what
-/// they seem.
-#[test]
-fn outcomes_that_their_topic_does_not_take_are_refused_until_the_job_knows_its_limit() {
-    let kafka = Kafka::shared();
-    for program in Program::JOINING {
-        let (job, sink) = ("max_record = \"4MiB\"", "compression = \"none\"");
-        let shop = Shop::without_topics(kafka, &Changes { job, sink, ..Changes::default() });
-        kafka.create(&shop.events, 1, &[("max.message.bytes", "8388608")]);
-        kafka.create(&shop.resolved, 1, &[("max.message.bytes", "100000")]);
-        kafka.create(&shop.dead, 1, &[]);
-        let sizes: Vec<usize> = (98_500..100_500).step_by(50).collect();
-        let lines: Vec<String> = (0..).zip(&sizes).map(|(id, bytes)| order_of(id, *bytes)).collect();
-        kafka.send(&shop.events, lines.iter().map(|line| Sent::value(0, line)));
-        kafka.send_lines(&shop.events, &orders(2_000_000..2_000_010));
-        // The same epoch would be refused at each start: nothing of it is seen, and what to do is said.
-        shop.workspace.run(program, &UNTIL_END).failed(1, &[&shop.resolved, "max.message.bytes"]);
-        shop.replace("compression", "properties = { \"message.max.bytes\" = \"100000\" }\ncompression");
-        shop.workspace.run(program, &UNTIL_END).succeeded();
-        let outcomes = kafka.read(&shop.resolved);
-        assert_eq!(outcomes.len(), lines.len() + 10, "{program:?}");
-        let cut = outcomes.iter().filter(|record| record.header("resolvent-size").is_some()).count();
-        assert!((10..30).contains(&cut), "{cut} of {} were cut", lines.len());
-    }
-}
-
-/// The largest record that the broker takes by default, one byte less, and both with their outcomes in a topic that takes more.
-#[test]
-fn records_of_the_largest_size_are_read() {
-    let kafka = Kafka::shared();
-    // Without that, outcomes beyond a megabyte are written without their event.
-    let sink = "properties = { \"message.max.bytes\" = \"8388608\" }";
-    let shop = Shop::without_topics(kafka, &Changes { job: "max_record = \"2MiB\"", sink, ..Changes::default() });
-    // A batch with one record has 68 to 80 bytes around the value, by its length.
-    kafka.create(&shop.events, 1, &[("max.message.bytes", "1048588")]);
-    kafka.create(&shop.resolved, 1, &[("max.message.bytes", "8388608")]);
-    kafka.create(&shop.dead, 1, &[]);
-    let mut bytes = 1_048_588;
-    let largest = loop {
-        let line = order_of(1, bytes);
-        if kafka.try_send(&shop.events, Sent::value(0, &line)) {
-            break bytes;
-        }
-        bytes -= 1;
-    };
-    assert!(largest > 1_048_400, "{largest} is the largest");
-    assert!(!kafka.try_send(&shop.events, Sent::value(0, &order_of(2, largest + 1))));
-    kafka.send(&shop.events, [Sent::value(0, &order_of(3, largest - 1))]);
-    kafka.send_lines(&shop.events, &(payments(1..2) + &payments(3..4)));
-    shop.workspace.run(Program::Dedd, &UNTIL_END).succeeded();
-    let outcomes = kafka.outcomes(&shop.resolved);
-    assert_eq!(outcomes.len(), 4);
-    assert!(
-        outcomes.iter().all(|outcome| outcome.stream == "order" || outcome.dependencies["order"]["item"].is_string())
-    );
-}
 
 #[test]
 fn a_thousand_partitions_are_read() {
@@ -134,6 +71,59 @@ fn a_topic_that_was_deleted_and_made_anew_is_refused() {
             shop.workspace.run(program, &["--until-end", "--fresh"]);
         }
     }
+}
+
+/// The watch looks every few seconds; where the client has noticed before, that is as well.
+#[test]
+fn a_source_topic_that_is_deleted_while_the_job_runs_ends_it() {
+    let kafka = Kafka::shared();
+    for program in Program::ALL {
+        let shop = Shop::new(kafka, 2, &Changes::default());
+        let mut live = shop.start(program);
+        kafka.send_lines(&shop.events, &orders(0..10));
+        live.await_metric("resolvent_events_total", "outcome=\"resolved\"", 10.0);
+        kafka.delete(&shop.events);
+        live.running.wait().failed(1, &[&shop.events]);
+        assert_eq!(kafka.outcomes(&shop.resolved).len(), 10, "{program:?}");
+    }
+}
+
+/// A job goes on with what it had in hand once the topic is there again. As its marker may have been at a partition of it, that may have to be said.
+#[test]
+fn a_sink_topic_that_is_deleted_while_the_job_runs_ends_it() {
+    let kafka = Kafka::shared();
+    for program in Program::ALL {
+        let shop = Shop::new(kafka, 1, &Changes { sink: "transaction_timeout = \"2s\"", ..Changes::default() });
+        let mut live = shop.start(program);
+        kafka.send_lines(&shop.events, &orders(0..10));
+        live.await_metric("resolvent_events_total", "outcome=\"resolved\"", 10.0);
+        kafka.delete(&shop.resolved);
+        kafka.send_lines(&shop.events, &orders(10..20));
+        live.running.wait().failed(1, &[&format!("topic `{}` does not exist", shop.resolved), "create_topics"]);
+        kafka.create(&shop.resolved, 1, &[]);
+        if program != Program::Independent {
+            shop.workspace.run(program, &UNTIL_END).failed(1, &["the topic at whose partition it was", "lost_epoch"]);
+            shop.replace("[sink.kafka]\n", "[sink.kafka]\nlost_epoch = \"aborted\"\n");
+        }
+        shop.workspace.run(program, &UNTIL_END).succeeded();
+        let outcomes = kafka.outcomes(&shop.resolved);
+        assert_eq!(outcomes.len(), 10, "{program:?}");
+        assert!(outcomes.iter().all(|outcome| outcome.event["id"].as_u64() >= Some(10)), "{program:?}");
+    }
+}
+
+/// Brokers forget a group's offsets with their topic: to the processes of a group a topic that was made anew is a new one.
+#[test]
+fn a_topic_that_was_made_anew_is_new_to_a_group() {
+    let kafka = Kafka::shared();
+    let shop = Shop::new(kafka, 1, &Changes::default());
+    kafka.send_lines(&shop.events, &orders(0..8));
+    shop.workspace.run(Program::Independent, &UNTIL_END).succeeded();
+    kafka.delete(&shop.events);
+    kafka.create(&shop.events, 1, &[]);
+    kafka.send_lines(&shop.events, &orders(100..120));
+    shop.workspace.run(Program::Independent, &UNTIL_END).succeeded();
+    assert_eq!(kafka.outcomes(&shop.resolved).len(), 28);
 }
 
 #[test]

@@ -61,6 +61,7 @@ broker.session.timeout.ms=3000
 log.segment.bytes=67108864
 log.index.size.max.bytes=1048576
 log.cleaner.threads=1
+log.cleaner.backoff.ms=500
 log.cleaner.dedupe.buffer.size=4194304
 ";
 

@@ -8,11 +8,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::KafkaError;
-use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::message::{Header, Headers, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
@@ -116,7 +118,7 @@ impl Kafka {
     /// A settings of a client, with those that all have here.
     fn client(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", &self.address);
+        config.set("bootstrap.servers", &self.address).set("reconnect.backoff.max.ms", "500");
         config
     }
 
@@ -149,6 +151,15 @@ impl Kafka {
         let grown = block_on(self.admin().create_partitions([&NewPartitions::new(topic, partitions)], &patient()));
         all_succeeded(grown.map(|results| results.into_iter().map(|result| result.map(drop)).collect()), topic);
         super::eventually("the partitions are there", || (self.partitions(topic) == partitions).then_some(()));
+    }
+
+    /// Gives a topic these settings, and the brokers' for all else.
+    pub(crate) fn configure(&self, topic: &str, settings: &[(&str, &str)]) {
+        let config = settings
+            .iter()
+            .fold(AlterConfig::new(ResourceSpecifier::Topic(topic)), |config, (name, value)| config.set(name, value));
+        let altered = block_on(self.admin().alter_configs([&config], &patient()));
+        all_succeeded(altered.map(|results| results.into_iter().map(|result| result.map(drop)).collect()), topic);
     }
 
     /// Deletes a topic, and waits until it has gone.
@@ -200,7 +211,7 @@ impl Kafka {
         for record in records {
             enqueue(producer, topic, &record);
         }
-        producer.flush(PATIENCE).unwrap();
+        flush(producer);
         assert_eq!(producer.context().0.get(), None, "a record was not delivered");
     }
 
@@ -213,7 +224,7 @@ impl Kafka {
     pub(crate) fn try_send(&self, topic: &str, record: Sent<'_>) -> bool {
         let producer = self.producer();
         enqueue(&producer, topic, &record);
-        producer.flush(PATIENCE).unwrap();
+        flush(&producer);
         match producer.context().0.get() {
             None => true,
             Some(error) if error.contains("MessageSizeTooLarge") => false,
@@ -250,6 +261,27 @@ impl Kafka {
         self.read(topic).iter().map(Received::outcome).collect()
     }
 
+    /// The keys and headers of a topic's partition 0 as they are, in its order. (kcat shows texts.)
+    pub(crate) fn read_bytes(&self, topic: &str) -> Vec<(Option<Vec<u8>>, Vec<(String, Vec<u8>)>)> {
+        let mut config = self.client();
+        config.set("group.id", topic).set("isolation.level", "read_committed").set("enable.partition.eof", "true");
+        let consumer: BaseConsumer = config.create().unwrap();
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(topic, 0, Offset::Beginning).unwrap();
+        consumer.assign(&list).unwrap();
+        let mut found = Vec::new();
+        loop {
+            let message = match consumer.poll(PATIENCE).expect("the end comes") {
+                Ok(message) => message,
+                Err(KafkaError::PartitionEOF(_)) => return found,
+                Err(error) => panic!("{topic}: {error}"),
+            };
+            let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
+            let headers = headers.map(|header| (header.key.to_owned(), header.value.unwrap_or_default().to_vec()));
+            found.push((message.key().map(<[u8]>::to_vec), headers.collect()));
+        }
+    }
+
     /// A committed reader that follows a topic from its beginning, for as long as it lives, whatever becomes of the broker.
     pub(crate) fn follow(&self, topic: &str) -> Running {
         Running::start(&mut self.kcat(topic, &["-E", "-X", "reconnect.backoff.max.ms=500"]))
@@ -268,6 +300,14 @@ impl Kafka {
         let consumer: BaseConsumer = self.client().create().unwrap();
         let partitions = 0..self.partitions(topic) as i32;
         partitions.map(|partition| consumer.fetch_watermarks(topic, partition, PATIENCE).unwrap().1).collect()
+    }
+
+    /// Commits an offset of partition 0 to a group that has no members.
+    pub(crate) fn commit(&self, group: &str, topic: &str, offset: i64) {
+        let consumer: BaseConsumer = self.client().set("group.id", group).create().unwrap();
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(topic, 0, Offset::Offset(offset)).unwrap();
+        consumer.commit(&list, CommitMode::Sync).unwrap();
     }
 
     /// What a group has committed for the partitions of a topic; `None` where it has nothing.
@@ -301,6 +341,15 @@ fn enqueue(producer: &BaseProducer<Delivered>, topic: &str, sent: &Sent<'_>) {
         producer.poll(Duration::from_millis(10));
     }
     producer.poll(Duration::ZERO);
+}
+
+/// Waits until all is delivered. (The client's own `flush` sleeps 100 ms at a time.)
+fn flush(producer: &BaseProducer<Delivered>) {
+    let began = Instant::now();
+    while producer.in_flight_count() > 0 {
+        assert!(began.elapsed() < PATIENCE, "records are not delivered");
+        producer.poll(Duration::from_millis(1));
+    }
 }
 
 /// Keeps the first error of a record that was not delivered. (A report that panics would end all tests at once.)

@@ -236,6 +236,42 @@ fn who_waits_for_one_key_alone_does_not_take_more_memory_than_there_is() {
     assert!(report.keys.one_in > 1 && report.notes.iter().any(|note| note.contains("--memory")), "{:?}", report.notes);
 }
 
+/// Orders in one file, over a second, and their payments in another.
+fn shop_of_two_files(directory: &TempDir, streams: &str, more: &str, options: Options) -> Report {
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    let (orders, payments): (Vec<String>, Vec<String>) = (0..1001).map(|id| (order(id, id), payment(id))).unzip();
+    fs::write(path("orders"), orders.concat()).unwrap();
+    fs::write(path("payments"), payments.concat()).unwrap();
+    let files = format!("streams = {{ order = {:?}, payment = {:?} }}", path("orders"), path("payments"));
+    run(directory, &format!("{streams}[source.file]\n{files}\n{more}"), options).unwrap()
+}
+
+#[test]
+fn a_restart_reads_again_what_can_hold_a_referent_as_far_as_it_is_retained() {
+    let directory = TempDir::new().unwrap();
+    let retained = STREAMS.replace("time = \"/at\"", "time = \"/at\"\nretain = \"250ms\"");
+    for (streams, share) in [(STREAMS, 1.0), (&retained, 0.25)] {
+        let report = shop_of_two_files(&directory, streams, "", OPTIONS);
+        let length = |name: &str| fs::metadata(directory.path().join(name)).unwrap().len() as f64 - 1001.0;
+        let expected = share * report.sample.seconds * length("orders") / (length("orders") + length("payments"));
+        let found = report.entities[0].restart_seconds;
+        assert!((found / expected - 1.0).abs() < 1e-3, "{found} s instead of {expected} s");
+        assert_eq!(report.dependencies[0].advice.mode, "streaming");
+    }
+    let report = shop_of_two_files(&directory, STREAMS, "", Options { restart: Duration::from_nanos(1), ..OPTIONS });
+    assert_eq!((report.dependencies[0].reason, report.dependencies[0].advice.mode), ("restart", "deferred"));
+}
+
+#[test]
+fn what_does_not_fit_into_the_memory_of_the_job_is_deferred() {
+    let directory = TempDir::new().unwrap();
+    let report = shop_of_two_files(&directory, STREAMS, "[streaming]\nmemory = \"64KiB\"\n", OPTIONS);
+    let d = &report.dependencies[0];
+    assert!(report.entities[0].memory_bytes > 64 << 10, "{report:?}");
+    assert_eq!((d.reason, d.advice.mode), ("memory", "deferred"));
+    assert_eq!((report.memory.streaming_bytes, report.memory.state_bytes), (0, report.entities[0].state_bytes));
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Order(u64),

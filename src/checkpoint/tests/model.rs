@@ -1,6 +1,7 @@
 //! A broker in memory, and a job on it: what a real one does with transactions, as far as the commit protocol relies on it.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
@@ -113,8 +114,16 @@ impl Broker for Client {
         Ok(())
     }
 
+    fn tend(&mut self) -> Result<bool, SinkError> {
+        Ok(false)
+    }
+
     fn bytes_written(&self) -> u64 {
         0
+    }
+
+    fn batch_bytes_max(&self, _topic: &str) -> Option<usize> {
+        None
     }
 }
 
@@ -189,6 +198,8 @@ impl Job {
             checkpoint.write(kind, line.as_bytes())?;
             // Puts of a key that is there are refused: no change is applied twice.
             changes.batch.put(Table::Waiting, &record.to_be_bytes(), &[]);
+            let key = [committed.epoch.next().0.to_be_bytes(), record.to_be_bytes()].concat();
+            changes.logged.put(Table::Log, &key, &record.to_be_bytes());
         }
         committed.partitions.id("input:0");
         let end = EpochEnd {
@@ -236,6 +247,13 @@ impl Job {
             let found = state.get(Table::Waiting, &record.to_be_bytes()).expect("reads");
             assert!(found.is_some(), "the changes of record {record} are missing");
         }
+        let mut logged = Vec::new();
+        let see = |_: &[u8], record: &[u8]| {
+            logged.push(record.to_vec());
+            ControlFlow::Continue(())
+        };
+        state.scan(Table::Log, &[], &[], usize::MAX, see).expect("reads");
+        assert_eq!(logged, (0..self.records).map(|record| record.to_be_bytes().to_vec()).collect::<Vec<_>>());
         let mut more = Batch::default();
         more.put(Table::Meta, b"probe", b"");
         state.write(&more, resolvent_state::Durability::Synced).expect("the state takes more");

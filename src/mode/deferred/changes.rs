@@ -11,9 +11,11 @@ use crate::mode::{codec, deadline};
 /// What an epoch has changed in the state.
 #[derive(Debug, Default)]
 pub struct Changes {
-    /// Referents, waiting events that left memory or came back, and the log of those that are in memory.
+    /// Referents, and waiting events that left memory or came back.
     pub batch: Batch,
-    /// What of it is the log's.
+    /// The log of those that are in memory: values of this epoch, under keys that no other epoch has.
+    pub logged: Batch,
+    /// What they are.
     pub log: LogEpoch,
     /// For each event in the log that has left it or is written anew: the epoch that wrote it.
     pub obsolete: Vec<Epoch>,
@@ -28,7 +30,7 @@ pub struct Changes {
 impl Changes {
     /// Whether nothing has changed.
     pub fn is_empty(&self) -> bool {
-        self.batch.is_empty()
+        self.batch.is_empty() && self.logged.is_empty()
     }
 
     /// Takes an event out of the table of waiting events.

@@ -7,6 +7,9 @@ use crate::mode::Effects;
 use crate::mode::engine::{Engine, Phase};
 use crate::mode::table::WaiterId;
 
+/// Events that are looked at before they are written to the log: few enough to be in the caches still.
+const LOGGED_TOGETHER: usize = 32;
+
 /// Ends an epoch: `accepted` notices, the log, what memory has no room for.
 pub(in crate::mode) fn end_epoch(engine: &mut Engine, effects: &mut Effects) -> Changes {
     let parked = std::mem::take(&mut engine.residency.parked);
@@ -21,8 +24,11 @@ pub(in crate::mode) fn end_epoch(engine: &mut Engine, effects: &mut Effects) -> 
     }
     engine.residency.over_at_first = evict::over(engine).bytes();
     let mut log = LogWriter::new(engine);
-    for (waiter, ticket, _) in parked {
-        log::write_to_log(engine, waiter, Some(ticket), &mut log);
+    for parked in parked.chunks(LOGGED_TOGETHER) {
+        engine.preload_waiting(parked.iter().map(|(waiter, ..)| *waiter));
+        for (waiter, ticket, _) in parked {
+            log::write_to_log(engine, *waiter, Some(*ticket), &mut log);
+        }
     }
     let before = std::mem::take(&mut engine.residency.rewrite_before);
     if before > Epoch(0) {
@@ -37,7 +43,7 @@ pub(in crate::mode) fn end_epoch(engine: &mut Engine, effects: &mut Effects) -> 
     engine.residency.taken.clear();
     let removed = std::mem::take(&mut engine.residency.removed);
     let mut changes = std::mem::take(&mut engine.residency.changes);
-    (changes.log, engine.residency.log_value) = log.finish(&removed, &mut changes.batch);
+    (changes.log, engine.residency.log_value) = log.finish(&removed, &mut changes.logged);
     changes
 }
 

@@ -19,7 +19,7 @@ pub(super) fn write_to_log(engine: &mut Engine, waiter: WaiterId, ticket: Option
         engine.residency.changes.obsolete.push(epoch);
     }
     w.dependent.stored = Stored::Log(engine.epoch);
-    log.add(&engine.rules, &w.dependent, &mut engine.residency.changes.batch);
+    log.add(&engine.rules, &w.dependent, &mut engine.residency.changes.logged);
 }
 
 /// Builds the log's values, `version | count | ids that left | (length | event) …`, one after the other in one buffer.

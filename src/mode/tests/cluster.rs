@@ -137,7 +137,7 @@ impl Cluster {
     /// Whatever was not committed is lost; another process goes on, as `pipeline::open` does it.
     pub(super) fn restart(&mut self, workers: usize) {
         let committed = Committed::read(&self.state).expect("a commit");
-        let restored = mode::restore(&self.state, &self.rules).expect("a state");
+        let restored = mode::restore(&self.state, &self.rules, committed.epoch).expect("a state");
         self.epoch = committed.epoch;
         let replays = self.rules.entities().iter().any(|entity| entity.streaming && !entity.deferred);
         self.start_engines(workers, restored.has_referents);

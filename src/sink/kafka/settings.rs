@@ -11,6 +11,9 @@ use crate::sink::LostEpoch;
 const QUEUE_KIB: &str = "65536";
 const QUEUE_RECORDS: &str = "200000";
 
+/// What librdkafka takes as `batch.size` where nobody says otherwise.
+const BATCH_BYTES: usize = 1_000_000;
+
 /// Who has to have a record before it counts as written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Acks {
@@ -44,8 +47,12 @@ pub struct KafkaSettings {
 }
 
 impl KafkaSettings {
-    /// The configuration of the producer; with a transactional id it has transactions.
-    pub(super) fn producer_config(&self, transactional_id: Option<&str>) -> ClientConfig {
+    /// The configuration of the producer; with a transactional id it has transactions. `batch_bytes_max` is what each of its topics takes.
+    pub(super) fn producer_config(
+        &self,
+        transactional_id: Option<&str>,
+        batch_bytes_max: Option<usize>,
+    ) -> ClientConfig {
         let mut config = self.client.config("resolvent-sink");
         let mut unless_written = |names: &[&str], value: &str| {
             if let ([name, ..], false) = (names, names.iter().any(|name| self.client.properties.contains_key(*name))) {
@@ -58,6 +65,11 @@ impl KafkaSettings {
             // Below the transaction's: a record that cannot be delivered ends the transaction, and not the other way round.
             let timeout = self.transaction_timeout.as_millis() * 9 / 10;
             unless_written(&["message.timeout.ms", "delivery.timeout.ms"], &timeout.to_string());
+        }
+        if let Some(bytes_max) = batch_bytes_max {
+            // The client does not take apart a batch that its topic refuses.
+            let written = self.client.properties.get("batch.size").and_then(|bytes| bytes.parse().ok());
+            config.set("batch.size", bytes_max.min(written.unwrap_or(BATCH_BYTES)).to_string());
         }
         config.set("compression.codec", self.compression);
         config.set("linger.ms", (self.linger.as_micros() as f64 / 1000.0).to_string());

@@ -2,19 +2,12 @@
 
 use smallvec::SmallVec;
 
-use super::{KeyRule, Renderer, include, record, write_integer};
+use super::{Extent, KeyRule, Renderer, include, record, write_integer};
 use crate::event::{Carried, Dependent, EventId, Key, Outcome, push_header};
 
 impl Renderer {
-    /// Appends key and headers of the outcome whose value has been written behind the head at `head`; where that is cut, with the size that it would have had.
-    pub(super) fn end_record(
-        &self,
-        outcome: &Outcome,
-        rule: &KeyRule,
-        cut: Option<usize>,
-        head: usize,
-        out: &mut Vec<u8>,
-    ) {
+    /// Appends key and headers of the outcome whose value has been written behind the head at `head`.
+    pub(super) fn end_record(&self, outcome: &Outcome, rule: &KeyRule, extent: Extent, head: usize, out: &mut Vec<u8>) {
         let (dependent, carried, id) = match outcome {
             Outcome::Rejected(rejection) => (None, rejection.carried.as_deref(), rejection.id),
             Outcome::Resolved(dependent)
@@ -25,12 +18,13 @@ impl Renderer {
                 (Some(dependent), header.carried.as_deref(), header.id)
             }
         };
+        let (carried, dependent) = if matches!(extent, Extent::Bare(_)) { (None, None) } else { (carried, dependent) };
         let start = out.len();
         let has_key = dependent.is_some_and(|dependent| self.write_key(dependent, rule, out))
             || carried.and_then(|carried| carried.key.as_ref()).map(|key| out.extend_from_slice(key)).is_some();
         let key = start..out.len();
         self.write_headers(outcome, carried, id, out);
-        if let Some(size) = cut {
+        if let Extent::WithoutEvent(size) | Extent::Bare(size) = extent {
             push_header(out, "resolvent-size", Some(itoa::Buffer::new().format(size).as_bytes()));
         }
         record::finish(out, head, key, has_key);

@@ -13,7 +13,7 @@ use tracing::info;
 use super::consumer::Consumer;
 use super::lanes::{Lane, Lanes};
 use super::offsets::{Asking, Ranges, TopicPartition, topics_of};
-use super::{KafkaSettings, LOOK_EVERY, PAUSE_AFTER, Start, name_of, offset};
+use super::{KafkaSettings, LOOK_EVERY, PAUSE_AFTER, Start, name_of, offset, until};
 use crate::clock::Clock;
 use crate::event::{PartitionId, Partitions};
 use crate::kafka::{Cluster, Membership, Observer, Rebalance};
@@ -269,7 +269,7 @@ impl Source for GroupSource {
             if let Some(next) = (!is_open).then(|| self.between()).flatten() {
                 return Ok(next);
             }
-            let patience = if is_open { Duration::ZERO } else { deadline.saturating_duration_since(Instant::now()) };
+            let patience = if is_open { Duration::ZERO } else { until(deadline) };
             match self.poll(patience)? {
                 true => {}
                 false if is_open => self.lanes.close_all(),

@@ -3,10 +3,10 @@
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tracing::warn;
 
-use super::lanes::Lanes;
+use super::lanes::{Lane, Lanes};
 use super::offsets::{Asking, TopicPartition, refusal};
 use super::{SourceError, name_of};
-use crate::kafka::{About, explain};
+use crate::kafka::{About, ClientError, explain};
 
 impl Asking<'_> {
     /// What an error means while reading goes on: most pass by themselves, and were counted.
@@ -16,9 +16,7 @@ impl Asking<'_> {
             RDKafkaErrorCode::AutoOffsetReset
             | RDKafkaErrorCode::OffsetOutOfRange
             | RDKafkaErrorCode::LogTruncation => Err(self.out_of_range(error, lanes)),
-            RDKafkaErrorCode::UnknownTopicOrPartition
-            | RDKafkaErrorCode::UnknownTopic
-            | RDKafkaErrorCode::UnknownPartition => self.look_for_topics(lanes),
+            _ if is_missing(error) => self.look_for_topics(lanes),
             RDKafkaErrorCode::TopicAuthorizationFailed
             | RDKafkaErrorCode::GroupAuthorizationFailed
             | RDKafkaErrorCode::ClusterAuthorizationFailed
@@ -50,15 +48,22 @@ impl Asking<'_> {
         refused.unwrap_or_else(|| self.explain(error))
     }
 
-    /// Refuses to go on without a topic; one that is back is read on.
-    fn look_for_topics(&self, lanes: &Lanes) -> Result<(), SourceError> {
+    /// Refuses to go on without a topic that is read.
+    pub(super) fn look_for_topics(&self, lanes: &Lanes) -> Result<(), SourceError> {
         let names = self.settings.topics.iter().map(|topic| topic.name.as_str());
-        let topics = self.cluster.topics(names, false, self.waiting)?;
-        let gone = lanes.iter().find(|lane| !topics.get(&lane.topic).is_some_and(|there| there.contains(&lane.number)));
-        match gone {
-            Some(lane) => Err(SourceError::PartitionGone { partition: name_of(&(lane.topic.clone(), lane.number)) }),
-            None => Ok(()),
-        }
+        let gone = |lane: Option<&Lane>| {
+            lane.map(|lane| SourceError::PartitionGone { partition: name_of(&(lane.topic.clone(), lane.number)) })
+        };
+        let topics = self.cluster.topics(names, false, self.waiting).map_err(|error| {
+            let missing = match &error {
+                ClientError::TopicMissing { topic, .. } => std::slice::from_ref(topic),
+                ClientError::TopicsMissing { topics, .. } => topics,
+                _ => &[],
+            };
+            gone(lanes.iter().find(|lane| missing.contains(&lane.topic))).unwrap_or(error.into())
+        })?;
+        let is_gone = |lane: &&Lane| !topics.get(&lane.topic).is_some_and(|there| there.contains(&lane.number));
+        gone(lanes.iter().find(is_gone)).map_or(Ok(()), Err)
     }
 
     /// An error of the client that reads.
@@ -69,4 +74,16 @@ impl Asking<'_> {
         let about = About { doing: &doing, topic: &topics, group, operations: "Read", ..self.cluster.about() };
         SourceError::Kafka(explain(error, about))
     }
+}
+
+/// Whether an error says that a topic, or a partition of it, is not there.
+pub(super) fn is_missing(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::UnknownTopicOrPartition
+                | RDKafkaErrorCode::UnknownTopic
+                | RDKafkaErrorCode::UnknownPartition
+        )
+    )
 }

@@ -1,6 +1,6 @@
 //! The partitions that are read: records go in as they come, blocks come out.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Headers as _};
 use smallvec::SmallVec;
 use tracing::warn;
 
-use super::super::Limits;
+use super::super::{Fingerprint, Limits};
 use super::block::{OpenBlock, Record};
 use super::fingerprint::{Marks, RecordFingerprint};
 use crate::clock::Clock;
@@ -41,6 +41,8 @@ pub(super) struct Lane {
     pub(super) caught_up: bool,
     passed: Passed,
     open: Option<OpenBlock>,
+    /// The last record that is known: of the block that was handed out last, or, where there was none yet, of the last commit.
+    last: Option<RecordFingerprint>,
 }
 
 /// Whether the client has fetched all up to the end that a partition had, which control records may be the last part of.
@@ -73,6 +75,7 @@ impl Lane {
             caught_up,
             passed: Passed::No,
             open: None,
+            last: None,
         }
     }
 
@@ -167,6 +170,20 @@ impl Lanes {
         self.lanes.iter()
     }
 
+    /// Takes note of the last committed record of partitions.
+    pub(super) fn remember(&mut self, known: &BTreeMap<PartitionId, Fingerprint>) {
+        for lane in &mut self.lanes {
+            if let Some(Fingerprint::Record(known)) = known.get(&lane.id) {
+                lane.last.get_or_insert(*known);
+            }
+        }
+    }
+
+    /// The last record of each partition that is known.
+    pub(super) fn last(&self) -> BTreeMap<PartitionId, Fingerprint> {
+        self.lanes.iter().filter_map(|lane| Some((lane.id, Fingerprint::Record(lane.last?)))).collect()
+    }
+
     /// The fingerprints at the ends of the blocks that were handed out.
     pub(super) fn marks(&self) -> Marks {
         self.marks.clone()
@@ -230,8 +247,10 @@ impl Lanes {
     }
 
     fn add_oversized(&mut self, at: usize, record: &Record<'_>) {
-        let Some(lane) = self.lanes.get(at) else { return };
-        self.marks.add(lane.id, RecordFingerprint::of(record));
+        let Some(lane) = self.lanes.get_mut(at) else { return };
+        let last = RecordFingerprint::of(record);
+        self.marks.add(lane.id, last);
+        lane.last = Some(last);
         let value = record.value.unwrap_or_default();
         let head = value.get(..self.limits.record_bytes_max).unwrap_or(value).to_vec();
         let content = Content::Oversized { offset: record.offset, head, size: value.len() as u64 };
@@ -244,8 +263,9 @@ impl Lanes {
         let Some(lane) = self.lanes.get_mut(at) else { return };
         let Some(open) = lane.open.take() else { return };
         self.open_bytes -= open.len();
-        if let Some(last) = open.last() {
-            self.marks.add(lane.id, RecordFingerprint::of(&last));
+        if let Some(last) = open.last().map(|last| RecordFingerprint::of(&last)) {
+            self.marks.add(lane.id, last);
+            lane.last = Some(last);
         }
         self.ready.extend(open.close(lane.id, lane.stream));
     }

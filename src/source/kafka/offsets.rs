@@ -110,7 +110,7 @@ impl Asking<'_> {
         }
         let topics = self.settings.topic_names();
         let doing = format!("asking for offsets of {topics}");
-        let about = About { doing: &doing, topic: &topics, operations: "Describe and Read", ..self.cluster.about() };
+        let about = About { doing: &doing, topic: &topics, ..self.cluster.about() };
         let list = list(of, at);
         let offsets = self
             .cluster

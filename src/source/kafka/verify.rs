@@ -1,4 +1,4 @@
-//! At a start: whether each partition is the one that was read, by its last committed record.
+//! Whether each partition is the one that was read: at a start by its last committed record, later by its last.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -26,7 +26,7 @@ struct Sought {
 }
 
 impl KafkaSource {
-    /// Refuses partitions whose last committed record is another now. One that was compacted away since says nothing.
+    /// Refuses partitions whose last known record is another now. One that was compacted away since says nothing.
     pub(super) fn verify(&self, known: &BTreeMap<PartitionId, Fingerprint>) -> Result<(), SourceError> {
         let mut sought = BTreeMap::new();
         for lane in self.lanes.iter() {
@@ -60,7 +60,7 @@ impl KafkaSource {
                     }
                 }
                 // What lies before the beginning now says nothing, and was refused where it is needed.
-                Some(Err(error)) => self.judge(&error)?,
+                Some(Err(error)) => self.asking().judge(&error, &self.lanes)?,
                 None if found.count() > 0 => {
                     let given_up = std::mem::take(&mut found);
                     consumer.incremental_unassign(&given_up).map_err(|error| self.explain(&error))?;

@@ -1,4 +1,4 @@
-//! Looks for partitions that are added to topics while they are read.
+//! Looks for partitions that are added to topics while they are read, and for topics that are deleted.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -7,14 +7,23 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
+use super::offsets::TopicPartition;
 use crate::kafka::Cluster;
 
 /// How often topics are looked at.
 const EVERY: Duration = Duration::from_secs(5);
 
-/// A thread that looks for new partitions until this is dropped.
+/// What is found.
+pub(super) enum Finding {
+    /// A partition that was added.
+    Added(TopicPartition),
+    /// A topic is not there.
+    Missing,
+}
+
+/// A thread that looks at topics until this is dropped.
 pub(super) struct Watch {
-    found: Receiver<(String, i32)>,
+    found: Receiver<Finding>,
     /// Dropped to stop the thread.
     _going: Sender<()>,
 }
@@ -28,8 +37,12 @@ impl Watch {
             // Nobody sends: it is over when the sender is gone.
             while is_going.recv_timeout(EVERY) == Err(RecvTimeoutError::Timeout) {
                 for (topic, known) in &mut known {
-                    for partition in cluster.partitions(topic).unwrap_or_default() {
-                        if known.insert(partition) && find.send((topic.clone(), partition)).is_err() {
+                    let Some(there) = cluster.partitions(topic) else { continue };
+                    if there.is_empty() && find.send(Finding::Missing).is_err() {
+                        return;
+                    }
+                    for partition in there {
+                        if known.insert(partition) && find.send(Finding::Added((topic.clone(), partition))).is_err() {
                             return;
                         }
                     }
@@ -39,8 +52,8 @@ impl Watch {
         Ok(Watch { found, _going: going })
     }
 
-    /// Partitions that were found since.
-    pub(super) fn found(&self) -> impl Iterator<Item = (String, i32)> {
+    /// What was found since.
+    pub(super) fn found(&self) -> impl Iterator<Item = Finding> {
         self.found.try_iter()
     }
 }
