@@ -289,7 +289,7 @@ impl KafkaBroker {
             match self.check_deliveries() {
                 Err(error) => return error,
                 Ok(()) if Instant::now() >= until => return self.error(error, doing, topic),
-                Ok(()) => _ = self.producer.get().poll(NAP),
+                Ok(()) => self.producer.get().poll(NAP),
             }
         }
     }

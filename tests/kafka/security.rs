@@ -150,7 +150,7 @@ fn a_topic_whose_limit_may_not_be_asked_for_is_named_when_it_refuses() {
         let shop = secured.sasl_shop(STRANGER.0, STRANGER.1);
         let (address, job) = (secured.kafka.address(), format!("resolvent-{}", shop.name));
         let rights = [
-            (Resource::Topic(&*shop.events), Operation::Read),
+            (Resource::Topic(&shop.events), Operation::Read),
             (Resource::Topic(&shop.resolved), Operation::Write),
             (Resource::Topic(&shop.resolved), Operation::Read),
             (Resource::Topic(&shop.dead), Operation::Write),

@@ -26,6 +26,9 @@ use super::{Outcome, PATIENCE, Running, skip};
 /// Names a broker of the user's, `host:port`, on which the tests run instead.
 const FOREIGN: &str = "RESOLVENT_KAFKA";
 
+/// A record's key and headers, byte for byte.
+pub(crate) type KeyAndHeaders = (Option<Vec<u8>>, Vec<(String, Vec<u8>)>);
+
 /// A broker to test with: one of our own, or the user's.
 pub(crate) struct Kafka {
     address: String,
@@ -262,7 +265,7 @@ impl Kafka {
     }
 
     /// The keys and headers of a topic's partition 0 as they are, in its order. (kcat shows texts.)
-    pub(crate) fn read_bytes(&self, topic: &str) -> Vec<(Option<Vec<u8>>, Vec<(String, Vec<u8>)>)> {
+    pub(crate) fn read_bytes(&self, topic: &str) -> Vec<KeyAndHeaders> {
         let mut config = self.client();
         config.set("group.id", topic).set("isolation.level", "read_committed").set("enable.partition.eof", "true");
         let consumer: BaseConsumer = config.create().unwrap();
