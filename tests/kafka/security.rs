@@ -114,25 +114,23 @@ fn each_right_that_is_missing_is_named() {
         let job = format!("resolvent-{}", shop.name);
         let give = |rights: &[(Resource<'_>, Operation)]| allow(secured.kafka.address(), STRANGER.0, rights);
         let refused = |phrases: &[&str]| _ = run(&shop, program).failed(1, phrases);
+        let group = || {
+            refused(&[&format!("no permission for group `{job}`"), "ACL"]);
+            give(&[(Resource::Group(&job), Operation::Read)]);
+        };
         give(&[(Resource::Topic(&shop.events), Operation::Read)]);
+        if program == Program::Independent {
+            // It asks where its group stands before all else.
+            group();
+        }
         refused(&[&format!("no permission for topic `{}`", shop.resolved), "allows Write and Describe"]);
         for topic in [&shop.resolved, &shop.dead] {
             give(&[(Resource::Topic(topic), Operation::Write)]);
         }
-        let (of_id, of_group) =
-            (format!("no permission for transactional id `{job}"), format!("no permission for group `{job}`"));
-        let (id, group) =
-            ((Resource::TransactionalId(&job), Operation::Write), (Resource::Group(&job), Operation::Read));
-        // A member of a group joins that first.
-        let (first, second) = match program {
-            Program::Independent => ((of_group, group), (of_id, id)),
-            Program::Sedd | Program::Dedd => ((of_id, id), (of_group, group)),
-        };
-        for (error, right) in [first, second] {
-            refused(&[&error, "ACL"]);
-            give(&[right]);
-        }
+        refused(&[&format!("no permission for transactional id `{job}`"), "ACL"]);
+        give(&[(Resource::TransactionalId(&job), Operation::Write)]);
         if program != Program::Independent {
+            group();
             // Where the marker is.
             refused(&[&format!("no permission for topic `{}`", shop.resolved), "allows Read"]);
             give(&[(Resource::Topic(&shop.resolved), Operation::Read)]);

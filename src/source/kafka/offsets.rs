@@ -93,10 +93,15 @@ impl Asking<'_> {
         let doing = format!("asking for the offsets of group `{}`", self.settings.group);
         let about = About { doing: &doing, group: &self.settings.group, ..self.cluster.about() };
         let list = list(of, Offset::Invalid);
-        let offsets = self
-            .cluster
-            .insist(about, self.waiting, |_, timeout| checked(consumer.committed_offsets(list.clone(), timeout)?))?;
-        Ok(numbers(&offsets))
+        let ask = |_: &BaseConsumer<Context>, timeout| {
+            let found = consumer.committed_offsets(list.clone(), timeout);
+            // That the group may not be used is told to who polls, and to nobody who waits for its offsets. Nothing is read that could be taken by that.
+            if found.is_err() && consumer.assignment().is_ok_and(|assigned| assigned.count() == 0) {
+                let _ = consumer.poll(Duration::ZERO);
+            }
+            checked(found?)
+        };
+        Ok(numbers(&self.cluster.insist(about, self.waiting, ask)?))
     }
 
     /// The first offset at a time in milliseconds, or at an end.
