@@ -22,9 +22,9 @@ impl Table {
                 if let Some(entry) = self.entries.get(&id).filter(|entry| entry.is_open) {
                     let found = added.then(|| Arc::clone(&resolution.found));
                     let has_result = if resolution.is_complete { added } else { entry.has_result };
-                    let lost = entry.has_result && !has_result;
                     self.change(id, |entry| (entry.found, entry.has_result) = (found, has_result));
-                    self.touched.extend(lost.then_some(id));
+                    // It may have lost what it had when its wait was over.
+                    self.touched.extend((!added).then_some(id));
                 }
                 if resolution.is_complete && (added || !self.standing.contains(&id)) {
                     changes.push((resolution, added));

@@ -69,7 +69,7 @@ pub struct Table {
     sums: Sums,
     /// The first arrivals of those that wait, and some that no longer do.
     oldest: BinaryHeap<Reverse<(Timestamp, EventId)>>,
-    /// Those that came, lost their result, or gave something up in this epoch.
+    /// Those that came, lost something that they had found, or gave something up in this epoch.
     pub(super) touched: Vec<EventId>,
     /// Waiting events that the state was told of.
     told_waiting: i64,

@@ -120,3 +120,17 @@ fn what_can_never_be_revised_has_its_result_and_is_gone() {
     assert_eq!(standing(&streams, &steps[..1]), ["0()", "1()", "2()", "3(2)"]);
     assert_eq!(standing(&streams, &steps), ["0()", "1()", "2()", "3(7)", "5()", "6()", "7()"]);
 }
+
+#[test]
+fn a_wait_that_was_over_when_its_referent_was_there_ends_the_event_when_that_goes() {
+    // It waits on for what it lacks (`keep`), with the other in hand; without that it has nothing to wait for.
+    let streams = ["person key", "like -> person:name=first:wait=1:keep person:name=second:wait=1"];
+    let steps = [
+        read(&["person id=1", "like first=9 second=1"]),
+        Step::Pass(2),
+        read(&["person id=1 null"]),
+        Step::Pass(1),
+        read(&["person id=1", "person id=9"]),
+    ];
+    assert_eq!(standing(&streams, &steps), ["3()", "4()"]);
+}
