@@ -143,7 +143,7 @@ fn watch(metrics: &Metrics, events: u64) -> Result<(f64, f64)> {
         thread::sleep(LOOK_FOR_FIRST);
     }
     let watch = Watch::start()?;
-    while metrics.snapshot().totals.read < events {
+    while metrics.totals().read < events {
         thread::sleep(LOOK_FOR_LAST);
     }
     watch.read()

@@ -64,6 +64,20 @@ impl Snapshot {
 }
 
 impl Metrics {
+    /// The totals alone, for who looks often: quantiles take their time.
+    pub fn totals(&self) -> Totals {
+        let events = &self.inner.events;
+        Totals {
+            read: events.read.get(),
+            rejected: events.rejected.get(),
+            accepted: events.accepted.get(),
+            resolved: events.resolved.get(),
+            expired: events.expired.get(),
+            dropped: events.dropped.get(),
+            retracted: events.retracted.get(),
+        }
+    }
+
     /// The present values. Each is right; together they are not of one instant.
     pub fn snapshot(&self) -> Snapshot {
         let Inner { events, latencies, input, resources, waiting_peak, memory_peaks, busy_micros, restored, .. } =
@@ -71,15 +85,7 @@ impl Metrics {
         let mut peaks = memory_peaks.iter().map(|peak| peak.load(Ordering::Relaxed));
         let held = |cause: Backpressure| input.backpressure.with_label_values(&[cause.as_str()]).get();
         Snapshot {
-            totals: Totals {
-                read: events.read.get(),
-                rejected: events.rejected.get(),
-                accepted: events.accepted.get(),
-                resolved: events.resolved.get(),
-                expired: events.expired.get(),
-                dropped: events.dropped.get(),
-                retracted: events.retracted.get(),
-            },
+            totals: self.totals(),
             restored: restored.get().copied().unwrap_or_default(),
             waiting_memory: count(&events.waiting_memory),
             waiting_state: count(&events.waiting_state),

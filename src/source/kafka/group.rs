@@ -251,6 +251,8 @@ impl Source for GroupSource {
         self.held_since = None;
         self.pause(false)?;
         let deadline = Instant::now() + wait;
+        // Once a call, which lasts as long as a block is gathered: to look at the clock for each record costs as much as to take it.
+        self.look_around();
         loop {
             if let Some((partition, start)) = self.unannounced.pop_front() {
                 return Ok(Next::Partition(partition, start));
@@ -261,7 +263,6 @@ impl Source for GroupSource {
                 }
                 continue;
             }
-            self.look_around();
             if let Some(block) = self.lanes.next_block() {
                 return Ok(Next::Block(block));
             }
