@@ -5,10 +5,11 @@ use std::sync::Arc;
 use super::{FoundVersions, Version};
 use crate::event::{Dependent, Event, Found, Timestamp, event_bytes};
 
-/// Memory of what is here, beside the bytes of its events: entries of the tables, and rows of the collections and their arrangements. Measured with a million
-/// events that refer to one of a hundred thousand.
+/// Memory of what is here, beside the bytes of its events: entries of the tables, and rows of the collections and their arrangements. An estimate on the
+/// safe side: a job with a million events that refer to one of a hundred thousand had a peak of 772 MB in all, 630 bytes for an event with its reference and
+/// its own bytes.
 const ROW_BYTES: usize = 600;
-/// The same for each reference.
+/// The same for each reference, on the same side.
 const REFERENCE_BYTES: usize = 300;
 
 /// An event that is here.
