@@ -11,6 +11,9 @@ use rdkafka::topic_partition_list::Offset;
 use super::{KafkaSettings, SourceError, Start, name_of};
 use crate::kafka::{About, ClientError, Cluster, Context, Waiting};
 
+/// How long is listened for what a consumer has to tell.
+const TOLD_WITHIN: Duration = Duration::from_millis(20);
+
 /// How long a partition ends before a position that was committed until that is believed: a broker that is starting up may still be finding its end.
 const BEYOND_FOR: Duration = Duration::from_secs(5);
 
@@ -97,7 +100,7 @@ impl Asking<'_> {
             let found = consumer.committed_offsets(list.clone(), timeout);
             // That the group may not be used is told to who polls, and to nobody who waits for its offsets. Nothing is read that could be taken by that.
             if found.is_err() && consumer.assignment().is_ok_and(|assigned| assigned.count() == 0) {
-                let _ = consumer.poll(Duration::ZERO);
+                let _ = consumer.poll(TOLD_WITHIN);
             }
             checked(found?)
         };
