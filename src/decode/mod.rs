@@ -94,6 +94,8 @@ impl Decoder {
     }
 
     fn decode_records(&self, block: &Block, records: &[TopicRecord], bytes: &[u8], out: &mut impl FnMut(Decoded)) {
+        // As for lines; keys and the lengths of headers may be the reason why a block is not valid.
+        let all = Bytes { bytes, text: simdutf8::basic::from_utf8(bytes).ok() };
         let mut values = Values::new(self.plan.fields(), bytes);
         for record in records {
             let id = EventId { partition: block.partition, offset: record.offset };
@@ -107,7 +109,7 @@ impl Decoder {
             };
             let inner = without_white_space(part(value));
             let range = value.start + inner.start..value.start + inner.end;
-            out(self.decode_record(&origin, Bytes { bytes, text: None }, range, &mut values));
+            out(self.decode_record(&origin, all, range, &mut values));
         }
     }
 

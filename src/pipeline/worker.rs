@@ -293,7 +293,7 @@ impl Reading {
             Taken::Block(block) => {
                 let mut session = output.session(capability);
                 self.decode(&block, phase, |message| session.give(message));
-                if let Content::Lines { bytes, .. } = block.content {
+                if let Content::Lines { bytes, .. } | Content::Records { bytes, .. } = block.content {
                     self.intake.blocks.give(bytes);
                 }
                 Again::Now
