@@ -76,6 +76,8 @@ pub(super) struct Setup {
     pub(super) unresolved: Arc<FxHashSet<EventId>>,
     /// Where results are maintained: what an earlier run left, by worker.
     pub(super) rows: Vec<Mutex<Vec<StoredRow>>>,
+    /// Whether every wait ends with the input.
+    pub(super) ends_waits: bool,
     /// Whether nothing is told but the results that stand in the end.
     pub(super) compact: bool,
 }
@@ -85,6 +87,8 @@ pub(super) struct Setup {
 struct Shared {
     read: Cell<u64>,
     replayed: Cell<u64>,
+    /// Whether the memory of maintained results was full before.
+    was_full: Cell<bool>,
     accepted_at: RefCell<Times>,
 }
 
@@ -300,6 +304,10 @@ impl Reading {
             }
             Taken::Nothing if behind => Again::Later(SINK_BEHIND),
             Taken::Nothing if backlog == Backlog::Slices => Again::Now,
+            Taken::NoRoom => {
+                self.half.give_up(&self.lines.borrow());
+                Again::WhenWoken
+            }
             Taken::Nothing | Taken::Closed(_) => Again::WhenWoken,
         }
     }

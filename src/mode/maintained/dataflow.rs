@@ -9,20 +9,23 @@ use differential_dataflow::VecCollection;
 use differential_dataflow::collection::AsCollection;
 use differential_dataflow::consolidation::consolidate;
 use differential_dataflow::operators::iterate::Variable;
-use timely::WorkerConfig;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::Exchange;
+use timely::dataflow::operators::core::Concat;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::generic::{Operator, OutputBuilder, OutputBuilderSession};
 use timely::dataflow::operators::{Capability, InputCapability};
 use timely::order::Product;
 use timely::progress::operate::FrontierInterest;
+use timely::{ExchangeData, WorkerConfig};
 
 use super::table::{Table, Updates};
+use super::waits::Note;
 use super::{FoundVersions, Resolution, Row, Version, home};
 use crate::dependency::Rules;
-use crate::event::{Epoch, Found, Timestamp};
+use crate::event::{Epoch, Found, Timestamp, WorkerIndex};
+use crate::mode::engine::GRAPH;
 use crate::mode::{Message, Name, Phase, Visit};
 
 /// What a worker does to bring an arrangement into one piece, each time that it looks at it and nothing else is to do, in rows: what was replaced goes then,
@@ -50,9 +53,28 @@ pub fn maintain<'scope>(
     now: impl Fn() -> Timestamp + 'static,
     current: impl Fn() -> (Epoch, Phase) + 'static,
 ) -> Stream<'scope, u64, Vec<()>> {
-    let rules = Arc::clone(&table.borrow().rules);
-    let here = keep(messages, Rc::clone(&table), now, current);
-    follow(resolve(&rules, here), Arc::clone(&rules), table)
+    let (rules, tells_partial) = (Arc::clone(&table.borrow().rules), table.borrow().limits.tells_partial);
+    let (here, notes) = keep(messages, Rc::clone(&table), now, current);
+    let (followed, judged) = (Rc::clone(&table), table);
+    let results = resolve(&rules, tells_partial, here);
+    let workers = results.scope().peers();
+    let home_of = Arc::clone(&rules);
+    let owner = move |result: &Resolution| home(&home_of, &result.row.dependent.event).owner(workers);
+    let done = by_epoch(results, "follow", owner, move |epoch, mut results| {
+        consolidate(&mut results);
+        followed.borrow_mut().follow(epoch, results);
+    });
+    if !rules.streams().iter().any(|stream| stream.cyclic) {
+        return done;
+    }
+    done.concat(by_epoch(
+        notes,
+        "judge",
+        |_| GRAPH,
+        move |epoch, notes| {
+            judged.borrow_mut().judge_waits(epoch, notes.into_iter().map(|(note, _)| note));
+        },
+    ))
 }
 
 /// What is here, as collections.
@@ -64,24 +86,26 @@ struct Here<'scope> {
 
 type Out<D> = OutputBuilder<u64, CapacityContainerBuilder<Vec<(D, u64, isize)>>>;
 
-/// The table as an operator.
+/// The table as an operator: what is here, and what is told of its waits.
 fn keep<'scope>(
     messages: Stream<'scope, u64, Vec<Message>>,
     table: Rc<RefCell<Table>>,
     now: impl Fn() -> Timestamp + 'static,
     current: impl Fn() -> (Epoch, Phase) + 'static,
-) -> Here<'scope> {
+) -> (Here<'scope>, Collection<'scope, u64, Note>) {
     let mut builder = OperatorBuilder::new("table".to_owned(), messages.scope());
     let mut input = builder.new_input(messages, Exchange::new(|message: &Message| message.to.0 as u64));
     let (rows, rows_stream) = builder.new_output();
     let (versions, versions_stream) = builder.new_output();
     let (settled, settled_stream) = builder.new_output();
+    let (notes, notes_stream) = builder.new_output();
     builder.set_notify_for(0, FrontierInterest::Never);
     builder.build(move |capabilities| {
         drop(capabilities);
         let mut rows: Out<Row> = OutputBuilder::from(rows);
         let mut versions: Out<(Name, Version)> = OutputBuilder::from(versions);
         let mut settled: Out<(Name, Version)> = OutputBuilder::from(settled);
+        let mut notes: Out<Note> = OutputBuilder::from(notes);
         let mut begun = Epoch(0);
         move |_frontiers| {
             input.for_each(|capability, messages| {
@@ -98,19 +122,21 @@ fn keep<'scope>(
                         table.arrive(dependent);
                     }
                 }
-                let Updates { rows: new_rows, versions: new_versions, settled: new_settled } = table.take_updates();
+                let new: Updates = table.take_updates();
                 drop(table);
-                send(&mut rows, &capability, new_rows);
-                send(&mut versions, &capability, new_versions);
-                send(&mut settled, &capability, new_settled);
+                send(&mut rows, &capability, new.rows);
+                send(&mut versions, &capability, new.versions);
+                send(&mut settled, &capability, new.settled);
+                send(&mut notes, &capability, new.notes);
             });
         }
     });
-    Here {
+    let here = Here {
         rows: rows_stream.as_collection(),
         versions: versions_stream.as_collection(),
         settled: settled_stream.as_collection(),
-    }
+    };
+    (here, notes_stream.as_collection())
 }
 
 fn send<D: 'static>(output: &mut Out<D>, capability: &InputCapability<u64>, updates: Vec<(D, isize)>) {
@@ -120,7 +146,8 @@ fn send<D: 'static>(output: &mut Out<D>, capability: &InputCapability<u64>, upda
 }
 
 /// The results that follow from what is here.
-fn resolve<'scope>(rules: &Arc<Rules>, here: Here<'scope>) -> Collection<'scope, u64, Resolution> {
+fn resolve<'scope>(rules: &Arc<Rules>, tells_partial: bool, here: Here<'scope>) -> Collection<'scope, u64, Resolution> {
+    let complete = complete(tells_partial);
     let Here { rows, versions, settled } = here;
     let alone = rows.clone().filter(|row| row.needed == 0).map(complete_alone);
     let is_twin: Arc<[bool]> = rules.entities().iter().map(|entity| entity.resolved_of.is_some()).collect();
@@ -131,7 +158,7 @@ fn resolve<'scope>(rules: &Arc<Rules>, here: Here<'scope>) -> Collection<'scope,
     let found = plain.join_core(versions, take);
     let outside = found.clone().filter(|(row, _)| !row.is_transitive);
     let one = outside.clone().filter(|(row, _)| row.needed == 1).map(complete_one);
-    let many = outside.filter(|(row, _)| row.needed > 1).reduce_named("complete", complete).map(resolution);
+    let many = outside.filter(|(row, _)| row.needed > 1).reduce_named("complete", complete.clone()).map(resolution);
     let results = alone.concat(one).concat(many);
     if !is_twin.contains(&true) {
         return results;
@@ -184,19 +211,23 @@ fn complete_one((row, (place, version)): (Row, Slot)) -> Resolution {
 }
 
 /// What a row that looks for several versions has found: all of them, or some, where a wait may end that has to tell which.
-fn complete(row: &Row, slots: &[(&Slot, isize)], out: &mut Vec<(FoundVersions, isize)>) {
-    let references = &row.dependent.references;
-    let is_timed = references.iter().any(|reference| reference.deadline < Timestamp::MAX);
-    if slots.len() < usize::from(row.needed) && !is_timed {
-        return;
-    }
-    let mut found = vec![None; references.len()];
-    for ((at, version), _) in slots {
-        if let Some(place) = found.get_mut(usize::from(*at)) {
-            *place = Some(version.clone());
+fn complete(
+    tells_partial: bool,
+) -> impl FnMut(&Row, &[(&Slot, isize)], &mut Vec<(FoundVersions, isize)>) + Clone + 'static {
+    move |row, slots, out| {
+        let references = &row.dependent.references;
+        let may_end = || tells_partial || references.iter().any(|reference| reference.deadline < Timestamp::MAX);
+        if slots.len() < usize::from(row.needed) && !may_end() {
+            return;
         }
+        let mut found = vec![None; references.len()];
+        for ((at, version), _) in slots {
+            if let Some(place) = found.get_mut(usize::from(*at)) {
+                *place = Some(version.clone());
+            }
+        }
+        out.push((found.into(), 1));
     }
-    out.push((found.into(), 1));
 }
 
 fn resolution((row, found): (Row, FoundVersions)) -> Resolution {
@@ -215,37 +246,34 @@ fn twin_of(rules: &Arc<Rules>) -> impl FnMut(Resolution) -> Option<(Name, Versio
 }
 
 /// What an epoch has come to so far, and what keeps it from going through.
-struct OfEpoch {
+struct OfEpoch<D> {
     _held: Capability<u64>,
-    results: Vec<(Resolution, isize)>,
+    updates: Vec<(D, isize)>,
 }
 
-/// Hands each epoch's results back to the table of the worker that their events belong to, once they are all there.
-fn follow<'scope>(
-    results: Collection<'scope, u64, Resolution>,
-    rules: Arc<Rules>,
-    table: Rc<RefCell<Table>>,
+/// Hands each epoch's updates to the workers that they belong to, once they are all there. Nothing leaves but the epoch, when that has been done.
+fn by_epoch<'scope, D: ExchangeData>(
+    updates: Collection<'scope, u64, D>,
+    name: &str,
+    owner: impl Fn(&D) -> WorkerIndex + 'static,
+    mut hand: impl FnMut(Epoch, Vec<(D, isize)>) + 'static,
 ) -> Stream<'scope, u64, Vec<()>> {
-    let workers = results.scope().peers();
-    let owner = move |(result, _, _): &(Resolution, u64, isize)| {
-        home(&rules, &result.row.dependent.event).owner(workers).0 as u64
-    };
-    results.inner.unary_frontier(Exchange::new(owner), "follow", move |_capability, _info| {
-        let mut open: BTreeMap<u64, OfEpoch> = BTreeMap::new();
+    let owner = move |(data, _, _): &(D, u64, isize)| owner(data).0 as u64;
+    updates.inner.unary_frontier(Exchange::new(owner), name, move |_capability, _info| {
+        let mut open: BTreeMap<u64, OfEpoch<D>> = BTreeMap::new();
         move |(input, frontier), _output: &mut OutputBuilderSession<'_, u64, CapacityContainerBuilder<Vec<()>>>| {
-            input.for_each(|capability, results| {
-                for (result, time, diff) in results.drain(..) {
+            input.for_each(|capability, updates| {
+                for (data, time, diff) in updates.drain(..) {
                     let of_epoch = open
                         .entry(time)
-                        .or_insert_with(|| OfEpoch { _held: capability.delayed(&time, 0), results: Vec::new() });
-                    of_epoch.results.push((result, diff));
+                        .or_insert_with(|| OfEpoch { _held: capability.delayed(&time, 0), updates: Vec::new() });
+                    of_epoch.updates.push((data, diff));
                 }
             });
             while let Some(first) = open.first_entry().filter(|first| !frontier.less_equal(first.key())) {
-                let (epoch, mut of_epoch) = first.remove_entry();
-                consolidate(&mut of_epoch.results);
-                // The right to send is given up after that: the epoch has gone through when the table knows its results.
-                table.borrow_mut().follow(Epoch(epoch), of_epoch.results);
+                let (epoch, of_epoch) = first.remove_entry();
+                // The right to send is given up after that: the epoch has gone through when what it came to is known.
+                hand(Epoch(epoch), of_epoch.updates);
             }
         }
     })
