@@ -13,7 +13,7 @@ use crate::event::{Dependent, EntityId, EventId, Found, Key, Timestamp};
 use crate::mode::restore::RestoreError;
 use crate::mode::{Name, arrival};
 
-/// The events of a state, and which of them have a result. Holds some 300 bytes for each, and none of its own bytes.
+/// The events of a state, and which of them have a result. Holds their positions, times and keys, and none of their own bytes.
 #[derive(Debug, Default)]
 pub struct Snapshot {
     here: Vec<Here>,

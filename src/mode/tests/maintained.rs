@@ -25,7 +25,7 @@ use crate::mode::maintained::{self, Limits, Snapshot, StoredRow, Table};
 use crate::mode::reference::maintained::{Ended, FoundPositions, FromScratch};
 use crate::mode::{Message, Phase, Visit};
 
-const LIMITS: Limits = Limits { changes_bytes: PLENTY, memory_bytes: PLENTY, tells_partial: true, compact: false };
+const LIMITS: Limits = Limits { changes_bytes: PLENTY, memory_bytes: PLENTY, tells_partial: false, compact: false };
 
 /// The rules of these streams; an `append` among their words is taken out of them.
 fn rules(lines: &[String]) -> Option<Arc<Rules>> {
@@ -71,10 +71,12 @@ fn run(rules: &Arc<Rules>, workers: usize, rows: Vec<StoredRow>, epochs: Vec<Epo
     let mut shares: Vec<Vec<StoredRow>> = (0..workers).map(|_| Vec::new()).collect();
     rows.into_iter().for_each(|row| shares[row.owner(rules, workers).0].push(row));
     let shares: Arc<Vec<Mutex<Vec<StoredRow>>>> = Arc::new(shares.into_iter().map(Mutex::new).collect());
+    // A process knows when it is started whether every wait ends with its input.
+    let limits = Limits { tells_partial: epochs.iter().any(|epoch| epoch.phase == Phase::Ending), ..LIMITS };
     let (rules, barrier, count) = (Arc::clone(rules), Arc::new(Barrier::new(workers)), epochs.len());
     let guards = timely::execute(timely::Config::process(workers), move |worker| {
         let me = worker.index();
-        let table = Table::new(Arc::clone(&rules), LIMITS, std::mem::take(&mut *shares[me].lock().unwrap()));
+        let table = Table::new(Arc::clone(&rules), limits, std::mem::take(&mut *shares[me].lock().unwrap()));
         let table = Rc::new(RefCell::new(table));
         let open = Rc::new(Cell::new((Epoch(0), Phase::Replay, Timestamp(0))));
         let (mut input, probe) = worker.dataflow::<u64, _, _>(|scope| {

@@ -1,6 +1,11 @@
 //! Situations that were thought of, each with what is to come of it.
 
-use super::{Step, Trial, check, rules};
+use super::{LIMITS, Step, Trial, check, rules};
+use crate::decode::{Decoded, Decoder};
+use crate::event::{Epoch, Timestamp};
+use crate::mode::Phase;
+use crate::mode::maintained::{Limits, PATIENCE, Room, Table};
+use crate::mode::tests::notation;
 
 fn read(lines: &[&str]) -> Step {
     Step::Read(lines.iter().map(|line| (*line).to_owned()).collect())
@@ -202,4 +207,25 @@ fn a_cycle_ends_as_one_within_two_epochs() {
     assert_eq!(apart(1), ["0 Cycle", "1 Cycle"]);
     assert!(second(apart(2)).ends_with("Cycle"));
     assert!(second(apart(3)).ends_with("Deadline"));
+}
+
+#[test]
+fn a_full_table_says_once_that_the_epoch_should_end_and_whether_something_is_about_to_leave() {
+    let patience = PATIENCE.as_secs();
+    let waits = [String::new(), format!(":wait={}", patience - 1), format!(":wait={}", patience + 1)];
+    for (wait, expected) in waits.into_iter().zip([Room::Never, Room::Soon, Room::Never]) {
+        let rules = rules(&["person key".to_owned(), format!("like -> person{wait}")]).expect("rules");
+        let mut table = Table::new(rules.clone(), Limits { memory_bytes: 1, ..LIMITS }, Vec::new());
+        table.begin(Epoch(1), Phase::Live);
+        table.tick(Timestamp(1));
+        assert!(!table.is_full());
+        let record = notation::record(&rules, "like person=1", 0);
+        let decoded = notation::decode(&mut Decoder::new(rules.clone(), None), &record, Timestamp(1));
+        let Decoded::Event(like) = decoded else { panic!("{decoded:?}") };
+        table.arrive(like);
+        assert!(table.is_full());
+        table.end_epoch();
+        assert_eq!(table.facts().room, expected, "{wait}");
+        assert!(!table.is_full());
+    }
 }
