@@ -29,6 +29,7 @@ use crate::event::{
     Block, Content, Dependent, Epoch, Event, EventId, KeyHash, Outcome, Partitions, Spare, StreamId, Timestamp,
     WorkerIndex,
 };
+use crate::metrics::Checksum;
 use crate::mode::maintained::StoredRow;
 use crate::mode::{self, Backlog, Engine, Message, Phase, Referent, Visit};
 use crate::sink::{Checksummer, Format, Renderer, SinkKind};
@@ -442,11 +443,16 @@ impl Lines {
     fn write(&mut self, outcome: &Outcome) {
         let Some(kind) = SinkKind::of(outcome) else { return };
         let now = self.now;
-        self.append(kind, |renderer, lines| _ = renderer.render(outcome, now, lines));
+        self.append(kind, Checksummer::add, |renderer, lines| _ = renderer.render(outcome, now, lines));
     }
 
     #[inline]
-    fn append(&mut self, kind: SinkKind, render: impl FnOnce(&mut Renderer, &mut Vec<u8>)) {
+    fn append(
+        &mut self,
+        kind: SinkKind,
+        count: impl FnOnce(&Checksummer, &[u8], &mut Checksum),
+        render: impl FnOnce(&mut Renderer, &mut Vec<u8>),
+    ) {
         let at = match kind {
             SinkKind::Resolved => 0,
             SinkKind::DeadLetter => 1,
@@ -460,7 +466,7 @@ impl Lines {
         let start = lines.len();
         render(&mut self.renderer, lines);
         if self.checksums.get(at) == Some(&true) {
-            self.checksummer.add(lines.get(start..).unwrap_or_default(), checksum);
+            count(&self.checksummer, lines.get(start..).unwrap_or_default(), checksum);
         }
         if lines.len() >= CHUNK_BYTES {
             self.discard();

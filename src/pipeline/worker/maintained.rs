@@ -14,7 +14,7 @@ use crate::mode::maintained::{self, Effects, Limits, Table};
 use crate::mode::{Backlog, Changes, Message};
 use crate::pipeline::RunError;
 use crate::pipeline::committer::{Happening, Told};
-use crate::sink::SinkKind;
+use crate::sink::{Checksummer, SinkKind};
 
 /// The table of a worker, with what an earlier run left of its share.
 pub(super) fn table(setup: &Setup, me: WorkerIndex) -> Table {
@@ -103,6 +103,7 @@ impl Lines {
             self.chunk.count(Happening::Retracted(header.stream));
         }
         let now = self.now;
-        self.append(SinkKind::Resolved, |renderer, lines| renderer.render_change(change, now, lines));
+        let count = if change.added { Checksummer::add } else { Checksummer::take };
+        self.append(SinkKind::Resolved, count, |renderer, lines| renderer.render_change(change, now, lines));
     }
 }
