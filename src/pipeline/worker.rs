@@ -384,13 +384,16 @@ fn write<'scope>(outcomes: Stream<'scope, u64, Vec<Outcome>>, lines: Rc<RefCell<
 /// Looks at the bytes that lines are about to be made of: most events have waited, and so have left the caches. In a loop that does nothing else these
 /// loads do not wait for each other.
 fn preload(outcomes: &[Outcome]) {
-    const CACHE_LINE: usize = 64;
-    let look = |event: &Event| event.slice.iter().step_by(CACHE_LINE).fold(0, |seen, byte| seen ^ byte);
     let seen = outcomes.iter().map(|outcome| match outcome {
         Outcome::Resolved(dependent) => look(&dependent.event),
         _ => 0,
     });
     black_box(seen.fold(0, |all, seen| all ^ seen));
+}
+
+fn look(event: &Event) -> u8 {
+    const CACHE_LINE: usize = 64;
+    event.slice.iter().step_by(CACHE_LINE).fold(0, |seen, byte| seen ^ byte)
 }
 
 /// Outcomes of one worker on their way to the committer.

@@ -48,26 +48,30 @@ impl StoredRow {
     }
 }
 
-/// The key of an event's row: `shard | ff ff | position`.
-pub(super) fn key(rules: &Rules, event: &Event) -> Vec<u8> {
-    let mut key = Vec::with_capacity(ROWS.len() + 1 + codec::ID_BYTES);
-    key.push(home(rules, event).shard());
-    key.extend_from_slice(&ROWS);
-    let id: EventId = event.header.header.id;
-    codec::put_id(id, &mut key);
-    key
+/// The shard that an event's row is in.
+pub(super) fn shard(rules: &Rules, event: &Event) -> u8 {
+    home(rules, event).shard()
 }
 
-/// Puts the row of an event.
-pub(super) fn put(rules: &Rules, entry: &Entry, key: &[u8], batch: &mut Batch) {
+/// Makes the key of an event's row: `shard | ff ff | position`.
+pub(super) fn key(shard: u8, id: EventId, key: &mut Vec<u8>) {
+    key.clear();
+    key.push(shard);
+    key.extend_from_slice(&ROWS);
+    codec::put_id(id, key);
+}
+
+/// Puts the row of an event; `value` is room for it.
+pub(super) fn put(rules: &Rules, entry: &Entry, key: &[u8], value: &mut Vec<u8>, batch: &mut Batch) {
     let flag = |is: bool, flag: u8| if is { flag } else { 0 };
     let flags = flag(entry.is_open, OPEN)
         | flag(entry.is_current, CURRENT)
         | flag(entry.is_provided, PROVIDED)
         | flag(entry.is_settled, SETTLED);
-    let mut value = vec![VERSION, flags];
-    codec::put_dependent(rules, &entry.dependent, &mut value);
-    batch.put(Table::Referent, key, &value);
+    value.clear();
+    value.extend_from_slice(&[VERSION, flags]);
+    codec::put_dependent(rules, &entry.dependent, value);
+    batch.put(Table::Referent, key, value);
 }
 
 /// Deletes the row of an event.
