@@ -16,10 +16,10 @@ CHECKED_TEST = CARGO_BUILD_BUILD_DIR='$(CARGO_TARGET_DIR)' CARGO_TARGET_DIR='$(C
 	cargo test --release --locked --workspace --config .cargo/checked.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo demo-kafka test bench bench-speed bench-kafka lint soak
+.PHONY: help setup build demo demo-kafka test bench bench-speed bench-maintained bench-kafka lint soak
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' Makefile
 
 setup: ## Install what is missing to build
 	@.ci/setup build
@@ -48,6 +48,9 @@ bench: setup ## Compare the modes: what each costs, and what it buys (ARGS=--qui
 
 bench-speed: setup ## Measure the speed of each mode beside hand-written Rust (ARGS=--quick to try it)
 	cargo bench --locked --bench speed -- $(ARGS)
+
+bench-maintained: setup ## Measure what maintained results cost beside results that are told once (ARGS=--quick to try it, --memory for memory over time)
+	cargo bench --locked --bench maintained -- $(ARGS)
 
 bench-kafka: ## Measure the jobs from topic to topic beside a loop on the bare client (ARGS=--quick to try it)
 	@.ci/setup kafka

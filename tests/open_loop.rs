@@ -19,7 +19,7 @@ const DISCARDED: &str = "[sink.resolved]\nnull = true\nchecksum = true\n";
 fn program(mode: Mode) -> Program {
     match mode {
         Mode::Independent => Program::Independent,
-        Mode::Streaming | Mode::StreamingDefer => Program::Sedd,
+        Mode::Streaming | Mode::StreamingDefer | Mode::StreamingChanges => Program::Sedd,
         Mode::Deferred => Program::Dedd,
     }
 }

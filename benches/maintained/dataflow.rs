@@ -5,11 +5,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use differential_dataflow::logging::{DifferentialEvent, DifferentialEventBuilder};
 use resolvent::decode::{Decoded, Decoder};
 use resolvent::dependency::{
     DependencyDraft, Mode, Need, OnExpiry, Pointer, RecordFormat, Rules, StreamDraft, Updates, Upkeep,
 };
-use resolvent::event::{Block, Content, Dependent, Epoch, PartitionId, Timestamp, WorkerIndex};
+use resolvent::event::{Block, Change, Content, Dependent, Epoch, PartitionId, Timestamp, WorkerIndex};
 use resolvent::mode::maintained::{self, Limits, Table};
 use resolvent::mode::{Message, Phase, Visit};
 use timely::dataflow::operators::core::Probe;
@@ -30,13 +31,15 @@ pub(crate) struct Fed<'w> {
     input: Input<u64, Sent>,
     probe: Handle<u64>,
     open: Rc<Cell<Epoch>>,
+    held: Rc<Cell<usize>>,
 }
 
 impl<'w> Fed<'w> {
     pub(crate) fn new(worker: &'w mut Worker, rules: &Arc<Rules>) -> Fed<'w> {
-        let limits = Limits { changes_bytes: usize::MAX, memory_bytes: usize::MAX, compact: false };
+        let limits = Limits { changes_bytes: usize::MAX, memory_bytes: usize::MAX, compact: false, upserts: false };
         let table = Rc::new(RefCell::new(Table::new(Arc::clone(rules), limits, Vec::new())));
         let open = Rc::new(Cell::new(Epoch(0)));
+        let held = count_held(worker);
         let (input, probe) = worker.dataflow::<u64, _, _>(|scope| {
             let (input, sent) = scope.new_input::<Sent>();
             let messages = sent
@@ -46,11 +49,16 @@ impl<'w> Fed<'w> {
             let done = maintained::maintain(messages, Rc::clone(&table), || Timestamp(0), current);
             (input, done.probe().0)
         });
-        Fed { worker, rules: Arc::clone(rules), table, input, probe, open }
+        Fed { worker, rules: Arc::clone(rules), table, input, probe, open, held }
     }
 
-    /// Lets an epoch with these events go through. Returns how long that took, and how many results were added or taken away.
-    pub(crate) fn epoch(&mut self, events: Vec<Box<Dependent>>) -> (Duration, usize) {
+    /// How many updates all arrangements together hold.
+    pub(crate) fn held(&self) -> usize {
+        self.held.get()
+    }
+
+    /// Lets an epoch with these events go through. Returns how long that took, and what changed of the results.
+    pub(crate) fn epoch(&mut self, events: Vec<Box<Dependent>>) -> (Duration, Vec<Change>) {
         let began = Instant::now();
         let epoch = self.open.get().next();
         self.open.set(epoch);
@@ -67,15 +75,35 @@ impl<'w> Fed<'w> {
             self.worker.step();
         }
         let mut table = self.table.borrow_mut();
-        let (batch, _) = table.end_epoch();
-        table.recycle({
-            let mut batch = batch;
-            batch.clear();
-            batch
-        });
-        let changes = table.take_effects().changes.len();
+        let (mut batch, _) = table.end_epoch();
+        batch.clear();
+        table.recycle(batch);
+        let changes = table.take_effects().changes;
         (began.elapsed(), changes)
     }
+}
+
+/// Counts what arrangements hold, by their log.
+fn count_held(worker: &Worker) -> Rc<Cell<usize>> {
+    let held = Rc::new(Cell::new(0_usize));
+    let counted = Rc::clone(&held);
+    if let Some(mut register) = worker.log_register() {
+        register.insert::<DifferentialEventBuilder, _>("differential/arrange", move |_, events| {
+            for (_, event) in events.iter_mut().flat_map(|events| events.drain(..)) {
+                let now = counted.get();
+                counted.set(match event {
+                    DifferentialEvent::Batch(batch) => now + batch.length,
+                    DifferentialEvent::Merge(merge) => match merge.complete {
+                        Some(length) => (now + length).saturating_sub(merge.length1 + merge.length2),
+                        None => now,
+                    },
+                    DifferentialEvent::Drop(batch) => now.saturating_sub(batch.length),
+                    _ => now,
+                });
+            }
+        });
+    }
+    held
 }
 
 /// A stream with the key `/id`, whose events refer to an entity by `/ref`.

@@ -1,114 +1,148 @@
 //! The job as users run it.
 
-use std::fs::File;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io::{BufWriter, Write};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
-use serde_json::Value;
+use resolvent::metrics::Checksum;
+use serde::Deserialize;
 
-use super::{Result, STREAMS, updates as lines};
+use super::Result;
+use super::input::{STREAMS, Update};
 
-/// What a run did.
-struct Run {
-    elapsed: f64,
-    cpu: f64,
-    memory: f64,
-    state: f64,
-    added: u64,
-    retracted: u64,
-    waiting: u64,
+/// How results are told.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Emit {
+    Once,
+    Changes,
 }
 
-/// Updates a second, told once and maintained, with one worker and with two.
-pub(crate) fn updates(count: u64, keys: u64) -> Result<()> {
-    let directory = tempfile::tempdir()?;
-    let mut input = BufWriter::new(File::create(directory.path().join("events.jsonl"))?);
-    for line in lines(count, keys) {
-        input.write_all(line.as_bytes())?;
-    }
-    input.into_inner().map_err(|error| error.into_error())?;
-    println!("\nupdates: {count} updates of {keys} keys\n");
-    println!("| emit | workers | updates/s | CPU s | peak memory MiB | state MiB | results added | taken away |");
-    println!("| --- | --- | --- | --- | --- | --- | --- | --- |");
-    for emit in ["once", "changes"] {
-        for workers in [1, 2] {
-            let run = run(directory.path(), emit, workers, "events.jsonl", None)?;
-            println!(
-                "| {emit} | {workers} | {:.0} | {:.2} | {:.0} | {:.0} | {} | {} |",
-                count as f64 / run.elapsed,
-                run.cpu,
-                run.memory,
-                run.state,
-                run.added,
-                run.retracted
-            );
+impl Emit {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Emit::Once => "once",
+            Emit::Changes => "changes",
         }
     }
-    Ok(())
 }
 
-/// Memory after many updates of few keys, beside that after each key came once.
-pub(crate) fn memory(count: u64, keys: u64) -> Result<()> {
-    println!("\nmemory: updates of {keys} keys, one worker\n");
-    println!("| updates | seconds | updates/s | peak memory MiB | state MiB | waiting |");
-    println!("| --- | --- | --- | --- | --- | --- |");
-    for count in [keys, count / 10, count] {
-        let directory = tempfile::tempdir()?;
-        let run = run(directory.path(), "changes", 1, "-", Some(&mut lines(count, keys)))?;
-        println!(
-            "| {count} | {:.1} | {:.0} | {:.0} | {:.0} | {} |",
-            run.elapsed,
-            count as f64 / run.elapsed,
-            run.memory,
-            run.state,
-            run.waiting
-        );
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Totals {
+    pub(crate) resolved: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub(crate) struct Lines {
+    lines: u64,
+    sum: String,
+}
+
+/// What a run says of itself: members of `--summary-json`.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Run {
+    pub(crate) busy_seconds: f64,
+    pub(crate) cpu_seconds: f64,
+    pub(crate) memory_peak_bytes: f64,
+    memory_parts_peak_bytes: BTreeMap<String, f64>,
+    pub(crate) state_bytes: f64,
+    pub(crate) totals: Totals,
+    pub(crate) retracted: u64,
+    waiting: u64,
+    checksums: BTreeMap<String, Lines>,
+}
+
+impl Run {
+    /// What the job counts against `[streaming] memory`, at most.
+    pub(crate) fn counted_bytes(&self) -> f64 {
+        ["referents", "waiting"].iter().filter_map(|part| self.memory_parts_peak_bytes.get(*part)).sum()
     }
-    Ok(())
+
+    /// Fails where it is not as it should be: `read` events answered once, or the results of all of them from scratch.
+    fn check(self, emit: Emit, read: u64, standing: &Checksum) -> Result<Run> {
+        let of_sum = |sum: &Checksum| Lines { lines: sum.lines, sum: format!("{:016x}", sum.sum) };
+        let found = self.checksums.get("resolved");
+        let is_right = match emit {
+            // Which version an event took is a matter of when it came.
+            Emit::Once => self.totals.resolved == read && found.is_some_and(|found| found.lines == read),
+            Emit::Changes => {
+                self.totals.resolved - self.retracted == standing.lines && found == Some(&of_sum(standing))
+            }
+        };
+        if is_right && self.waiting == 0 {
+            return Ok(self);
+        }
+        Err(format!("WRONG RESULTS with emit = {:?}: {self:?} instead of {standing:?}", emit.as_str()).into())
+    }
 }
 
-fn run(
-    directory: &Path,
-    emit: &str,
-    workers: usize,
-    path: &str,
-    input: Option<&mut dyn Iterator<Item = String>>,
-) -> Result<Run> {
+/// Where a job reads.
+pub(crate) enum Input<'a> {
+    /// `events.jsonl`.
+    File,
+    /// Standard input, to which these are written. The job's process is told with each.
+    Fed(&'a mut dyn Iterator<Item = Update>, &'a mut dyn FnMut(&Child)),
+}
+
+/// What a run is to do.
+pub(crate) struct Task<'a> {
+    pub(crate) directory: &'a Path,
+    pub(crate) emit: Emit,
+    pub(crate) workers: usize,
+    /// How many updates it reads, and what they come to.
+    pub(crate) read: u64,
+    pub(crate) standing: Checksum,
+}
+
+/// Writes what `events.jsonl` is to hold.
+pub(crate) fn write(updates: impl Iterator<Item = Update>, directory: &Path) -> Result<()> {
+    let mut file = BufWriter::new(std::fs::File::create(directory.join("events.jsonl"))?);
+    for update in updates {
+        writeln!(file, "{}", update.record)?;
+    }
+    Ok(file.into_inner().map_err(|error| error.into_error())?.sync_all()?)
+}
+
+/// Runs the job, behind the words of `under` (a profiler), and checks its results.
+pub(crate) fn run(task: Task<'_>, under: &[OsString], input: Input<'_>) -> Result<Run> {
+    let Task { directory, emit, workers, read, standing } = task;
+    let path = if matches!(input, Input::File) { "events.jsonl" } else { "-" };
     let job = format!(
-        "[job]\nname = \"updates\"\nemit = \"{emit}\"\n{STREAMS}[source.file]\npath = \"{path}\"\nstream = \"/type\"\n\
-         [sink.resolved]\nnull = true\n[sink.dead_letter]\nnull = true\n[streaming]\nmemory = \"8GiB\"\n"
+        "[job]\nname = \"updates\"\nemit = \"{}\"\n{STREAMS}[source.file]\npath = \"{path}\"\nstream = \"/type\"\n[sink.resolved]\nnull = true\n\
+         checksum = true\n[sink.dead_letter]\nnull = true\n[streaming]\nmemory = \"8GiB\"\n",
+        emit.as_str()
     );
     std::fs::write(directory.join("job.toml"), job)?;
-    let workers = workers.to_string();
+    let mut words: Vec<OsString> = under.to_vec();
+    words.push(env!("CARGO_BIN_EXE_sedd").into());
     let arguments = ["--config", "job.toml", "--metrics", "off", "--quiet", "--fresh", "--until-end"];
-    let mut child = Command::new(env!("CARGO_BIN_EXE_sedd"))
+    words.extend(arguments.into_iter().chain(["--summary-json", "summary.json", "--workers"]).map(OsString::from));
+    words.push(workers.to_string().into());
+    let (program, arguments) = words.split_first().ok_or("there is no program")?;
+    let mut child = Command::new(program)
         .current_dir(directory)
         .args(arguments)
-        .args(["--workers", &workers, "--summary-json", "summary.json"])
-        .stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() })
+        .env_remove("RUST_LOG")
+        .stdin(if matches!(input, Input::File) { Stdio::null() } else { Stdio::piped() })
         .spawn()?;
-    if let (Some(lines), Some(stdin)) = (input, child.stdin.take()) {
-        let mut stdin = BufWriter::with_capacity(1 << 20, stdin);
-        for line in lines {
-            stdin.write_all(line.as_bytes())?;
-        }
+    if let Input::Fed(updates, tell) = input {
+        feed(&mut child, updates, tell)?;
     }
     let status = child.wait()?;
     if !status.success() {
-        return Err(format!("sedd with emit = {emit:?}: {status}").into());
+        return Err(format!("sedd with emit = {:?}: {status}", emit.as_str()).into());
     }
-    let summary: Value = serde_json::from_slice(&std::fs::read(directory.join("summary.json"))?)?;
-    let number = |pointer: &str| summary.pointer(pointer).and_then(Value::as_f64).unwrap_or_default();
-    let count = |pointer: &str| summary.pointer(pointer).and_then(Value::as_u64).unwrap_or_default();
-    let mebibytes = |pointer: &str| number(pointer) / f64::from(1 << 20);
-    Ok(Run {
-        elapsed: number("/elapsed_seconds"),
-        cpu: number("/cpu_seconds"),
-        memory: mebibytes("/memory_peak_bytes"),
-        state: mebibytes("/state_bytes"),
-        added: count("/totals/resolved"),
-        retracted: count("/retracted"),
-        waiting: count("/waiting"),
-    })
+    let run: Run = serde_json::from_slice(&std::fs::read(directory.join("summary.json"))?)?;
+    run.check(emit, read, &standing)
+}
+
+fn feed(child: &mut Child, updates: &mut dyn Iterator<Item = Update>, tell: &mut dyn FnMut(&Child)) -> Result<()> {
+    let Some(stdin) = child.stdin.take() else { return Err("the job has no standard input".into()) };
+    let mut stdin = BufWriter::with_capacity(64 << 10, stdin);
+    for update in updates {
+        writeln!(stdin, "{}", update.record)?;
+        tell(child);
+    }
+    Ok(stdin.flush()?)
 }

@@ -4,13 +4,19 @@
 //!
 //! * **updates**: orders that refer to products, both updated at random, through the job `sedd` with one worker and with two. Sinks are null: lines are built,
 //!   counted and discarded. The two ways of telling do not tell the same: once each, or once more with each revision.
-//! * **shares**: where the time of a worker goes, by timely's log, in the dataflow alone: no reading, decoding, lines, state or commit.
+//! * **shares**: where the CPU time of such a job goes, by samples of its call stacks (`perf`).
 //! * **chain**: events that need each other resolved, a thousand deep: what each level costs when the first comes last, when it is corrected, and when it goes.
+//! * **memory**: what is resident as the updates go on, and what the arrangements hold.
+//!
+//! Results are compared with those computed from scratch, by count and checksum or one by one. A wrong one ends the benchmark with status 1.
 
 mod chain;
 mod dataflow;
+mod input;
 mod job;
+mod memory;
 mod shares;
+mod updates;
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -27,13 +33,17 @@ type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 /// What maintained results cost
 #[derive(Parser)]
 struct Options {
-    /// A tenth of everything
+    /// A tenth of everything, once
     #[arg(long)]
     quick: bool,
 
-    /// Also ten million updates of a hundred thousand keys, and the memory that they take
+    /// Nothing but ten million updates of a hundred thousand keys, and the memory that they take
     #[arg(long)]
     memory: bool,
+
+    /// How often each job is run [default: 3]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    rounds: Option<u64>,
 
     /// Given by cargo
     #[arg(long, hide = true)]
@@ -45,7 +55,7 @@ fn main() -> ExitCode {
     match run(&options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{error}");
+            eprintln!("error: {error}");
             ExitCode::FAILURE
         }
     }
@@ -53,52 +63,10 @@ fn main() -> ExitCode {
 
 fn run(options: &Options) -> Result<()> {
     let scale = if options.quick { 10 } else { 1 };
-    job::updates(1_000_000 / scale, 100_000 / scale)?;
-    shares::shares(1_000_000 / scale, 100_000 / scale)?;
-    chain::chain(1000 / scale)?;
     if options.memory {
-        job::memory(10_000_000 / scale, 100_000 / scale)?;
+        return memory::memory(10_000_000 / scale, 100_000 / scale);
     }
-    Ok(())
+    updates::updates(2_000_000 / scale, 100_000 / scale, options.rounds.unwrap_or(if options.quick { 1 } else { 3 }))?;
+    shares::shares(2_000_000 / scale, 100_000 / scale)?;
+    chain::chain(&[100, 1_000, 4_000])
 }
-
-/// A seeded source of decisions (SplitMix64).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (z ^ (z >> 31)) % end
-    }
-}
-
-/// Updates of products and of orders that refer to one each: first each key once, then any of them.
-fn updates(count: u64, keys: u64) -> impl Iterator<Item = String> {
-    let (mut random, half) = (Random(7), keys / 2);
-    (0..count).map(move |at| {
-        let key = if at < keys { at / 2 } else { random.below(half) };
-        let text = random.below(u64::MAX);
-        match at % 2 {
-            0 => format!("{{\"type\":\"product\",\"id\":{key},\"title\":\"product {key}, version {text:020}\"}}\n"),
-            _ => {
-                let product = random.below(half);
-                format!("{{\"type\":\"order\",\"id\":{key},\"product\":{product},\"note\":\"{text:020}\"}}\n")
-            }
-        }
-    })
-}
-
-/// The streams of those updates.
-const STREAMS: &str = r#"
-[[stream]]
-name = "product"
-key = "/id"
-
-[[stream]]
-name = "order"
-key = "/id"
-depends_on = [ { entity = "product", by = "/product" } ]
-"#;

@@ -1,103 +1,100 @@
-//! Where the time of a worker goes.
+//! Where the CPU time of a job with maintained results goes: samples of its call stacks, taken by `perf`.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::rc::Rc;
-use std::time::Duration;
+use std::ffi::OsString;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
 
-use resolvent::dependency::Need;
-use timely::logging::{StartStop, TimelyEvent, TimelyEventBuilder};
+use super::Result;
+use super::input::{standing, updates};
+use super::job::{Emit, Input, Task, run, write};
 
-use super::dataflow::{Decoding, Fed, rules, stream};
-use super::{Result, updates};
+/// Samples a second of each thread: perf takes ten milliseconds to name the functions of one. Uneven, so as not to beat with what happens at round intervals.
+const FREQUENCY: &str = "197";
 
-/// Updates that go through in one epoch.
-const EPOCH: usize = 20_000;
+/// What functions do, by parts of their names. The innermost function of a stack that is here decides: what it calls (allocation, copying, comparing) is its.
+const PARTS: [(&str, &[&str]); 10] = [
+    ("sorting", &["consolidat", "differential_dataflow::batcher", "core::slice::sort", "OrdValBuilder"]),
+    ("merging", &["spine_fueled", "OrdValMerger", "OrdValStorage"]),
+    ("joining", &["cursor::join", "operators::join"]),
+    ("reducing", &["cursor::reduce", "operators::reduce"]),
+    (
+        "the table: what is here",
+        &["maintained::table", "maintained::judge", "maintained::store", "maintained::entry::Entry"],
+    ),
+    ("results that come back", &["maintained::results", "maintained::entry::with_found", "follow (inlined)"]),
+    ("lines", &["resolvent::sink", "worker::maintained::tell"]),
+    ("reading and decoding", &["resolvent::decode", "resolvent::source", "pipeline::reading"]),
+    ("the state (RocksDB)", &["rocksdb", "resolvent_state", "LZ4_"]),
+    ("committing", &["pipeline::committer", "resolvent::checkpoint"]),
+];
 
-/// What operators were busy with.
-#[derive(Default)]
-struct Busy {
-    names: BTreeMap<usize, (String, Vec<usize>)>,
-    since: BTreeMap<usize, Duration>,
-    took: BTreeMap<usize, Duration>,
-}
+/// Where none of these is: within the dataflow, or elsewhere.
+const MOVING: (&str, &str) = ("moving rows between operators", "timely");
+const OTHER: &str = "other";
 
-impl Busy {
-    fn note(&mut self, at: Duration, event: TimelyEvent) {
-        match event {
-            TimelyEvent::Operates(operator) => _ = self.names.insert(operator.id, (operator.name, operator.addr)),
-            TimelyEvent::Schedule(schedule) => match schedule.start_stop {
-                StartStop::Start => _ = self.since.insert(schedule.id, at),
-                StartStop::Stop => {
-                    if let Some(since) = self.since.remove(&schedule.id) {
-                        *self.took.entry(schedule.id).or_default() += at.saturating_sub(since);
-                    }
-                }
-            },
-            _ => {}
-        }
-    }
-
-    /// By what operators do. Those that others are in are left out.
-    fn shares(&self) -> BTreeMap<&'static str, Duration> {
-        let mut shares: BTreeMap<&'static str, Duration> = BTreeMap::new();
-        for (id, took) in &self.took {
-            let Some((name, address)) = self.names.get(id) else { continue };
-            let holds_others =
-                self.names.values().any(|(_, other)| other.len() > address.len() && other.starts_with(address));
-            if holds_others {
-                continue;
-            }
-            let what = match name.as_str() {
-                "table" => "table: what is here",
-                "follow" => "follow: results sorted, and told",
-                "Join" => "join",
-                "complete" => "reduce",
-                "references" | "versions" | "Arrange: complete" => "arrange: updates sorted and merged",
-                _ => "maps, filters, exchange",
-            };
-            *shares.entry(what).or_default() += *took;
-        }
-        shares
-    }
-}
-
+/// Prints what each part takes of the CPU time of all threads.
 pub(crate) fn shares(count: u64, keys: u64) -> Result<()> {
-    let rules = rules(vec![stream("product", None)?, stream("order", Some(("product", Need::Arrived)))?])?;
-    let (shares, all) = timely::execute_directly(move |worker| -> Result<_> {
-        let busy = Rc::new(RefCell::new(Busy::default()));
-        let logged = Rc::clone(&busy);
-        if let Some(mut register) = worker.log_register() {
-            register.insert::<TimelyEventBuilder, _>("timely", move |_, events| {
-                for (at, event) in events.iter_mut().flat_map(|events| events.drain(..)) {
-                    logged.borrow_mut().note(at, event);
-                }
-            });
-        }
-        let (mut fed, mut decoding) = (Fed::new(worker, &rules), Decoding::new(&rules));
-        let (mut all, mut lines) = (Duration::ZERO, updates(count, keys).peekable());
-        while lines.peek().is_some() {
-            let events = lines.by_ref().take(EPOCH).map(|line| {
-                let stream = if line.contains("\"order\"") { "order" } else { "product" };
-                decoding.event(stream, &line.replace("\"product\":", "\"ref\":"))
-            });
-            let events = events.collect::<Result<Vec<_>>>()?;
-            all += fed.epoch(events).0;
-        }
-        let shares = busy.borrow().shares();
-        Ok((shares, all))
-    })?;
+    if !has_perf() {
+        println!("\nshares: not measured, perf is not there (Debian and Ubuntu: apt-get install linux-perf)");
+        return Ok(());
+    }
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
+    write(updates(count, keys), directory.path())?;
+    let record =
+        ["perf", "record", "--quiet", "--output", "perf.data", "--freq", FREQUENCY, "--call-graph", "dwarf,16384"];
+    let under: Vec<OsString> = record.into_iter().chain(["--"]).map(OsString::from).collect();
+    let task = Task {
+        directory: directory.path(),
+        emit: Emit::Changes,
+        workers: 1,
+        read: count,
+        standing: standing(updates(count, keys)),
+    };
+    let run = run(task, &under, Input::File)?;
+    let samples = samples(directory.path())?;
+    let all: u64 = samples.values().sum();
     println!(
-        "\nshares: {count} updates of {keys} keys in the dataflow alone, epochs of {EPOCH}; one worker, {:.2} s\n",
-        all.as_secs_f64()
+        "\nshares: {count} updates of {keys} keys, one worker; {all} samples of {:.2} CPU seconds of all threads, {:.2} s from the first record to the last result\n",
+        run.cpu_seconds, run.busy_seconds
     );
-    println!("| what | ms | share |");
-    println!("| --- | --- | --- |");
-    let known: Duration = shares.values().sum();
-    let rest = ("the state's rows, ends of epochs, progress", all.saturating_sub(known));
-    for (what, took) in shares.into_iter().chain([rest]) {
-        let share = 100.0 * took.as_secs_f64() / all.as_secs_f64();
-        println!("| {what} | {:.0} | {share:.0} % |", took.as_secs_f64() * 1e3);
+    println!("| what | share |");
+    println!("| --- | --- |");
+    for what in PARTS.iter().map(|(what, _)| *what).chain([MOVING.0, OTHER]) {
+        println!("| {what} | {:.1} % |", 100.0 * *samples.get(what).unwrap_or(&0) as f64 / all.max(1) as f64);
     }
     Ok(())
+}
+
+fn has_perf() -> bool {
+    let version = Command::new("perf").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    version.is_ok_and(|status| status.success())
+}
+
+/// How many samples fall to each part.
+fn samples(directory: &Path) -> Result<BTreeMap<&'static str, u64>> {
+    let mut script = Command::new("perf")
+        .current_dir(directory)
+        .args(["script", "--input", "perf.data", "--fields", "comm,ip,sym"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()?;
+    let mut samples: BTreeMap<&'static str, u64> = BTreeMap::new();
+    let Some(stdout) = script.stdout.take() else { return Err("perf script says nothing".into()) };
+    // Of each sample the name of the thread, then the functions, from the innermost on, then an empty line.
+    let (mut part, mut otherwise) = (None, OTHER);
+    for line in BufReader::new(stdout).lines() {
+        let line = line?;
+        if line.is_empty() {
+            *samples.entry(part.take().unwrap_or(otherwise)).or_default() += 1;
+            otherwise = OTHER;
+        } else if line.starts_with(char::is_whitespace) && part.is_none() {
+            let is_part = |(_, names): &&(&str, &[&str])| names.iter().any(|name| line.contains(name));
+            part = PARTS.iter().find(is_part).map(|(what, _)| *what);
+            otherwise = if line.contains(MOVING.1) { MOVING.0 } else { otherwise };
+        }
+    }
+    let status = script.wait()?;
+    if status.success() { Ok(samples) } else { Err(format!("perf script: {status}").into()) }
 }

@@ -17,7 +17,7 @@ use crate::pure::setting::{Arrivals, Mode};
 #[derive(Debug, Parser)]
 #[command(name = "modes", max_term_width = 120)]
 pub(crate) struct Arguments {
-    /// independent, streaming, streaming+defer, deferred
+    /// independent, streaming, streaming+defer, streaming+changes, deferred
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_values_t = Mode::ALL)]
     pub(crate) modes: Vec<Mode>,
 

@@ -20,7 +20,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 fn program(mode: Mode) -> &'static str {
     match mode {
         Mode::Independent => env!("CARGO_BIN_EXE_independent"),
-        Mode::Streaming | Mode::StreamingDefer => env!("CARGO_BIN_EXE_sedd"),
+        Mode::Streaming | Mode::StreamingDefer | Mode::StreamingChanges => env!("CARGO_BIN_EXE_sedd"),
         Mode::Deferred => env!("CARGO_BIN_EXE_dedd"),
     }
 }

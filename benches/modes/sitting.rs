@@ -16,8 +16,8 @@ use crate::pure::text;
 use crate::reference::{Input, STEP, Truth};
 use crate::{Result, launch};
 
-/// The modes of which a crash is shown: streaming+defer recovers as streaming does.
-const CRASHED: [Mode; 2] = [Mode::Streaming, Mode::Deferred];
+/// The modes of which a crash is shown: streaming+defer recovers as streaming does, streaming+changes from the state instead of the input.
+const CRASHED: [Mode; 3] = [Mode::Streaming, Mode::StreamingChanges, Mode::Deferred];
 
 /// How close a search comes to the highest sustained rate, in the base and elsewhere.
 const CLOSE: f64 = 1.1;
@@ -240,7 +240,7 @@ fn progress(run: &Run, about: &About) -> String {
         Tried::GeneratorBound => "  generator-bound",
     };
     format!(
-        "{:<16} {:<28} {:>6}/s  achieved {:>6}/s  completion p99 {:>8}{}{marks}",
+        "{:<18} {:<28} {:>6}/s  achieved {:>6}/s  completion p99 {:>8}{}{marks}",
         point.mode,
         point.setting.name(&about.base),
         text::short(point.rate as f64),

@@ -106,14 +106,6 @@ fn read_target(sink: &Section<'_>, kind: &str, known: &Known<'_>, outputs: &mut 
     if checksum.is_some() && !sink.has("null") {
         sink.problem("checksum", "it is of lines that are discarded", "leave it out, or write null = true");
     }
-    if checksum == Some(true) && known.rules.is_some_and(Rules::is_maintained) {
-        let right = "leave it out, and compare what --compact prints";
-        sink.problem(
-            "checksum",
-            "with emit = \"changes\" lines take each other back, and a sum of all says nothing",
-            right,
-        );
-    }
     if let Some(topic) = topic {
         check_topic(sink, &topic.value, known);
         return Some(Target::Topic(TopicSettings {

@@ -32,7 +32,11 @@
 //!
 //! Rows are small: an identity that is compared and a pointer to the event that is not. Keys compare by their hash before their bytes. References of all
 //! dependencies are one collection, which is arranged once and joined with one arrangement of versions; an event with a single reference is complete
-//! with what the join gives, others are reduced by event.
+//! with what the join gives, others are reduced by event. What goes two ways is split and not copied, and joins do not consolidate what they give.
+//!
+//! What is here is larger than the caches, so that most of the time goes by waiting for memory. Before the table takes in events, results are told, lines are
+//! written and rows are put into the state, what that needs is therefore looked at in loops that do nothing else (as in `mode/preload.rs`), and what rows are asked
+//! for stands in them. Arrangements are brought into one piece when much lies beside the largest one, and not with each epoch.
 //!
 //! One epoch is one time. Since the intake hands out an epoch only when the one before has gone through everywhere, the table knows at each tick what the
 //! results of the epoch before were, and nobody sees half of one.
@@ -40,6 +44,7 @@
 mod dataflow;
 mod entry;
 mod judge;
+mod oldest;
 mod results;
 mod settings;
 mod snapshot;
@@ -102,52 +107,84 @@ impl PartialEq for Version {
 impl Eq for Version {}
 
 /// An event that wants a result. Compared by its position, and by what the table may change of it.
+///
+/// What is asked of every row is here, though its event knows most of it: that has mostly left the caches.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Row {
     id: EventId,
     dependent: Arc<Dependent>,
-    /// References that were given up.
-    given_up: u32,
-    /// References that are looked for.
-    needed: u16,
-    /// Whether some of those are to resolved events.
-    is_transitive: bool,
-    /// Whether it is the current version of its key: an earlier one that stays (`append`) resolves nobody.
-    is_current: bool,
+    /// How many references it has.
+    references: u32,
+    standing: Standing,
+}
+
+/// How many references of a row were given up, whether some of the others are to resolved events, and whether it is the current version of its key (an
+/// earlier one that stays, by `append`, resolves nobody): in one word, which keeps rows to half a cache line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+struct Standing(u32);
+
+impl Standing {
+    const CURRENT: u32 = 1;
+    const TRANSITIVE: u32 = 2;
+
+    /// A record has less than 2^30 references: each is two bytes of it at least, and `max_record` is 2^30 bytes at most.
+    fn new(given_up: u32, is_transitive: bool, is_current: bool) -> Standing {
+        let flag = |is: bool, flag| if is { flag } else { 0 };
+        Standing(given_up << 2 | flag(is_transitive, Standing::TRANSITIVE) | flag(is_current, Standing::CURRENT))
+    }
 }
 
 impl Row {
     fn new(rules: &Rules, dependent: &Arc<Dependent>, is_current: bool) -> Row {
-        let (mut given_up, mut needed, mut is_transitive) = (0, 0_u16, false);
+        let (mut given_up, mut is_transitive) = (0_u32, false);
         for reference in &dependent.references {
             if matches!(reference.found, Found::GivenUp) {
                 given_up += 1;
             } else {
-                needed = needed.saturating_add(1);
                 is_transitive |= rules.entity(reference.entity).resolved_of.is_some();
             }
         }
         let id = dependent.event.header.header.id;
         // Where nobody needs its events resolved, this makes no difference.
         let is_current = is_current && rules.stream(dependent.event.header.header.stream).provides_resolved.is_some();
-        Row { id, dependent: Arc::clone(dependent), given_up, needed, is_transitive, is_current }
+        let references = u32::try_from(dependent.references.len()).unwrap_or(u32::MAX);
+        let standing = Standing::new(given_up, is_transitive, is_current);
+        Row { id, dependent: Arc::clone(dependent), references, standing }
+    }
+
+    /// References that were given up.
+    fn given_up(&self) -> u32 {
+        self.standing.0 >> 2
+    }
+
+    /// References that are looked for.
+    fn needed(&self) -> u32 {
+        self.references - self.given_up()
+    }
+
+    fn is_transitive(&self) -> bool {
+        self.standing.0 & Standing::TRANSITIVE != 0
+    }
+
+    fn is_current(&self) -> bool {
+        self.standing.0 & Standing::CURRENT != 0
     }
 
     /// Whether it takes a version: one that was forgotten when it arrived is not for it.
     fn takes(&self, version: &Version) -> bool {
-        self.dependent.event.header.header.arrival < version.until
+        version.until == Timestamp::MAX || self.dependent.event.header.header.arrival < version.until
     }
 
     /// What its result makes of it for those that need it resolved.
     fn twin(&self, rules: &Rules) -> Option<(Name, Version)> {
-        if !self.is_current || self.given_up > 0 {
+        if !self.is_current() || self.given_up() > 0 {
             return None;
         }
         twin(rules, &self.dependent.event)
     }
 
-    fn identity(&self) -> (EventId, u32, bool) {
-        (self.id, self.given_up, self.is_current)
+    fn identity(&self) -> (EventId, Standing) {
+        (self.id, self.standing)
     }
 }
 
@@ -192,7 +229,7 @@ pub struct Resolution {
 impl Resolution {
     /// Whether the row is the current version makes no other result of it.
     fn identity(&self) -> (EventId, u32, bool, &[Option<Version>]) {
-        (self.row.id, self.row.given_up, self.is_complete, &self.found)
+        (self.row.id, self.row.given_up(), self.is_complete, &self.found)
     }
 }
 
@@ -261,9 +298,10 @@ fn stream_replaces(stream: &Stream) -> bool {
 
 /// How the result of an event is known.
 fn identity(rules: &Rules, event: &Event) -> ResultIdentity {
-    match name(rules, event).filter(|_| is_replaced(rules, event)) {
-        Some(Name { entity, key, .. }) => ResultIdentity::Key(entity, key),
-        None => ResultIdentity::Position,
+    let header = &event.header.header;
+    match (rules.stream(header.stream).provides, &header.key) {
+        (Some(entity), Some(key)) if is_replaced(rules, event) => ResultIdentity::Key(entity, key.clone()),
+        _ => ResultIdentity::Position,
     }
 }
 

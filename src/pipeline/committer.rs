@@ -336,7 +336,9 @@ impl Committer {
         let now = self.clock.now();
         self.metrics.visible_latency(gathered.arrivals.until(now));
         self.metrics.accept_latency(accepted_at.until(now));
-        for (kind, lines) in SinkKind::ALL.into_iter().zip(gathered.checksums).filter(|(_, sum)| sum.lines > 0) {
+        for (kind, lines) in
+            SinkKind::ALL.into_iter().zip(gathered.checksums).filter(|(_, sum)| *sum != Checksum::default())
+        {
             self.metrics.sink_checksum(kind.as_str(), lines);
         }
         if wrote {

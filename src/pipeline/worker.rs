@@ -29,6 +29,7 @@ use crate::event::{
     Block, Content, Dependent, Epoch, Event, EventId, KeyHash, Outcome, Partitions, Spare, StreamId, Timestamp,
     WorkerIndex,
 };
+use crate::metrics::Checksum;
 use crate::mode::maintained::StoredRow;
 use crate::mode::{self, Backlog, Engine, Message, Phase, Referent, Visit};
 use crate::sink::{Checksummer, Format, Renderer, SinkKind};
@@ -391,13 +392,16 @@ fn write<'scope>(outcomes: Stream<'scope, u64, Vec<Outcome>>, lines: Rc<RefCell<
 /// Looks at the bytes that lines are about to be made of: most events have waited, and so have left the caches. In a loop that does nothing else these
 /// loads do not wait for each other.
 fn preload(outcomes: &[Outcome]) {
-    const CACHE_LINE: usize = 64;
-    let look = |event: &Event| event.slice.iter().step_by(CACHE_LINE).fold(0, |seen, byte| seen ^ byte);
     let seen = outcomes.iter().map(|outcome| match outcome {
         Outcome::Resolved(dependent) => look(&dependent.event),
         _ => 0,
     });
     black_box(seen.fold(0, |all, seen| all ^ seen));
+}
+
+fn look(event: &Event) -> u8 {
+    const CACHE_LINE: usize = 64;
+    event.slice.iter().step_by(CACHE_LINE).fold(0, |seen, byte| seen ^ byte)
 }
 
 /// Outcomes of one worker on their way to the committer.
@@ -450,11 +454,16 @@ impl Lines {
     fn write(&mut self, outcome: &Outcome) {
         let Some(kind) = SinkKind::of(outcome) else { return };
         let now = self.now;
-        self.append(kind, |renderer, lines| _ = renderer.render(outcome, now, lines));
+        self.append(kind, Checksummer::add, |renderer, lines| _ = renderer.render(outcome, now, lines));
     }
 
     #[inline]
-    fn append(&mut self, kind: SinkKind, render: impl FnOnce(&mut Renderer, &mut Vec<u8>)) {
+    fn append(
+        &mut self,
+        kind: SinkKind,
+        count: impl FnOnce(&Checksummer, &[u8], &mut Checksum),
+        render: impl FnOnce(&mut Renderer, &mut Vec<u8>),
+    ) {
         let at = match kind {
             SinkKind::Resolved => 0,
             SinkKind::DeadLetter => 1,
@@ -468,7 +477,7 @@ impl Lines {
         let start = lines.len();
         render(&mut self.renderer, lines);
         if self.checksums.get(at) == Some(&true) {
-            self.checksummer.add(lines.get(start..).unwrap_or_default(), checksum);
+            count(&self.checksummer, lines.get(start..).unwrap_or_default(), checksum);
         }
         if lines.len() >= CHUNK_BYTES {
             self.discard();

@@ -23,9 +23,17 @@ impl Default for Checksummer {
 impl Checksummer {
     /// Adds an outcome, as its line with or without the position and what follows.
     pub fn add(&self, line: &[u8], to: &mut Checksum) {
+        to.add(self.of(line));
+    }
+
+    /// Takes an outcome off that is none any more.
+    pub fn take(&self, line: &[u8], from: &mut Checksum) {
+        from.take(self.of(line));
+    }
+
+    fn of(&self, line: &[u8]) -> Checksum {
         let end = self.position.rfind(line).unwrap_or(line.len());
-        let sum = xxhash_rust::xxh3::xxh3_64(line.get(..end).unwrap_or(line));
-        to.add(Checksum { lines: 1, sum });
+        Checksum { lines: 1, sum: xxhash_rust::xxh3::xxh3_64(line.get(..end).unwrap_or(line)) }
     }
 }
 
@@ -47,6 +55,13 @@ mod tests {
         let moved = ONE.replace("x:1", "other:2").replace(":7", ":8");
         assert_eq!(of(&[ONE, OTHER]), of(&[OTHER, &moved]));
         assert_eq!(of(&[ONE]), of(&[ONE.split_once(r#","position":"x"#).unwrap().0]));
+    }
+
+    #[test]
+    fn what_is_taken_off_leaves_nothing() {
+        let (checksummer, mut sum) = (Checksummer::default(), of(&[ONE, OTHER]));
+        checksummer.take(ONE.replace("x:1", "other:2").as_bytes(), &mut sum);
+        assert_eq!(sum, of(&[OTHER]));
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! Of the modes that join and keep up with a rate, those count whose answers are complete about as soon as the soonest (p99 within a factor of
 //! [`ABOUT_AS_SOON`] and some milliseconds). Of these the one with the least memory is taken; where that is about the same, the one with the least CPU time;
-//! and where that is about the same, too, the simplest.
+//! and where that is about the same, too, the simplest. streaming+changes is no choice among these: who needs results that follow corrections has no other.
+//! What they cost is said by itself.
 
 use super::results::{Point, Results, Run};
 use super::setting::{Axis, Mode, Setting};
@@ -26,9 +27,10 @@ struct Candidate {
     cpu: f64,
 }
 
-/// Sentences: what joining costs, and what to take at the rates of the base and at each disorder.
+/// Sentences: what joining costs, what maintained results do, and what to take at the rates of the base and at each disorder.
 pub(crate) fn advice(results: &Results) -> Vec<String> {
     let mut sentences = cost_of_joining(results);
+    sentences.extend(cost_of_changes(results));
     let mut seen: Vec<(Setting, u64)> = Vec::new();
     for (point, _) in results.points(false) {
         let is_about = point.setting.is_but_for(Axis::Disorder, &results.about.base);
@@ -64,9 +66,24 @@ fn cost_of_joining(results: &Results) -> Vec<String> {
     )]
 }
 
+/// `None` where one of both was not measured, or does not keep up, at the rate at which settings are compared.
+fn cost_of_changes(results: &Results) -> Option<String> {
+    let of = |mode| candidate(results, mode, results.about.base, results.about.at);
+    let (once, changes) = (of(Mode::Streaming)?, of(Mode::StreamingChanges)?);
+    Some(format!(
+        "Results that follow later corrections (streaming+changes) take {} times the CPU time and {} times the memory of streaming at {} records/s; 99 of 100 \
+         are complete within {} of their last referent, those of streaming within {}.",
+        text::short(changes.cpu / once.cpu),
+        text::short(changes.memory / once.memory),
+        text::short(results.about.at as f64),
+        text::micros(changes.p99_us),
+        text::micros(once.p99_us),
+    ))
+}
+
 /// `None` where there is nothing to choose from.
 fn what_to_take(results: &Results, setting: Setting, rate: u64) -> Option<String> {
-    let modes = results.modes().into_iter().filter(|mode| mode.joins());
+    let modes = results.modes().into_iter().filter(|mode| mode.joins() && mode.answers_once());
     let measured: Vec<Mode> = modes.filter(|mode| is_measured(results, *mode, setting, rate)).collect();
     let candidates: Vec<Candidate> =
         measured.iter().filter_map(|mode| candidate(results, *mode, setting, rate)).collect();
@@ -189,6 +206,21 @@ mod tests {
         let mut generators = vec![at(Mode::Streaming, 2, 300), at(Mode::Deferred, 110, 50)];
         generators.iter_mut().for_each(|run| run.summary.source_behind_seconds = 1.0);
         assert_eq!(take(generators), None, "the generator was the bottleneck");
+    }
+
+    #[test]
+    fn maintained_results_are_no_choice_but_have_a_cost() {
+        let mut changes = at(Mode::StreamingChanges, 110, 200);
+        changes.summary.cpu_seconds = changes.summary.cpu_seconds.map(|seconds| 3.0 * seconds);
+        let all = results(vec![at(Mode::Streaming, 2, 100), changes, at(Mode::Deferred, 110, 50)], Vec::new());
+        let sentences = advice(&all);
+        assert_eq!(
+            sentences[0],
+            "Results that follow later corrections (streaming+changes) take 3 times the CPU time and 2 times the memory of streaming at 40k records/s; \
+             99 of 100 are complete within 110 ms of their last referent, those of streaming within 2 ms."
+        );
+        assert!(sentences[1].contains("take streaming,") && !sentences[1].contains("changes"), "{}", sentences[1]);
+        assert_eq!(cost_of_changes(&results(vec![at(Mode::Streaming, 2, 100)], Vec::new())), None);
     }
 
     #[test]

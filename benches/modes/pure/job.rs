@@ -30,12 +30,14 @@ pub(crate) fn configuration(mode: Mode, setting: &Setting, common: &Common, ends
     let Setting { workers, .. } = setting;
     let wait = match mode {
         Mode::StreamingDefer => format!(", wait = \"{}\", on_expiry = \"defer\"", common.wait),
-        Mode::Independent | Mode::Streaming | Mode::Deferred => String::new(),
+        Mode::Independent | Mode::Streaming | Mode::StreamingChanges | Mode::Deferred => String::new(),
     };
+    let emit = if mode.answers_once() { "once" } else { "changes" };
     let mut text = format!(
         r#"[job]
 name = "modes"
 workers = {workers}
+emit = "{emit}"
 
 [[stream]]
 name = "item"
@@ -142,11 +144,12 @@ pub(crate) mod tests {
                 let dependency = &job.rules.streams()[1].depends_on[0];
                 let expected = match mode {
                     Mode::Independent => Rule::Independent,
-                    Mode::Streaming | Mode::StreamingDefer => Rule::Streaming,
+                    Mode::Streaming | Mode::StreamingDefer | Mode::StreamingChanges => Rule::Streaming,
                     Mode::Deferred => Rule::Deferred,
                 };
                 assert_eq!(dependency.mode, expected);
                 assert_eq!(matches!(dependency.on_expiry, OnExpiry::Defer { .. }), mode == Mode::StreamingDefer);
+                assert_eq!(job.rules.is_maintained(), mode == Mode::StreamingChanges);
             }
         }
     }

@@ -169,6 +169,11 @@ fn setup(about: &About, out: &mut String) {
         ("Items refer to", format!("one of the latest {}", text::count(about.reach))),
         (Mode::StreamingDefer.as_str(), format!("waits {} in memory, then for ever in the state", about.wait)),
         (
+            Mode::StreamingChanges.as_str(),
+            "emit = \"changes\": results follow later corrections, and are told at the end of an epoch of 100 ms"
+                .to_owned(),
+        ),
+        (
             "In the CPU seconds",
             format!("{:.2} s for a million records are for making them", about.making_seconds_per_million),
         ),

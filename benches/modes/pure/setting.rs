@@ -15,18 +15,23 @@ pub(crate) enum Mode {
     /// Streaming, and after a short `wait` deferred (`on_expiry = "defer"`).
     #[serde(rename = "streaming+defer")]
     StreamingDefer,
+    /// Streaming, and results are maintained (`emit = "changes"`).
+    #[serde(rename = "streaming+changes")]
+    StreamingChanges,
     #[serde(rename = "deferred")]
     Deferred,
 }
 
 impl Mode {
-    pub(crate) const ALL: [Mode; 4] = [Mode::Independent, Mode::Streaming, Mode::StreamingDefer, Mode::Deferred];
+    pub(crate) const ALL: [Mode; 5] =
+        [Mode::Independent, Mode::Streaming, Mode::StreamingDefer, Mode::StreamingChanges, Mode::Deferred];
 
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Mode::Independent => "independent",
             Mode::Streaming => "streaming",
             Mode::StreamingDefer => "streaming+defer",
+            Mode::StreamingChanges => "streaming+changes",
             Mode::Deferred => "deferred",
         }
     }
@@ -36,11 +41,16 @@ impl Mode {
         self != Mode::Independent
     }
 
+    /// Whether an event is answered once. Otherwise its result follows later corrections, which who needs it cannot have from the others.
+    pub(crate) fn answers_once(self) -> bool {
+        self != Mode::StreamingChanges
+    }
+
     /// The mode of every dependency that names none.
     pub(crate) fn of_launcher(self) -> resolvent::dependency::Mode {
         match self {
             Mode::Independent => resolvent::dependency::Mode::Independent,
-            Mode::Streaming | Mode::StreamingDefer => resolvent::dependency::Mode::Streaming,
+            Mode::Streaming | Mode::StreamingDefer | Mode::StreamingChanges => resolvent::dependency::Mode::Streaming,
             Mode::Deferred => resolvent::dependency::Mode::Deferred,
         }
     }

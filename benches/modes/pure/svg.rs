@@ -11,7 +11,7 @@ const TOP: f64 = 14.0;
 const BOTTOM: f64 = 46.0;
 
 /// Room for the labels of the lines.
-const RIGHT: f64 = 140.0;
+const RIGHT: f64 = 164.0;
 
 /// Between the labels of two lines.
 const LABEL_GAP: f64 = 16.0;
@@ -293,12 +293,13 @@ impl Line {
     }
 }
 
-/// The shape of a style: circle, square, triangle, diamond.
+/// The shape of a style: circle, square, triangle, triangle upside down, diamond.
 fn shape(style: usize, x: f64, y: f64) -> String {
-    match style % 4 {
+    match style % 5 {
         0 => format!("<circle class=\"dot\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3.6\"/>"),
         1 => format!("<rect class=\"dot\" x=\"{:.1}\" y=\"{:.1}\" width=\"7\" height=\"7\"/>", x - 3.5, y - 3.5),
         2 => format!("<path class=\"dot\" d=\"M{x:.1} {:.1}l4.5 8h-9z\"/>", y - 5.0),
+        3 => format!("<path class=\"dot\" d=\"M{x:.1} {:.1}l4.5 -8h-9z\"/>", y + 5.0),
         _ => format!("<path class=\"dot\" d=\"M{x:.1} {:.1}l4.8 4.8l-4.8 4.8l-4.8 -4.8z\"/>", y - 4.8),
     }
 }

@@ -181,6 +181,7 @@ mod tests {
             outcomes(&loaded(mode, &BASE, ENDS), &workload(&ordered(&BASE), &common(), 1_000), 1_000, None).unwrap()
         };
         assert_eq!(of(Mode::Streaming), of(Mode::Deferred));
+        assert_eq!(of(Mode::Streaming), of(Mode::StreamingChanges));
         assert_ne!(of(Mode::Streaming), of(Mode::Independent));
     }
 }

@@ -2,23 +2,27 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::convert::identity;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use differential_dataflow::VecCollection;
 use differential_dataflow::collection::AsCollection;
 use differential_dataflow::consolidation::consolidate;
 use differential_dataflow::operators::iterate::Variable;
-use timely::container::CapacityContainerBuilder;
+use differential_dataflow::operators::join::join_traces;
+use differential_dataflow::trace::ExertionLogic;
+use differential_dataflow::{Data, VecCollection};
+use timely::container::{CapacityContainerBuilder, PushInto};
 use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::Exchange;
-use timely::dataflow::operators::core::Concat;
+use timely::dataflow::operators::core::{Concat, OkErr};
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::generic::{Operator, OutputBuilder, OutputBuilderSession};
 use timely::dataflow::operators::{Capability, InputCapability};
 use timely::order::Product;
+use timely::progress::Timestamp as Time;
 use timely::progress::operate::FrontierInterest;
-use timely::{ExchangeData, WorkerConfig};
+use timely::{Container, ExchangeData, WorkerConfig};
 
 use super::table::{Table, Updates};
 use super::waits::Note;
@@ -28,20 +32,34 @@ use crate::event::{Epoch, Found, Timestamp, WorkerIndex};
 use crate::mode::engine::GRAPH;
 use crate::mode::{Message, Name, Phase, Visit};
 
-/// What a worker does to bring an arrangement into one piece, each time that it looks at it and nothing else is to do, in rows: what was replaced goes then,
-/// also where nothing new comes.
-const IDLE_MERGE_EFFORT: isize = 1 << 14;
+/// What a worker does to bring an arrangement into one piece, each time that it looks at it, in rows: what was replaced goes then, also where nothing new comes.
+const MERGE_EFFORT: usize = 1 << 14;
+
+/// Not before this part of it lies beside the largest piece: with each epoch the whole of it would be copied, which costs more the more is here.
+const APART: usize = 4;
 
 /// A collection of what is here in each epoch, or in each round of each epoch.
 type Collection<'scope, T, D> = VecCollection<'scope, T, D, isize>;
 
+/// A row that looks for a version, for the reference in this place.
+type Sought = (Row, u32);
+
 /// Which of its references an event has found, and what.
-type Slot = (u16, Version);
+type Slot = (u32, Version);
 
 /// Sets a worker up for maintained results.
 pub fn configure(config: &mut WorkerConfig) {
-    let settings = differential_dataflow::Config::default().idle_merge_effort(Some(IDLE_MERGE_EFFORT));
-    differential_dataflow::configure(config, &settings);
+    let logic: ExertionLogic = Arc::new(|levels| is_apart(levels).then_some(MERGE_EFFORT));
+    // What `differential_dataflow::configure` sets, too: it brings everything into one piece whenever it can.
+    config.set("differential/default_exert_logic".to_owned(), logic);
+}
+
+/// Whether much of an arrangement lies beside its largest piece, where by level it has so many pieces of so many rows together. Of two that are being merged the
+/// smaller one is half of them at most.
+fn is_apart(levels: &[(usize, usize, usize)]) -> bool {
+    let rows: usize = levels.iter().map(|(_, _, rows)| rows).sum();
+    let largest = levels.iter().map(|(_, pieces, rows)| if *pieces > 1 { rows / 2 } else { *rows }).max().unwrap_or(0);
+    (rows - largest) * APART > rows
 }
 
 /// Lets events and ticks change what is here, and the table follow the results. What is told lies in the table when the stream's frontier has passed an epoch.
@@ -79,12 +97,14 @@ pub fn maintain<'scope>(
 
 /// What is here, as collections.
 struct Here<'scope> {
-    rows: Collection<'scope, u64, Row>,
+    /// Rows that look for nothing are results.
+    alone: Collection<'scope, u64, Resolution>,
+    /// What rows look for: events, and events that are resolved.
+    plain: Collection<'scope, u64, (Name, Sought)>,
+    transitive: Collection<'scope, u64, (Name, Sought)>,
     versions: Collection<'scope, u64, (Name, Version)>,
     settled: Collection<'scope, u64, (Name, Version)>,
 }
-
-type Out<D> = OutputBuilder<u64, CapacityContainerBuilder<Vec<(D, u64, isize)>>>;
 
 /// The table as an operator: what is here, and what is told of its waits.
 fn keep<'scope>(
@@ -95,16 +115,23 @@ fn keep<'scope>(
 ) -> (Here<'scope>, Collection<'scope, u64, Note>) {
     let mut builder = OperatorBuilder::new("table".to_owned(), messages.scope());
     let mut input = builder.new_input(messages, Exchange::new(|message: &Message| message.to.0 as u64));
-    let (rows, rows_stream) = builder.new_output();
+    let (alone, alone_stream) = builder.new_output();
+    let (plain, plain_stream) = builder.new_output();
+    let (transitive, transitive_stream) = builder.new_output();
     let (versions, versions_stream) = builder.new_output();
     let (settled, settled_stream) = builder.new_output();
     let (notes, notes_stream) = builder.new_output();
     builder.set_notify_for(0, FrontierInterest::Never);
+    let mut outs = Outs {
+        is_twin: is_twin(&table.borrow().rules),
+        alone: OutputBuilder::from(alone),
+        plain: OutputBuilder::from(plain),
+        transitive: OutputBuilder::from(transitive),
+        versions: OutputBuilder::from(versions),
+        settled: OutputBuilder::from(settled),
+    };
     builder.build(move |capabilities| {
         drop(capabilities);
-        let mut rows: Out<Row> = OutputBuilder::from(rows);
-        let mut versions: Out<(Name, Version)> = OutputBuilder::from(versions);
-        let mut settled: Out<(Name, Version)> = OutputBuilder::from(settled);
         let mut notes: Out<Note> = OutputBuilder::from(notes);
         let mut begun = Epoch(0);
         move |_frontiers| {
@@ -117,65 +144,90 @@ fn keep<'scope>(
                     table.begin(epoch, phase);
                     table.tick(now());
                 }
+                table.preload(messages);
                 for message in messages.drain(..) {
                     if let Visit::Dependent(dependent) = message.visit {
                         table.arrive(dependent);
                     }
                 }
-                let new: Updates = table.take_updates();
+                let mut new: Updates = table.take_updates();
                 drop(table);
-                send(&mut rows, &capability, new.rows);
-                send(&mut versions, &capability, new.versions);
-                send(&mut settled, &capability, new.settled);
-                send(&mut notes, &capability, new.notes);
+                send(&mut notes, &capability, std::mem::take(&mut new.notes).into_iter());
+                outs.send(&capability, new);
             });
         }
     });
     let here = Here {
-        rows: rows_stream.as_collection(),
+        alone: alone_stream.as_collection(),
+        plain: plain_stream.as_collection(),
+        transitive: transitive_stream.as_collection(),
         versions: versions_stream.as_collection(),
         settled: settled_stream.as_collection(),
     };
     (here, notes_stream.as_collection())
 }
 
-fn send<D: 'static>(output: &mut Out<D>, capability: &InputCapability<u64>, updates: Vec<(D, isize)>) {
-    let Some(time) = capability.least().copied().filter(|_| !updates.is_empty()) else { return };
-    let updates = updates.into_iter().map(|(data, diff)| (data, time, diff));
+type Out<D> = OutputBuilder<u64, CapacityContainerBuilder<Vec<(D, u64, isize)>>>;
+
+/// Where what [is here](Here) goes.
+struct Outs {
+    is_twin: Arc<[bool]>,
+    alone: Out<Resolution>,
+    plain: Out<(Name, Sought)>,
+    transitive: Out<(Name, Sought)>,
+    versions: Out<(Name, Version)>,
+    settled: Out<(Name, Version)>,
+}
+
+impl Outs {
+    fn send(&mut self, capability: &InputCapability<u64>, updates: Updates) {
+        let (alone, rows): (Vec<_>, Vec<_>) = updates.rows.into_iter().partition(|(row, _)| row.needed() == 0);
+        send(&mut self.alone, capability, alone.into_iter().map(|(row, diff)| (complete_alone(row), diff)));
+        let sought = rows.iter().flat_map(|(row, diff)| references(row).map(|sought| (sought, *diff)));
+        let (transitive, plain): (Vec<_>, Vec<_>) = sought.partition(|((name, _), _)| is(&self.is_twin, name));
+        send(&mut self.transitive, capability, transitive.into_iter());
+        send(&mut self.plain, capability, plain.into_iter());
+        send(&mut self.versions, capability, updates.versions.into_iter());
+        send(&mut self.settled, capability, updates.settled.into_iter());
+    }
+}
+
+fn send<D: 'static>(
+    output: &mut Out<D>,
+    capability: &InputCapability<u64>,
+    updates: impl ExactSizeIterator<Item = (D, isize)>,
+) {
+    let Some(time) = capability.least().copied().filter(|_| updates.len() > 0) else { return };
+    let updates = updates.map(|(data, diff)| (data, time, diff));
     output.activate().session_with_builder(capability).give_iterator(updates);
 }
 
 /// The results that follow from what is here.
 fn resolve<'scope>(rules: &Arc<Rules>, tells_partial: bool, here: Here<'scope>) -> Collection<'scope, u64, Resolution> {
     let complete = complete(tells_partial);
-    let Here { rows, versions, settled } = here;
-    let alone = rows.clone().filter(|row| row.needed == 0).map(complete_alone);
-    let is_twin: Arc<[bool]> = rules.entities().iter().map(|entity| entity.resolved_of.is_some()).collect();
-    let slots = rows.flat_map(references);
-    let twins = Arc::clone(&is_twin);
-    let plain = slots.clone().filter(move |(name, _)| !is(&twins, name)).arrange_by_key_named("references");
+    let Here { alone, plain, transitive, versions, settled } = here;
+    let plain = plain.arrange_by_key_named("references");
     let versions = versions.arrange_by_key_named("versions");
-    let found = plain.join_core(versions, take);
-    let outside = found.clone().filter(|(row, _)| !row.is_transitive);
-    let one = outside.clone().filter(|(row, _)| row.needed == 1).map(complete_one);
-    let many = outside.filter(|(row, _)| row.needed > 1).reduce_named("complete", complete.clone()).map(resolution);
-    let results = alone.concat(one).concat(many);
-    if !is_twin.contains(&true) {
-        return results;
+    let (one, further) = split(join_traces(plain, versions, "find", find), identity);
+    if !is_twin(rules).contains(&true) {
+        let many = further.reduce_named("complete", complete).map(resolution);
+        return alone.concat(one).concat(many);
     }
 
+    let is_transitive = |found: (Row, Slot)| if found.0.is_transitive() { Ok(found) } else { Err(found) };
+    let (before, many) = split(further.inner, is_transitive);
+    let many = many.reduce_named("complete", complete.clone()).map(resolution);
+    let results = alone.concat(one).concat(many);
     let scope = results.scope();
-    let transitive = slots.filter(move |(name, _)| is(&is_twin, name)).arrange_by_key_named("transitive references");
-    let before = found.filter(|(row, _)| row.is_transitive);
+    let transitive = transitive.arrange_by_key_named("transitive references");
     let twin_of = twin_of(rules);
     let resolved = settled.concat(results.clone().flat_map(twin_of.clone()));
     let inside = scope.iterative::<u64, _, _>(|inner| {
         // It begins empty: the least fixed point, in which nothing is resolved for its own sake.
         let (variable, further) = Variable::new(inner, Product::new(Default::default(), 1));
         let resolved = resolved.enter(inner).concat(further).arrange_by_key_named("resolved");
-        let found = transitive.enter(inner).join_core(resolved, take);
-        let one = found.clone().filter(|(row, _)| row.needed == 1).map(complete_one);
-        let many = found.filter(|(row, _)| row.needed > 1).concat(before.enter(inner));
+        let (one, further) = split(join_traces(transitive.enter(inner), resolved, "find", find), identity);
+        let many = further.concat(before.enter(inner));
         let results = one.concat(many.reduce_named("complete", complete).map(resolution));
         variable.set(results.clone().flat_map(twin_of));
         results.leave(scope)
@@ -183,31 +235,73 @@ fn resolve<'scope>(rules: &Arc<Rules>, tells_partial: bool, here: Here<'scope>) 
     results.concat(inside)
 }
 
+/// By entity: whether its events are those of another one that are resolved.
+fn is_twin(rules: &Rules) -> Arc<[bool]> {
+    rules.entities().iter().map(|entity| entity.resolved_of.is_some()).collect()
+}
+
 fn is(of: &[bool], name: &Name) -> bool {
     of.get(usize::from(name.entity.0)) == Some(&true)
 }
 
 /// The references of a row, each with its place.
-fn references(row: Row) -> Vec<(Name, (Row, u16))> {
+fn references(row: &Row) -> impl Iterator<Item = (Name, Sought)> {
     let looked_for = row.dependent.references.iter().enumerate().filter(|(_, r)| !matches!(r.found, Found::GivenUp));
-    looked_for.map(|(at, r)| (Name::of(r), (row.clone(), u16::try_from(at).unwrap_or(u16::MAX)))).collect()
+    looked_for.map(|(at, r)| (Name::of(r), (row.clone(), u32::try_from(at).unwrap_or(u32::MAX))))
 }
 
-/// What a reference finds.
-fn take(_: &Name, (row, at): &(Row, u16), version: &Version) -> Option<(Row, Slot)> {
-    row.takes(version).then(|| (row.clone(), (*at, version.clone())))
+/// What references find, at a time: results of rows that look for one version alone, and what others have found of theirs.
+type FindingsAt<T> = Vec<(Result<Resolution, (Row, Slot)>, T, isize)>;
+
+type Findings<T> = CapacityContainerBuilder<FindingsAt<T>>;
+
+/// Adds what a reference finds. That is not consolidated here, as joins usually do: hardly any of it is the same, and results are consolidated before they are
+/// followed.
+fn find<T: 'static>(
+    _: &Name,
+    (row, at): &Sought,
+    version: &Version,
+    time: T,
+    sought: &isize,
+    there: &isize,
+    out: &mut Findings<T>,
+) where
+    FindingsAt<T>: Container,
+{
+    if row.takes(version) {
+        let found = if row.needed() == 1 {
+            Ok(complete_one(row, *at, version))
+        } else {
+            Err((row.clone(), (*at, version.clone())))
+        };
+        out.push_into((found, time, sought * there));
+    }
+}
+
+/// What `which` says goes one way, and what goes the other; nothing is copied.
+fn split<'scope, T: Time, D: 'static, D1: Data, D2: Data>(
+    updates: Stream<'scope, T, Vec<(D, T, isize)>>,
+    which: impl Fn(D) -> Result<D1, D2> + 'static,
+) -> (Collection<'scope, T, D1>, Collection<'scope, T, D2>)
+where
+    Vec<(D, T, isize)>: Container,
+{
+    let (one, other) = updates.ok_err(move |(data, time, diff)| match which(data) {
+        Ok(data) => Ok((data, time, diff)),
+        Err(data) => Err((data, time, diff)),
+    });
+    (one.as_collection(), other.as_collection())
 }
 
 fn complete_alone(row: Row) -> Resolution {
-    let found = row.dependent.references.iter().map(|_| None).collect();
+    let found = (0..row.references).map(|_| None).collect();
     Resolution { row, found, is_complete: true }
 }
 
 /// The result of a row that looks for one version.
-fn complete_one((row, (place, version)): (Row, Slot)) -> Resolution {
-    let count = row.dependent.references.len();
-    let found = (0..count).map(|at| (at == usize::from(place)).then(|| version.clone())).collect();
-    Resolution { row, found, is_complete: true }
+fn complete_one(row: &Row, place: u32, version: &Version) -> Resolution {
+    let found = (0..row.references).map(|at| (at == place).then(|| version.clone())).collect();
+    Resolution { row: row.clone(), found, is_complete: true }
 }
 
 /// What a row that looks for several versions has found: all of them, or some, where a wait may end that has to tell which.
@@ -217,12 +311,12 @@ fn complete(
     move |row, slots, out| {
         let references = &row.dependent.references;
         let may_end = || tells_partial || references.iter().any(|reference| reference.deadline < Timestamp::MAX);
-        if slots.len() < usize::from(row.needed) && !may_end() {
+        if slots.len() < row.needed() as usize && !may_end() {
             return;
         }
         let mut found = vec![None; references.len()];
         for ((at, version), _) in slots {
-            if let Some(place) = found.get_mut(usize::from(*at)) {
+            if let Some(place) = found.get_mut(*at as usize) {
                 *place = Some(version.clone());
             }
         }
@@ -231,7 +325,7 @@ fn complete(
 }
 
 fn resolution((row, found): (Row, FoundVersions)) -> Resolution {
-    let is_complete = found.iter().flatten().count() == usize::from(row.needed);
+    let is_complete = found.iter().flatten().count() == row.needed() as usize;
     Resolution { row, found, is_complete }
 }
 
@@ -240,7 +334,7 @@ fn twin_of(rules: &Arc<Rules>) -> impl FnMut(Resolution) -> Option<(Name, Versio
     let rules = Arc::clone(rules);
     // What has no references is settled, and given by the table.
     move |result| {
-        let is_result = result.is_complete && !result.row.dependent.references.is_empty();
+        let is_result = result.is_complete && result.row.references > 0;
         result.row.twin(&rules).filter(|_| is_result)
     }
 }
@@ -277,4 +371,18 @@ fn by_epoch<'scope, D: ExchangeData>(
             }
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_apart;
+
+    #[test]
+    fn pieces_are_merged_where_they_are_many() {
+        assert!(!is_apart(&[]));
+        assert!(!is_apart(&[(10, 1, 1000), (9, 0, 0)]));
+        assert!(!is_apart(&[(10, 1, 1000), (6, 1, 200)]), "a fifth more costs less than copying all of it");
+        assert!(is_apart(&[(10, 1, 1000), (8, 1, 200), (7, 2, 200)]));
+        assert!(is_apart(&[(10, 2, 1000)]), "a merge that was begun is ended");
+    }
 }

@@ -1,5 +1,6 @@
 //! Results come back: who has one now, and what is told of it.
 
+use std::hint::black_box;
 use std::sync::Arc;
 
 use rustc_hash::FxHashSet;
@@ -9,6 +10,19 @@ use super::table::Table;
 use super::{Resolution, identity, is_replaced, name};
 use crate::event::{Change, Dependent, Epoch, Event, EventId, ResultIdentity};
 use crate::mode::{Name, Phase};
+
+/// So many results are told between looks at what is needed next.
+const AT_A_TIME: usize = 256;
+
+/// Looks at what telling these results is about to need: in a loop that does nothing else the loads do not wait for each other.
+fn preload(results: &[(&Resolution, bool)]) {
+    let of = |event: &Event| event.header.header.arrival.0;
+    let seen = results.iter().map(|(resolution, _)| {
+        let found = resolution.found.iter().flatten().fold(0, |seen, version| seen ^ of(&version.event));
+        found ^ of(&resolution.row.dependent.event)
+    });
+    black_box(seen.fold(0, |all, seen| all ^ seen));
+}
 
 impl Table {
     /// The results of an epoch, all of them at once: consolidated, and so in the order of the events' positions.
@@ -37,20 +51,25 @@ impl Table {
     }
 
     fn tell(&mut self, epoch: Epoch, changes: &[(&Resolution, bool)]) {
-        let added = changes.iter().filter(|(_, added)| *added).map(|(resolution, _)| &resolution.row.dependent.event);
-        // Which identities are taken away and added again only matters where a key stands for one.
+        // Which identities are taken away and added again matters to nobody else.
+        let added = changes.iter().filter(|(_, added)| *added && self.limits.upserts);
+        let added = added.map(|(resolution, _)| &resolution.row.dependent.event);
         let of_key = |event: &Event| name(&self.rules, event).filter(|_| is_replaced(&self.rules, event));
         let keys: FxHashSet<Name> = added.clone().filter_map(of_key).collect();
         let ids: FxHashSet<EventId> = added.map(|event| event.header.header.id).collect();
-        for (resolution, added) in changes {
-            let event = &resolution.row.dependent.event;
-            let again = match of_key(event) {
-                Some(name) => keys.contains(&name),
-                None => ids.contains(&resolution.row.id),
-            };
-            let dependent = with_found(&resolution.row.dependent, &resolution.found);
-            let identity = identity(&self.rules, event);
-            self.effects.changes.push(Change { dependent, added: *added, epoch, identity, revised: !added && again });
+        let again = |event: &Event| match of_key(event) {
+            Some(name) => keys.contains(&name),
+            None => ids.contains(&event.header.header.id),
+        };
+        for some in changes.chunks(AT_A_TIME) {
+            preload(some);
+            for (resolution, added) in some {
+                let event = &resolution.row.dependent.event;
+                let dependent = with_found(&resolution.row.dependent, &resolution.found);
+                let identity = identity(&self.rules, event);
+                let revised = self.limits.upserts && !added && again(event);
+                self.effects.changes.push(Change { dependent, added: *added, epoch, identity, revised });
+            }
         }
     }
 

@@ -16,6 +16,8 @@ pub struct Limits {
     pub tells_partial: bool,
     /// Whether nothing but the results that stand in the end is told (`--compact`).
     pub compact: bool,
+    /// Whether somebody asks which results are taken away only to be revised: a topic with the present results.
+    pub upserts: bool,
 }
 
 /// What a worker has at the end of an epoch.

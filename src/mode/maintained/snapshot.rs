@@ -225,7 +225,7 @@ impl Snapshot {
             let mut entry = row.into_entry();
             entry.is_open = false;
             if entry.is_provided && super::may_be_referred_to(rules, entry.event()) {
-                store::put(rules, &entry, key, &mut batch);
+                store::put(rules, &entry, key, &mut Vec::new(), &mut batch);
             } else {
                 store::delete(key, &mut batch);
             }

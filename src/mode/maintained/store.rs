@@ -45,7 +45,7 @@ impl StoredRow {
 
     /// The shard that its key begins with.
     pub(super) fn shard(&self, rules: &Rules) -> u8 {
-        home(rules, &self.dependent.event).shard()
+        shard(rules, &self.dependent.event)
     }
 
     pub(super) fn into_dependent(self) -> Box<Dependent> {
@@ -61,30 +61,37 @@ impl StoredRow {
     }
 }
 
-/// The key of an event's row.
-pub(super) fn key(rules: &Rules, event: &Event) -> Vec<u8> {
-    key_of(home(rules, event).shard(), event.header.header.id)
+/// The shard that an event's row is in.
+pub(super) fn shard(rules: &Rules, event: &Event) -> u8 {
+    home(rules, event).shard()
 }
 
-/// The key of the row of an event that belongs to a shard: `shard | ff ff | position`.
+/// The key of the row of an event that belongs to a shard.
 pub(super) fn key_of(shard: u8, id: EventId) -> Vec<u8> {
-    let mut key = Vec::with_capacity(ROWS.len() + 1 + codec::ID_BYTES);
+    let mut of_row = Vec::with_capacity(1 + ROWS.len() + codec::ID_BYTES);
+    key(shard, id, &mut of_row);
+    of_row
+}
+
+/// Makes the key of an event's row: `shard | ff ff | position`.
+pub(super) fn key(shard: u8, id: EventId, key: &mut Vec<u8>) {
+    key.clear();
     key.push(shard);
     key.extend_from_slice(&ROWS);
-    codec::put_id(id, &mut key);
-    key
+    codec::put_id(id, key);
 }
 
-/// Puts the row of an event.
-pub(super) fn put(rules: &Rules, entry: &Entry, key: &[u8], batch: &mut Batch) {
+/// Puts the row of an event; `value` is room for it.
+pub(super) fn put(rules: &Rules, entry: &Entry, key: &[u8], value: &mut Vec<u8>, batch: &mut Batch) {
     let flag = |is: bool, flag: u8| if is { flag } else { 0 };
     let flags = flag(entry.is_open, OPEN)
         | flag(entry.is_current, CURRENT)
         | flag(entry.is_provided, PROVIDED)
         | flag(entry.is_settled, SETTLED);
-    let mut value = vec![VERSION, flags];
-    codec::put_dependent(rules, &entry.dependent, &mut value);
-    batch.put(Table::Referent, key, &value);
+    value.clear();
+    value.extend_from_slice(&[VERSION, flags]);
+    codec::put_dependent(rules, &entry.dependent, value);
+    batch.put(Table::Referent, key, value);
 }
 
 /// Deletes the row of an event.

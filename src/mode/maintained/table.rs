@@ -1,7 +1,7 @@
 //! One worker's share of what is here: which events want a result, which version of a key is current, and what of the results is told.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap};
+use std::collections::BTreeSet;
+use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::entry::{Entry, Sums};
 use super::judge::{self, PLACE_KEPT};
+use super::oldest::Oldest;
 use super::store;
 use super::waits::{Note, Told};
 use super::{Facts, Limits, PATIENCE, Room, Row, Version, is_replaced, may_be_referred_to, name, twin};
@@ -20,7 +21,10 @@ use crate::event::{
 };
 use crate::mode::arrival::replaces;
 use crate::mode::cycle::WaitGraph;
-use crate::mode::{Memory, Name, Phase};
+use crate::mode::{Memory, Message, Name, Phase, Visit};
+
+/// So many rows are written between looks at what is needed next.
+const AT_A_TIME: usize = 256;
 
 /// What a table adds to the collections, or (-1) takes out of them.
 #[derive(Debug, Default)]
@@ -65,14 +69,13 @@ pub struct Table {
     pub(super) standing: FxHashSet<EventId>,
     /// Keys of which a place is kept since this epoch.
     places: Vec<Name>,
-    /// Changed in this epoch: whether the state has it, and its row's key there.
-    changed: FxHashMap<EventId, (bool, Vec<u8>)>,
+    /// Changed in this epoch: whether the state has it, and in which shard.
+    changed: FxHashMap<EventId, (bool, u8)>,
     changed_bytes: usize,
     pub(super) updates: Updates,
     pub(super) effects: Effects,
     sums: Sums,
-    /// The first arrivals of those that wait, and some that no longer do.
-    oldest: BinaryHeap<Reverse<(Timestamp, EventId)>>,
+    oldest: Oldest,
     /// Those that came, lost something that they had found, or gave something up in this epoch.
     pub(super) touched: Vec<EventId>,
     pub(super) told: Told,
@@ -109,7 +112,7 @@ impl Table {
             updates: Updates::default(),
             effects: Effects::default(),
             sums: Sums::default(),
-            oldest: BinaryHeap::new(),
+            oldest: Oldest::default(),
             touched: Vec::new(),
             told,
             graph: WaitGraph::default(),
@@ -173,6 +176,29 @@ impl Table {
     }
 
     // --- events come ---
+
+    /// Looks at what the arrival of these events is about to need: the versions that they replace. In loops that do nothing else the loads do not wait for each
+    /// other.
+    pub(super) fn preload(&self, messages: &[Message]) {
+        let replaced = messages.iter().filter_map(|message| match &message.visit {
+            Visit::Dependent(dependent) => {
+                let header = &dependent.event.header.header;
+                let name = name(&self.rules, &dependent.event)?;
+                self.current.get(&name).copied().or_else(|| self.entries.contains_key(&header.id).then_some(header.id))
+            }
+            _ => None,
+        });
+        let ids: Vec<EventId> = replaced.collect();
+        self.preload_events(ids.into_iter());
+    }
+
+    /// Looks at these events, in loops of which each needs what the one before has seen.
+    fn preload_events(&self, ids: impl Iterator<Item = EventId>) {
+        let entries: Vec<&Entry> = ids.filter_map(|id| self.entries.get(&id)).collect();
+        let held = entries.iter().fold(0, |seen, entry| seen ^ entry.dependent.references.len());
+        let seen = entries.iter().fold(0, |seen, entry| seen ^ entry.event().header.header.arrival.0);
+        black_box((held, seen));
+    }
 
     /// An event comes.
     pub fn arrive(&mut self, dependent: Box<Dependent>) {
@@ -335,7 +361,7 @@ impl Table {
             && !self.changed.contains_key(&id)
         {
             self.changed_bytes += entry.event().slice.len() + 64;
-            self.changed.insert(id, (entry.is_stored, store::key(&self.rules, entry.event())));
+            self.changed.insert(id, (entry.is_stored, store::shard(&self.rules, entry.event())));
         }
     }
 
@@ -403,22 +429,35 @@ impl Table {
         self.standing.clear();
         self.give_up_places();
         self.recheck();
-        for (id, (was_stored, key)) in self.changed.drain() {
-            match self.entries.get_mut(&id) {
-                Some(entry) => {
-                    store::put(&self.rules, entry, &key, &mut self.batch);
-                    entry.is_stored = true;
-                }
-                None if was_stored => store::delete(&key, &mut self.batch),
-                None => {}
-            }
-        }
+        self.write_changed();
         self.changed_bytes = 0;
         let waiting = i64::try_from(self.sums.waiting).unwrap_or(i64::MAX);
         // What an earlier run left is known to wait once it is all back.
         let more = if self.phase == Phase::Replay { 0 } else { waiting - self.told_waiting };
         self.told_waiting = waiting;
         (std::mem::take(&mut self.batch), more)
+    }
+
+    /// Writes what has changed, in the order of its keys, which costs the state less.
+    fn write_changed(&mut self) {
+        let mut changed: Vec<(u8, EventId, bool)> =
+            self.changed.drain().map(|(id, (was_stored, shard))| (shard, id, was_stored)).collect();
+        changed.sort_unstable();
+        let (mut key, mut value) = (Vec::new(), Vec::new());
+        for some in changed.chunks(AT_A_TIME) {
+            self.preload_events(some.iter().map(|(_, id, _)| *id));
+            for (shard, id, was_stored) in some {
+                store::key(*shard, *id, &mut key);
+                match self.entries.get_mut(id) {
+                    Some(entry) => {
+                        store::put(&self.rules, entry, &key, &mut value, &mut self.batch);
+                        entry.is_stored = true;
+                    }
+                    None if *was_stored => store::delete(&key, &mut self.batch),
+                    None => {}
+                }
+            }
+        }
     }
 
     /// A place is kept where something may still come that is earlier: to the end of the epoch, whose blocks are read side by side, and where times decide, for
@@ -439,7 +478,7 @@ impl Table {
         for id in std::mem::take(&mut self.touched) {
             let Some(entry) = self.entries.get(&id).filter(|entry| entry.is_open) else { continue };
             if entry.waits() {
-                self.oldest.push(Reverse((entry.event().header.header.arrival, id)));
+                self.oldest.add(entry.event().header.header.arrival, id);
             }
             let is_over = |r: &Reference| r.deadline <= self.now || matches!(r.found, Found::GivenUp);
             if entry.dependent.references.iter().any(is_over) {
@@ -457,16 +496,12 @@ impl Table {
 
     /// How the table stands at the end of an epoch.
     pub fn facts(&mut self) -> Facts {
-        while let Some(Reverse((_, id))) = self.oldest.peek() {
-            if self.entries.get(id).is_some_and(Entry::waits) {
-                break;
-            }
-            self.oldest.pop();
-        }
+        let entries = &self.entries;
+        let oldest = self.oldest.first(self.sums.waiting, |id| entries.get(&id).is_some_and(Entry::waits));
         self.room = self.room();
         Facts {
             waiting: self.sums.waiting as u64,
-            oldest: self.oldest.peek().map(|Reverse((arrival, _))| *arrival),
+            oldest,
             has_deadline: self.sums.timed > 0,
             memory: self.memory(),
             room: self.room,

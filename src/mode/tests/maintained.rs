@@ -25,7 +25,8 @@ use crate::mode::maintained::{self, Limits, Snapshot, StoredRow, Table};
 use crate::mode::reference::maintained::{Ended, FoundPositions, FromScratch};
 use crate::mode::{Message, Phase, Visit};
 
-const LIMITS: Limits = Limits { changes_bytes: PLENTY, memory_bytes: PLENTY, tells_partial: false, compact: false };
+const LIMITS: Limits =
+    Limits { changes_bytes: PLENTY, memory_bytes: PLENTY, tells_partial: false, compact: false, upserts: true };
 
 /// The rules of these streams; an `append` among their words is taken out of them.
 fn rules(lines: &[String]) -> Option<Arc<Rules>> {

@@ -1,6 +1,7 @@
 //! What a worker does where results are maintained: a table and a differential dataflow stand in the place of the engine.
 
 use std::cell::RefCell;
+use std::hint::black_box;
 use std::rc::Rc;
 use std::sync::{Arc, PoisonError};
 
@@ -8,13 +9,13 @@ use timely::dataflow::Stream;
 use timely::dataflow::operators::core::Probe;
 use timely::dataflow::operators::probe::Handle;
 
-use super::{Lines, Setup, Shared, WorkerEnd};
-use crate::event::{Change, Epoch, WorkerIndex};
+use super::{Lines, Setup, Shared, WorkerEnd, look};
+use crate::event::{Change, Epoch, Found, WorkerIndex};
 use crate::mode::maintained::{self, Effects, Limits, Room, Table};
 use crate::mode::{Backlog, Changes, Message};
 use crate::pipeline::RunError;
 use crate::pipeline::committer::{Happening, Told};
-use crate::sink::SinkKind;
+use crate::sink::{Checksummer, Format, SinkKind};
 
 /// The table of a worker, with what an earlier run left of its share.
 pub(super) fn table(setup: &Setup, me: WorkerIndex) -> Table {
@@ -25,6 +26,7 @@ pub(super) fn table(setup: &Setup, me: WorkerIndex) -> Table {
         memory_bytes: setup.settings.streaming_bytes,
         tells_partial: setup.ends_waits,
         compact: setup.compact,
+        upserts: setup.formats.iter().any(|format| matches!(format, Format::Upserts { .. })),
     };
     Table::new(Arc::clone(&setup.rules), limits, rows.unwrap_or_default())
 }
@@ -40,6 +42,21 @@ pub(super) fn dataflow<'scope>(
     maintained::maintain(events, Rc::clone(table), move || clock.now(), move || intake.current()).probe().0
 }
 
+/// So many changes are written between looks at what is needed next.
+const AT_A_TIME: usize = 128;
+
+/// Looks at the bytes that lines are about to be made of, as is done with other outcomes.
+fn preload(changes: &[Change]) {
+    let of = |change: &Change| {
+        let found = change.dependent.references.iter().map(|reference| match &reference.found {
+            Found::Present(event) => look(event),
+            _ => 0,
+        });
+        found.fold(look(&change.dependent.event), |seen, event| seen ^ event)
+    };
+    black_box(changes.iter().map(of).fold(0, |all, seen| all ^ seen));
+}
+
 /// Writes what a table has to tell.
 pub(super) fn tell(table: &mut Table, lines: &mut Lines) {
     let Effects { changes, mut expired, dropped } = table.take_effects();
@@ -47,7 +64,11 @@ pub(super) fn tell(table: &mut Table, lines: &mut Lines) {
         return;
     }
     lines.now = lines.clock.now();
-    changes.iter().for_each(|change| lines.add_change(change));
+    let mut changes = changes.into_iter();
+    while !changes.as_slice().is_empty() {
+        preload(changes.as_slice().get(..AT_A_TIME).unwrap_or(changes.as_slice()));
+        changes.by_ref().take(AT_A_TIME).for_each(|change| lines.add_change(change));
+    }
     lines.add(&mut expired);
     for (stream, reason) in dropped {
         lines.chunk.count(Happening::Dropped(stream, reason));
@@ -103,7 +124,7 @@ pub(super) fn give_up(table: &Table, lines: &Lines) {
 }
 
 impl Lines {
-    fn add_change(&mut self, change: &Change) {
+    fn add_change(&mut self, change: Change) {
         let header = &change.dependent.event.header.header;
         if change.added {
             self.chunk.count(Happening::Resolved(header.stream));
@@ -113,6 +134,8 @@ impl Lines {
             self.chunk.count(Happening::Retracted(header.stream));
         }
         let now = self.now;
-        self.append(SinkKind::Resolved, |renderer, lines| renderer.render_change(change, now, lines));
+        let count = if change.added { Checksummer::add } else { Checksummer::take };
+        self.append(SinkKind::Resolved, count, |renderer, lines| renderer.render_change(&change, now, lines));
+        self.spare.give(change.dependent);
     }
 }

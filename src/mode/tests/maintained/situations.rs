@@ -42,6 +42,14 @@ fn a_correction_revises_and_a_deletion_retracts() {
 }
 
 #[test]
+fn an_event_has_as_many_references_as_it_likes() {
+    let group = format!("group persons=[{}]", ["1"; 70_000].join(","));
+    let steps = [read(&["person id=1", &group])];
+    let results = standing(&["person key", "group -> person:name=persons"], &steps);
+    assert_eq!(results[1], format!("1({})", ["0"; 70_000].join(",")));
+}
+
+#[test]
 fn what_replaces_an_event_replaces_its_result() {
     let steps = [
         read(&["customer id=1", "customer id=2", "product id=1", "order id=1 customer=1 product=1"]),
