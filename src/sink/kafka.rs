@@ -10,7 +10,7 @@ mod transactions;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::Consumer;
@@ -259,8 +259,12 @@ impl KafkaBroker {
 
     /// Gives records to the client.
     fn send(&mut self, topic: &str, bytes: &[u8]) -> Result<(), SinkError> {
+        // Once for all of them: where a record has none the client looks at the clock for each.
+        let timestamp = SystemTime::now().duration_since(UNIX_EPOCH).ok();
+        let timestamp = timestamp.and_then(|since| i64::try_from(since.as_millis()).ok());
         for record in records(bytes) {
             let mut message: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic);
+            message.timestamp = timestamp;
             message.payload = record.value;
             message.key = record.key;
             message.headers = Some(

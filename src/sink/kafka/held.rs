@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 /// Bytes of a burst, and at most one piece more.
-const BURST: usize = 1 << 20;
+const BURST: usize = 512 << 10;
 
 /// Bytes up to which records are held back as one piece.
 const PIECE: usize = 128 << 10;
