@@ -99,10 +99,11 @@ impl Inspector {
     }
 
     fn each_waiting(&self, mut see: impl FnMut(&Dependent)) -> Result<(), InspectError> {
-        Ok(match &self.waits {
+        match &self.waits {
             Waits::Logged(log) => mode::each_waiting(&self.state, &self.rules, log, |dependent| see(&dependent))?,
             Waits::Maintained(snapshot) => snapshot.each_waiting(&self.state, &self.rules, self.now, see)?,
-        })
+        }
+        Ok(())
     }
 
     fn find_waiting(&self, id: EventId) -> Result<Option<Box<Dependent>>, InspectError> {

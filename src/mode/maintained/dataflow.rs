@@ -204,7 +204,8 @@ fn send<D: 'static>(
 
 /// The results that follow from what is here.
 fn resolve<'scope>(rules: &Arc<Rules>, tells_partial: bool, here: Here<'scope>) -> Collection<'scope, u64, Resolution> {
-    let complete = complete(tells_partial);
+    let complete =
+        move |row: &Row, slots: &[(&Slot, isize)], out: &mut Vec<_>| complete(tells_partial, row, slots, out);
     let Here { alone, plain, transitive, versions, settled } = here;
     let plain = plain.arrange_by_key_named("references");
     let versions = versions.arrange_by_key_named("versions");
@@ -216,7 +217,7 @@ fn resolve<'scope>(rules: &Arc<Rules>, tells_partial: bool, here: Here<'scope>) 
 
     let is_transitive = |found: (Row, Slot)| if found.0.is_transitive() { Ok(found) } else { Err(found) };
     let (before, many) = split(further.inner, is_transitive);
-    let many = many.reduce_named("complete", complete.clone()).map(resolution);
+    let many = many.reduce_named("complete", complete).map(resolution);
     let results = alone.concat(one).concat(many);
     let scope = results.scope();
     let transitive = transitive.arrange_by_key_named("transitive references");
@@ -305,23 +306,19 @@ fn complete_one(row: &Row, place: u32, version: &Version) -> Resolution {
 }
 
 /// What a row that looks for several versions has found: all of them, or some, where a wait may end that has to tell which.
-fn complete(
-    tells_partial: bool,
-) -> impl FnMut(&Row, &[(&Slot, isize)], &mut Vec<(FoundVersions, isize)>) + Clone + 'static {
-    move |row, slots, out| {
-        let references = &row.dependent.references;
-        let may_end = || tells_partial || references.iter().any(|reference| reference.deadline < Timestamp::MAX);
-        if slots.len() < row.needed() as usize && !may_end() {
-            return;
-        }
-        let mut found = vec![None; references.len()];
-        for ((at, version), _) in slots {
-            if let Some(place) = found.get_mut(*at as usize) {
-                *place = Some(version.clone());
-            }
-        }
-        out.push((found.into(), 1));
+fn complete(tells_partial: bool, row: &Row, slots: &[(&Slot, isize)], out: &mut Vec<(FoundVersions, isize)>) {
+    let references = &row.dependent.references;
+    let may_end = || tells_partial || references.iter().any(|reference| reference.deadline < Timestamp::MAX);
+    if slots.len() < row.needed() as usize && !may_end() {
+        return;
     }
+    let mut found = vec![None; references.len()];
+    for ((at, version), _) in slots {
+        if let Some(place) = found.get_mut(*at as usize) {
+            *place = Some(version.clone());
+        }
+    }
+    out.push((found.into(), 1));
 }
 
 fn resolution((row, found): (Row, FoundVersions)) -> Resolution {

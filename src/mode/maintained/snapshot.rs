@@ -94,6 +94,9 @@ impl Here {
     }
 }
 
+/// A waiting event, and the key of its row.
+pub(super) type WaitingRow = (Box<Dependent>, Vec<u8>);
+
 impl Snapshot {
     /// Reads all rows of a state.
     ///
@@ -182,7 +185,7 @@ impl Snapshot {
         rules: &Rules,
         id: EventId,
         now: Timestamp,
-    ) -> Result<Option<(Box<Dependent>, Vec<u8>)>, RestoreError> {
+    ) -> Result<Option<WaitingRow>, RestoreError> {
         let here = self.by_id.get(&id).and_then(|at| self.here.get(*at)).filter(|here| here.waits());
         let Some(here) = here else { return Ok(None) };
         let key = store::key_of(here.shard, id);
