@@ -11,7 +11,7 @@ use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
-use miette::{Diagnostic, Report, miette};
+use miette::{Report, miette};
 use resolvent::clock::Clock;
 use resolvent::config::{self, Job};
 use resolvent::dependency::Mode;
@@ -74,12 +74,6 @@ impl Answer {
     }
 }
 
-/// What a job keeps for maintained results is not understood here.
-#[derive(Debug, thiserror::Error, Diagnostic)]
-#[error("the job maintains its results (emit = \"changes\"), and what waits in such a job is not shown yet")]
-#[diagnostic(help("how many events wait is in the job's summary, and in its metric resolvent_events_waiting"))]
-struct Maintained;
-
 fn main() -> ExitCode {
     let options = Options::parse();
     // What it waits for, where an outcome goes to topics.
@@ -102,9 +96,6 @@ fn main() -> ExitCode {
 
 fn answer(options: &Options) -> Result<Answer, Failure> {
     let (job, state) = open(options)?;
-    if job.rules.is_maintained() {
-        return Err(Failure::usage(Maintained));
-    }
     let inspector = Inspector::new(state, job.rules.clone(), Clock::start().now()).map_err(Failure::at_run_time)?;
     let question = &options.question;
     if let Some(position) = &question.event {

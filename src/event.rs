@@ -355,6 +355,22 @@ pub enum Stored {
 }
 
 impl Dependent {
+    /// An event without references, which has just arrived.
+    pub fn alone(event: Event) -> Self {
+        let completed_at = event.header.header.arrival;
+        Dependent {
+            event,
+            references: SmallVec::new(),
+            present: 0,
+            arrays: 0,
+            order: None,
+            completed_at,
+            accepted: false,
+            judging: false,
+            stored: Stored::No,
+        }
+    }
+
     /// Where the references of one dependency are.
     pub fn references_of(&self, dependency: usize) -> impl Iterator<Item = &Reference> {
         self.references.iter().filter(move |r| usize::from(r.dependency) == dependency)

@@ -146,9 +146,11 @@ impl Drop for Running {
 
 #[test]
 fn a_running_job_is_shown_and_left_alone() {
-    for launcher in ["sedd", "dedd"] {
+    for (launcher, emit) in [("sedd", "once"), ("dedd", "once"), ("sedd", "changes")] {
         let job = Job::new(launcher, "");
         let config = fs::read_to_string(job.path("job.toml")).unwrap();
+        let config = config.replace("workers = 1", &format!("workers = 1\nemit = \"{emit}\""));
+        let config = if emit == "once" { config } else { config.replace("ordered_by = \"/person\"\n", "") };
         fs::write(job.path("job.toml"), config.replace("[source.file]", "[source.file]\nfollow = true")).unwrap();
         job.append(r#"{"type":"person","id":1}"#);
         let post = job.append(r#"{"type":"post","id":7,"author":2}"#);
@@ -314,4 +316,88 @@ fn people_are_told_in_words() {
     let key = text(&["--key", "person/2"]);
     assert!(key.starts_with("person/2: 1 event waiting\n") && key.contains(&post), "{key}");
     assert!(text(&["--expire", &post]).contains("ended as expired, reason operator"));
+}
+
+/// Results that are maintained: what they follow from is in the state, and so what waits.
+#[test]
+fn what_waits_for_maintained_results_is_shown_and_ended() {
+    let job = Job::new("sedd", "");
+    let config = fs::read_to_string(job.path("job.toml")).unwrap();
+    let config =
+        config.replace("workers = 1", "workers = 2\nemit = \"changes\"").replace("ordered_by = \"/person\"\n", "");
+    fs::write(
+        job.path("job.toml"),
+        config.replace("name = \"like\"", "name = \"like\"\nkey = \"/id\"\nupdates = \"append\""),
+    )
+    .unwrap();
+    let person = job.append(r#"{"type":"person","id":1}"#);
+    let first = job.append(r#"{"type":"post","id":7,"author":1}"#);
+    let reply = job.append(r#"{"type":"reply","id":8,"to":7}"#);
+    let like = job.append(r#"{"type":"like","id":1,"message":8}"#);
+    job.run();
+    let overview = job.answer(0, &[]);
+    assert_eq!((&overview["waiting"], &overview["conservation_broken"]), (&0.into(), &Value::Null));
+    let resolved = job.answer(0, &["--key", "message/8"]);
+    assert_eq!(
+        (&resolved["arrived"]["position"], &resolved["resolved"]["is"]),
+        (&reply.as_str().into(), &"here".into())
+    );
+
+    // The post is corrected: its author has not come, and so there is nothing any more to reply to.
+    let post = job.append(r#"{"type":"post","id":7,"author":2}"#);
+    let lost = job.append(r#"{"type":"like","id":2,"message":9}"#);
+    job.run();
+    let overview = job.answer(0, &[]);
+    assert_eq!((&overview["waiting"], &overview["conservation_broken"]), (&3.into(), &Value::Null), "{overview}");
+    assert_eq!((&overview["waiting_in_memory"], &overview["waiting_in_state"]), (&3.into(), &0.into()));
+    assert_eq!((&overview["retracted"], &overview["deadlines"][0]["position"]), (&2.into(), &lost.as_str().into()));
+    let event = job.answer(0, &["--event", &reply]);
+    assert_eq!((&event["status"], &event["waits_in"]), (&"waiting".into(), &"memory".into()));
+    assert_eq!(
+        (&event["references"][0]["found"], &event["references"][0]["referent"]["is"]),
+        (&"missing".into(), &"absent".into())
+    );
+    // A like needs no more than that the reply has arrived.
+    assert_eq!(job.answer(1, &["--event", &like])["status"], "ended");
+    assert_eq!(job.answer(1, &["--event", &first])["status"], "ended");
+    let key = job.answer(0, &["--key", "message/7"]);
+    assert_eq!(
+        (&key["waiting"], &key["arrived"]["position"], &key["resolved"]["is"]),
+        (&1.into(), &post.as_str().into(), &"absent".into())
+    );
+    assert_eq!(
+        (&key["first"][0]["position"], &key["provided_by"][0]["position"]),
+        (&reply.as_str().into(), &post.as_str().into())
+    );
+    assert_eq!(job.answer(0, &["--key", "person/1"])["arrived"]["position"], person.as_str());
+    assert_eq!(job.answer(0, &["--key", "person/3"])["arrived"]["is"], "absent");
+    let text = String::from_utf8(job.inspect(&[]).stdout).unwrap();
+    for expected in ["+ retracted", "in the job's memory", "person/2", "message/7"] {
+        assert!(text.contains(expected), "{expected} in {text}");
+    }
+
+    // Two waits are ended by hand: of an event that others refer to, and of one that they do not.
+    for position in [&post, &lost] {
+        let ended = job.answer(0, &["--expire", position]);
+        assert_eq!((&ended["status"], &ended["reason"]), (&"expired".into(), &"operator".into()));
+        assert_eq!(job.answer(1, &["--expire", position])["status"], "ended");
+    }
+    let dead = job.dead();
+    assert_eq!(dead.iter().map(|line| line["position"].as_str().unwrap()).collect::<Vec<_>>(), [&post, &lost]);
+    assert!(dead.iter().all(|line| line["outcome"] == "expired" && line["reason"] == "operator"), "{dead:?}");
+    assert_eq!(dead[0]["missing"][0]["key"], 2);
+    // What they lacked comes: they stay ended, and the reply waits for a post that is resolved.
+    job.append(r#"{"type":"person","id":2}"#);
+    job.append(r#"{"type":"post","id":9,"author":2}"#);
+    for _ in 0..2 {
+        job.run();
+        let overview = job.answer(0, &[]);
+        assert_eq!((&overview["waiting"], &overview["conservation_broken"]), (&1.into(), &Value::Null), "{overview}");
+        assert_eq!(overview["totals"]["expired"], 2);
+    }
+    assert_eq!(job.answer(0, &["--event", &reply])["references"][0]["key"], 7);
+    job.append(r#"{"type":"post","id":7,"author":1}"#);
+    job.run();
+    assert_eq!(job.answer(0, &[])["waiting"], 0);
+    assert_eq!(job.dead(), dead);
 }

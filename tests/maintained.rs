@@ -339,11 +339,123 @@ fn what_does_not_fit_in_memory_is_said() {
         &events(&mut Random::new(SEED), 20_000),
     );
     workspace.run(Program::Sedd, &["--workers", "1"]).failed(1, &["`[streaming] memory`", "raise it"]);
+    // So is what comes later, for nothing of it will ever leave.
+    let live = Workspace::with(&(job("") + "[streaming]\nmemory = \"1MiB\"\n"), "");
+    let running = live.start(Program::Sedd, &["--workers", "2"]);
+    live.append("events.jsonl", events(&mut Random::new(SEED), 20_000));
+    running.wait().failed(1, &["`[streaming] memory`", "nothing of it is about to leave"]);
     // What was committed is whole, and with more memory it goes on.
     workspace.write("job.toml", job("").replace("follow = true\n", ""));
     let summary = Summary::parse(&workspace.run(Program::Sedd, &[]).succeeded().stderr);
     assert_eq!(summary.read, 20_000);
     assert!(accumulated(&workspace.path("resolved.jsonl")) == compacted(&workspace, &[]));
+}
+
+/// Waits of events that need each other, and of such that only need them: the reasons are there once each, whatever is killed.
+#[test]
+fn waits_that_end_in_a_cycle_are_told_so_once_whatever_is_killed() {
+    let streams = r#"
+[[stream]]
+name = "step"
+key = "/id"
+deleted = "/gone"
+depends_on = [
+  { name = "after", entity = "step", by = "/after", need = "resolved", required = false, wait = "300ms" },
+]
+"#;
+    let workspace = Workspace::with(&job(streams).replace(STREAMS, ""), "");
+    let mut random = Random::new(SEED);
+    println!("seed {SEED}");
+    let (rounds, cycles) = (if is_soak() { 40 } else { 6 }, 40_u64);
+    // Of each round: cycles of one to five steps more than one, a step that needs one of them, and one that needs what never comes.
+    let mut expected = BTreeMap::new();
+    for round in 0..rounds {
+        let mut lines = Vec::new();
+        for cycle in 0..cycles {
+            let first = (round * cycles + cycle) * 10;
+            let length = 2 + random.below(4) as u64;
+            let step = |id: u64, after: u64| format!("{}\n", json!({"type": "step", "id": id, "after": after}));
+            lines.extend((0..length).map(|at| step(first + at, first + (at + 1) % length)));
+            lines.extend([step(first + 8, first), step(first + 9, 1_000_000)]);
+            expected.extend((0..length).map(|at| (first + at, "cycle")));
+            expected.extend([(first + 8, "deadline"), (first + 9, "deadline")]);
+        }
+        // All of a round are read at once, and so their waits end at once.
+        workspace.append("events.jsonl", lines.concat());
+        let running = workspace.start(Program::Sedd, &["--workers", ["2", "1", "3"][round as usize % 3]]);
+        thread::sleep(Duration::from_millis(random.below(800) as u64));
+        running.kill();
+    }
+    let summary = workspace.run(Program::Sedd, &["--until-end=deadlines", "--workers", "2"]).succeeded();
+    let summary = Summary::parse(&summary.stderr);
+    assert_eq!((summary.expired, summary.waiting), (expected.len() as u64, 0));
+    let mut told = BTreeMap::new();
+    each_outcome(&workspace.path("dead.jsonl"), |outcome| {
+        let id = outcome.event["id"].as_u64().expect("an id");
+        assert_eq!(told.insert(id, outcome.reason.clone()), None, "{id} has ended twice");
+    });
+    for (id, reason) in expected {
+        assert_eq!(told[&id], reason, "step {id}");
+    }
+}
+
+/// A cycle that a correction breaks resolves; one that stays ends with the input.
+#[test]
+fn a_cycle_may_be_broken_before_the_input_ends() {
+    let streams = "[[stream]]\nname = \"step\"\nkey = \"/id\"\ndepends_on = [ { name = \"after\", entity = \"step\", by = \"/after\", \
+                   need = \"resolved\", required = false } ]\n";
+    let step = |id: u64, after: Option<u64>| match after {
+        Some(after) => format!("{}\n", json!({"type": "step", "id": id, "after": after})),
+        None => format!("{}\n", json!({"type": "step", "id": id})),
+    };
+    let lines = [(1, Some(2)), (2, Some(1)), (3, Some(4)), (4, Some(3)), (5, Some(4))];
+    let lines: String = lines.into_iter().map(|(id, after)| step(id, after)).collect();
+    let workspace = Workspace::with(&job(streams).replace(STREAMS, ""), &lines);
+    let waiting = Summary::parse(&workspace.run(Program::Sedd, &["--until-end"]).succeeded().stderr);
+    assert_eq!((waiting.waiting, waiting.expired), (5, 0));
+    workspace.append("events.jsonl", step(2, None));
+    let ended = workspace.run(Program::Sedd, &["--until-end=expire"]).succeeded();
+    let summary = Summary::parse(&ended.stderr);
+    assert_eq!((summary.resolved, summary.expired, summary.dropped, summary.waiting), (2, 3, 1, 0), "{}", ended.stderr);
+    let mut dead = Vec::new();
+    each_outcome(&workspace.path("dead.jsonl"), |outcome| dead.push((outcome.event["id"].as_u64(), outcome.reason)));
+    dead.sort();
+    let [cycle, end] = ["cycle", "end_of_input"].map(str::to_owned);
+    assert_eq!(dead, [(Some(3), cycle.clone()), (Some(4), cycle), (Some(5), end)]);
+}
+
+/// More than fits comes at once, and leaves when its waits are over: the source is held back meanwhile.
+#[test]
+fn a_source_is_held_back_while_memory_is_full_and_some_of_it_is_about_to_leave() {
+    let streams = r#"
+[[stream]]
+name = "parcel"
+key = "/id"
+
+[[stream]]
+name = "scan"
+depends_on = [ { entity = "parcel", by = "/parcel", wait = "200ms" } ]
+"#;
+    let job = job(streams).replace(STREAMS, "") + "[streaming]\nmemory = \"2MiB\"\n";
+    let workspace = Workspace::with(&job, "{\"type\":\"parcel\",\"id\":1}\n");
+    let running = workspace.start(Program::Sedd, &["--workers", "2"]);
+    eventually("it has caught up", || is_longer_than(&workspace.path("resolved.jsonl"), 0).then_some(()));
+    let scans = 100_000;
+    let scan = |n: usize| format!("{}\n", json!({"type": "scan", "parcel": 1 + n % 50, "n": n}));
+    workspace.append("events.jsonl", (0..scans).map(scan).collect::<String>());
+    let lines =
+        |name: &str| std::fs::read(workspace.path(name)).unwrap_or_default().split(|byte| *byte == b'\n').count();
+    eventually("all scans have ended", || {
+        thread::sleep(Duration::from_millis(50));
+        // Behind each last line is one more that is empty.
+        (lines("resolved.jsonl") + lines("dead.jsonl") >= 1 + scans + 2).then_some(())
+    });
+    running.terminate();
+    let ended = running.wait().succeeded();
+    let summary = Summary::parse(&ended.stderr);
+    assert_eq!((summary.read, summary.waiting), (1 + scans as u64, 0), "{}", ended.stderr);
+    assert!(ended.stderr.contains("the source is held back until waits end"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("held back by memory"), "{}", ended.stderr);
 }
 
 #[test]

@@ -22,7 +22,8 @@ Examples:
       back.
 
 The job may run: it is shown as of the last epoch that it has committed, and is not disturbed. What an event lacks is
-shown as of when it last asked. It asks again when the referent that it waits at comes, and when a deadline passes.
+shown as of when it last asked. It asks again when the referent that it waits at comes, and when a deadline passes. Where
+results are maintained (emit = \"changes\") it is shown as of that epoch.
 
 Exit status:
   0  answered; with --event: it waits; with --expire: the wait was ended

@@ -44,13 +44,17 @@ pub(crate) fn overview(o: &Overview) -> String {
 fn law(o: &Overview) -> String {
     let t = &o.totals;
     let records = [("  read", t.read), ("= rejected", t.rejected), ("+ accepted", t.accepted)];
-    let events = [
+    let mut events = vec![
         ("  accepted", t.accepted),
         ("= resolved", t.resolved),
         ("+ expired", t.expired),
         ("+ dropped", t.dropped),
         ("+ waiting", o.waiting),
     ];
+    if o.retracted > 0 {
+        // Maintained results: what was taken away again is waiting, replaced, or was added once more.
+        events.insert(1, ("+ retracted", o.retracted));
+    }
     let mut text = String::new();
     for block in [records.as_slice(), &events] {
         text.push('\n');

@@ -49,7 +49,7 @@ pub(super) fn read(root: &Section<'_>, launcher: Mode, emit: Emit) -> Option<Rul
     if emit == Emit::Once {
         return rules;
     }
-    upkeep::check(&drafts, rules.as_ref(), &declared.sections);
+    upkeep::check(&drafts, &declared.sections);
     let mut of_stream = declared.upkeep;
     // Every stream of the rules was declared.
     Some(rules?.maintained(|name| of_stream.remove(name).unwrap_or(NO_UPKEEP)))

@@ -2,7 +2,7 @@
 
 use super::section::{Section, quoted};
 use super::settings::Emit;
-use crate::dependency::{DependencyDraft, Mode, Need, OnExpiry, RecordFormat, Rules, StreamDraft, Updates, Upkeep};
+use crate::dependency::{DependencyDraft, Mode, OnExpiry, RecordFormat, StreamDraft, Updates, Upkeep};
 
 /// Reads how a stream's records change what is there. What is written needs a job that maintains its results.
 pub(super) fn read(section: &Section<'_>, emit: Emit, has_key: bool) -> Upkeep {
@@ -30,7 +30,7 @@ pub(super) fn read(section: &Section<'_>, emit: Emit, has_key: bool) -> Upkeep {
 }
 
 /// Refuses what results that are maintained cannot have; `sections` are those of the drafts.
-pub(super) fn check(drafts: &[StreamDraft], rules: Option<&Rules>, sections: &[(Section<'_>, Vec<Section<'_>>)]) {
+pub(super) fn check(drafts: &[StreamDraft], sections: &[(Section<'_>, Vec<Section<'_>>)]) {
     for (draft, (section, parts)) in drafts.iter().zip(sections) {
         if draft.ordered_by.is_some() {
             let right = "leave it out, or write emit = \"once\" under [job]";
@@ -43,26 +43,19 @@ pub(super) fn check(drafts: &[StreamDraft], rules: Option<&Rules>, sections: &[(
         if draft.retain.is_some() {
             check_retain(draft, drafts, section);
         }
-        let is_cyclic = rules.and_then(|rules| Some(rules.stream(rules.stream_named(&draft.name)?).cyclic));
         for (dependency, part) in draft.depends_on.iter().zip(parts) {
-            check_dependency(dependency, is_cyclic == Some(true), part);
+            check_dependency(dependency, part);
         }
     }
 }
 
-fn check_dependency(dependency: &DependencyDraft, is_cyclic: bool, part: &Section<'_>) {
+fn check_dependency(dependency: &DependencyDraft, part: &Section<'_>) {
     let right = "write emit = \"once\" under [job], or let it wait in memory";
     if dependency.mode == Mode::Deferred && part.has("mode") {
         part.problem("mode", "a deferred dependency is kept in the state, and maintained results in memory", right);
     }
     if matches!(dependency.on_expiry, OnExpiry::Defer { .. }) && dependency.mode != Mode::Deferred {
         part.problem("on_expiry", "there is no second wait in the state: maintained results are kept in memory", right);
-    }
-    if is_cyclic && dependency.wait.is_some() {
-        let found = "events of this stream may need each other in a cycle, and whether they do is not told yet where results are maintained";
-        let place =
-            if dependency.need == Need::Resolved { "leave it out, or need = \"arrived\"" } else { "leave it out" };
-        part.problem("wait", found, place);
     }
 }
 

@@ -10,8 +10,8 @@ use super::fields::{FieldId, Fields};
 use super::topic::Envelope;
 use crate::dependency::{Dependency, Mode, Need, Place, Pointer, RecordFormat, Rules, Stream};
 use crate::event::{
-    Block, Carried, Dependent, EntityId, Event, EventHeader, EventId, Found, Key, Order, Reference, RejectedReason,
-    Stored, StreamId, Timestamp, event,
+    Block, Carried, Dependent, EntityId, EventHeader, EventId, Found, Key, Order, Reference, RejectedReason, StreamId,
+    Timestamp, event,
 };
 
 /// The rules of a job with every pointer made a [`FieldId`].
@@ -57,6 +57,13 @@ enum Time {
 struct FieldPlace {
     field: FieldId,
     pointer: String,
+}
+
+/// What is known of a record besides its value.
+pub(super) struct Origin<'a> {
+    pub(super) block: &'a Block,
+    pub(super) id: EventId,
+    pub(super) envelope: &'a Envelope<'a>,
 }
 
 #[derive(Debug)]
@@ -114,14 +121,12 @@ impl Plan {
     /// The event of a record whose values were read.
     pub(super) fn dependent(
         &self,
-        block: &Block,
-        id: EventId,
+        origin: &Origin<'_>,
         record: &[u8],
-        envelope: &Envelope<'_>,
         values: &Values<'_>,
     ) -> Result<Dependent, Fault> {
-        let (stream, plan) = self.stream_of(block, envelope, Some(values))?;
-        self.event_of(plan, block, stream, id, record, envelope, values, false)
+        let (stream, plan) = self.stream_of(origin, Some(values))?;
+        self.event_of((stream, plan), origin, record, values, false)
     }
 
     /// Whether records of a stream are changes of rows.
@@ -130,70 +135,69 @@ impl Plan {
     }
 
     /// The event that a row is, or the end of it.
-    #[expect(clippy::too_many_arguments, reason = "all that is known of a record, and which of it is the row")]
     pub(super) fn row(
         &self,
-        block: &Block,
+        origin: &Origin<'_>,
         stream: StreamId,
-        id: EventId,
         row: &[u8],
-        envelope: &Envelope<'_>,
         values: &Values<'_>,
         deletes: bool,
     ) -> Result<Dependent, Fault> {
-        let Some(plan) = self.streams.get(usize::from(stream.0)) else {
-            return Err(Fault::new(
-                RejectedReason::UnknownStream,
-                format!("the job has no stream number {}", stream.0),
-            ));
-        };
-        self.event_of(plan, block, stream, id, row, envelope, values, deletes)
+        self.event_of((stream, self.plan_of(stream)?), origin, row, values, deletes)
+    }
+
+    fn plan_of(&self, stream: StreamId) -> Result<&StreamPlan, Fault> {
+        self.streams.get(usize::from(stream.0)).ok_or_else(|| {
+            Fault::new(RejectedReason::UnknownStream, format!("the job has no stream number {}", stream.0))
+        })
     }
 
     #[inline]
-    #[expect(clippy::too_many_arguments, reason = "all that is known of a record, and what it does")]
     fn event_of(
         &self,
-        plan: &StreamPlan,
-        block: &Block,
-        stream: StreamId,
-        id: EventId,
+        (stream, plan): (StreamId, &StreamPlan),
+        origin: &Origin<'_>,
         record: &[u8],
-        envelope: &Envelope<'_>,
         values: &Values<'_>,
         deletes: bool,
     ) -> Result<Dependent, Fault> {
         if deletes || plan.deletes(values)? {
-            return plan.deletion(block, stream, id, self.carried(envelope), envelope, values);
+            return self.deletion((stream, plan), origin, values);
         }
-        let key = plan.key.as_ref().map(|own| own.of(envelope, values)).transpose()?;
-        let time = plan.time.as_ref().map(|time| time.of(envelope, values)).transpose()?;
+        let arrival = origin.block.arrival;
+        let key = plan.key.as_ref().map(|own| own.of(origin.envelope, values)).transpose()?;
+        let time = plan.time.as_ref().map(|time| time.of(origin.envelope, values)).transpose()?;
         let order = plan.order.as_ref().map(|(place, entity)| order(place, *entity, values)).transpose()?;
-        let References { list, present, arrays } = plan.references(block.arrival, key.as_ref(), values)?;
-        let header = EventHeader {
-            id,
-            stream,
-            arrival: block.arrival,
-            time,
-            key,
-            line_breaks: values.has_line_breaks(record),
-            carried: self.carried(envelope),
-        };
-        let event = event(header, record);
-        Ok(Dependent { references: list, present, arrays, order, ..alone(event, block.arrival) })
+        let References { list, present, arrays } = plan.references(arrival, key.as_ref(), values)?;
+        let (line_breaks, carried) = (values.has_line_breaks(record), self.carried(origin.envelope));
+        let header = EventHeader { id: origin.id, stream, arrival, time, key, line_breaks, carried };
+        Ok(Dependent { references: list, present, arrays, order, ..Dependent::alone(event(header, record)) })
+    }
+
+    /// The event of a record that deletes what has its key; nothing else of it need be there.
+    fn deletion(
+        &self,
+        (stream, plan): (StreamId, &StreamPlan),
+        origin: &Origin<'_>,
+        values: &Values<'_>,
+    ) -> Result<Dependent, Fault> {
+        let key = plan.key.as_ref().map(|own| own.of(origin.envelope, values)).transpose()?;
+        let time = plan.time.as_ref().and_then(|time| time.of(origin.envelope, values).ok());
+        Ok(self.without_value(stream, origin, time, key))
+    }
+
+    /// An event without bytes.
+    fn without_value(&self, stream: StreamId, origin: &Origin<'_>, time: Option<i64>, key: Option<Key>) -> Dependent {
+        let (id, arrival, carried) = (origin.id, origin.block.arrival, self.carried(origin.envelope));
+        Dependent::alone(event(EventHeader { id, stream, arrival, time, key, line_breaks: false, carried }, &[]))
     }
 
     /// The event of a record without a value: it deletes the referent of its key.
-    pub(super) fn tombstone(&self, block: &Block, id: EventId, envelope: &Envelope<'_>) -> Result<Dependent, Fault> {
-        let (stream, plan) = self.stream_of(block, envelope, None)?;
+    pub(super) fn tombstone(&self, origin: &Origin<'_>) -> Result<Dependent, Fault> {
+        let (stream, plan) = self.stream_of(origin, None)?;
         if plan.has_row_changes {
             // The row's deletion came before it.
-            let arrival = block.arrival;
-            let (key, time, carried) = (None, None, self.carried(envelope));
-            return Ok(alone(
-                event(EventHeader { id, stream, arrival, time, key, line_breaks: false, carried }, &[]),
-                arrival,
-            ));
+            return Ok(self.without_value(stream, origin, None, None));
         }
         let text = match &plan.key {
             Some(OwnKey::Field(_)) => false,
@@ -205,13 +209,11 @@ impl Plan {
             }
         };
         let time = match plan.time {
-            Some(Time::Record) => Some(envelope.time()?),
+            Some(Time::Record) => Some(origin.envelope.time()?),
             Some(Time::Field(_)) | None => None,
         };
-        let (arrival, key) = (block.arrival, Some(envelope.key(text)?));
-        let header =
-            EventHeader { id, stream, arrival, time, key, line_breaks: false, carried: self.carried(envelope) };
-        Ok(alone(event(header, &[]), arrival))
+        let key = origin.envelope.key(text)?;
+        Ok(self.without_value(stream, origin, time, Some(key)))
     }
 
     /// What a record carries, where somebody asks for it.
@@ -222,16 +224,12 @@ impl Plan {
     /// The stream of a record; `values` are those of its value, where it has one.
     pub(super) fn stream_of(
         &self,
-        block: &Block,
-        envelope: &Envelope<'_>,
+        origin: &Origin<'_>,
         values: Option<&Values<'_>>,
     ) -> Result<(StreamId, &StreamPlan), Fault> {
         let unknown = |detail| Fault::new(RejectedReason::UnknownStream, detail);
-        if let Some(id) = block.stream {
-            let plan = self.streams.get(usize::from(id.0));
-            return plan
-                .map(|plan| (id, plan))
-                .ok_or_else(|| unknown(format!("the job has no stream number {}", id.0)));
+        if let Some(id) = origin.block.stream {
+            return Ok((id, self.plan_of(id)?));
         }
         let (found, describe): (_, &dyn Fn() -> String) = match (&self.stream_name, values) {
             (Some(StreamName::Field(place)), Some(values)) => {
@@ -243,7 +241,7 @@ impl Plan {
                 (None, &move || format!("`{}` is missing, as the record has no value", place.pointer))
             }
             (Some(StreamName::Header(name)), _) => {
-                let value = envelope.header(name);
+                let value = origin.envelope.header(name);
                 let named = value.and_then(|value| self.stream_named(value));
                 (named, &move || match value {
                     None => format!("header {name:?} is missing"),
@@ -308,22 +306,6 @@ impl StreamPlan {
             Value::Absent | Value::Null => Ok(false),
             other => Err(mismatch(RejectedReason::InvalidChange, &place.pointer, other, values, "true or false")),
         }
-    }
-
-    /// The event of a record that deletes what has its key; nothing else of it need be there.
-    fn deletion(
-        &self,
-        block: &Block,
-        stream: StreamId,
-        id: EventId,
-        carried: Option<Box<Carried>>,
-        envelope: &Envelope<'_>,
-        values: &Values<'_>,
-    ) -> Result<Dependent, Fault> {
-        let key = self.key.as_ref().map(|own| own.of(envelope, values)).transpose()?;
-        let time = self.time.as_ref().and_then(|time| time.of(envelope, values).ok());
-        let arrival = block.arrival;
-        Ok(alone(event(EventHeader { id, stream, arrival, time, key, line_breaks: false, carried }, &[]), arrival))
     }
 
     fn references(&self, arrival: Timestamp, own: Option<&Key>, values: &Values<'_>) -> Result<References, Fault> {
@@ -440,21 +422,6 @@ impl Time {
             Time::Field(place) => time(place, values),
             Time::Record => envelope.time(),
         }
-    }
-}
-
-/// An event without references.
-fn alone(event: Event, arrival: Timestamp) -> Dependent {
-    Dependent {
-        event,
-        references: SmallVec::new(),
-        present: 0,
-        arrays: 0,
-        order: None,
-        completed_at: arrival,
-        accepted: false,
-        judging: false,
-        stored: Stored::No,
     }
 }
 

@@ -24,7 +24,7 @@ use memchr::memchr;
 
 use crate::dependency::{Place, Rules};
 use crate::event::{Block, Content, Dependent, EventId, RejectedReason, Rejection, Spare, TopicRecord};
-use build::Plan;
+use build::{Origin, Plan};
 use collect::{Value, Values};
 use fields::FieldId;
 use scan::NotJson;
@@ -94,19 +94,22 @@ impl Decoder {
     }
 
     fn decode_records(&self, block: &Block, records: &[TopicRecord], bytes: &[u8], out: &mut impl FnMut(Decoded)) {
+        // As for lines; keys and the lengths of headers may be the reason why a block is not valid.
+        let all = Bytes { bytes, text: simdutf8::basic::from_utf8(bytes).ok() };
         let mut values = Values::new(self.plan.fields(), bytes);
         for record in records {
             let id = EventId { partition: block.partition, offset: record.offset };
             let part = |range: &Range<usize>| bytes.get(range.clone()).unwrap_or_default();
             let key = record.key.as_ref().map(part);
             let envelope = Envelope { key, timestamp: record.timestamp, headers: part(&record.headers) };
+            let origin = Origin { block, id, envelope: &envelope };
             let Some(value) = &record.value else {
-                out(self.decoded(block, id, &[], &envelope, self.plan.tombstone(block, id, &envelope)));
+                out(self.decoded(&origin, &[], self.plan.tombstone(&origin)));
                 continue;
             };
             let inner = without_white_space(part(value));
             let range = value.start + inner.start..value.start + inner.end;
-            out(self.decode_record(block, id, Bytes { bytes, text: None }, range, &envelope, &mut values));
+            out(self.decode_record(&origin, all, range, &mut values));
         }
     }
 
@@ -121,8 +124,9 @@ impl Decoder {
             let record = without_white_space(line);
             if !record.is_empty() {
                 let id = EventId { partition: block.partition, offset };
+                let origin = Origin { block, id, envelope: &NO_ENVELOPE };
                 let from = start + record.start;
-                out(self.decode_record(block, id, all, from..start + record.end, &NO_ENVELOPE, &mut values));
+                out(self.decode_record(&origin, all, from..start + record.end, &mut values));
             }
             start += line.len() + 1;
             offset = base + start as u64;
@@ -131,11 +135,9 @@ impl Decoder {
 
     fn decode_record<'b>(
         &self,
-        block: &Block,
-        id: EventId,
+        origin: &Origin<'_>,
         all: Bytes<'b>,
         range: Range<usize>,
-        envelope: &Envelope<'_>,
         values: &mut Values<'b>,
     ) -> Decoded {
         let end = range.end;
@@ -145,34 +147,26 @@ impl Decoder {
             None => str::from_utf8(bytes).map_err(|error| invalid_utf8(bytes, error)),
         };
         if self.plan.has_row_changes {
-            let dependent =
-                record.and_then(|record| self.read_change(block, id, record, range.start, envelope, values));
-            return self.decoded(block, id, bytes, envelope, dependent);
+            let dependent = record.and_then(|record| self.read_change(origin, record, range.start, values));
+            return self.decoded(origin, bytes, dependent);
         }
         let read = record.and_then(|record| self.read(record, end, values));
-        let dependent = read.and_then(|()| self.plan.dependent(block, id, bytes, envelope, values));
-        self.decoded(block, id, bytes, envelope, dependent)
+        let dependent = read.and_then(|()| self.plan.dependent(origin, bytes, values));
+        self.decoded(origin, bytes, dependent)
     }
 
     #[inline]
-    fn decoded(
-        &self,
-        block: &Block,
-        id: EventId,
-        record: &[u8],
-        envelope: &Envelope<'_>,
-        dependent: Result<Dependent, Fault>,
-    ) -> Decoded {
+    fn decoded(&self, origin: &Origin<'_>, record: &[u8], dependent: Result<Dependent, Fault>) -> Decoded {
         match dependent {
             Ok(dependent) => Decoded::Event(self.spare.boxed(dependent)),
             Err(Fault { reason, detail }) => Decoded::Rejected(Box::new(Rejection {
-                id,
-                arrival: block.arrival,
+                id: origin.id,
+                arrival: origin.block.arrival,
                 reason,
                 detail,
                 record: record.to_vec(),
                 size: None,
-                carried: self.plan.carried(envelope),
+                carried: self.plan.carried(origin.envelope),
             })),
         }
     }
@@ -180,21 +174,19 @@ impl Decoder {
     /// The event of a record at `start` of its block that may be a change of a row: of the row, then, and not of what is around it.
     fn read_change<'b>(
         &self,
-        block: &Block,
-        id: EventId,
+        origin: &Origin<'_>,
         record: &'b str,
         start: usize,
-        envelope: &Envelope<'_>,
         values: &mut Values<'b>,
     ) -> Result<Dependent, Fault> {
-        let of_block = block.stream.filter(|stream| self.plan.is_row_change(*stream));
+        let of_block = origin.block.stream.filter(|stream| self.plan.is_row_change(*stream));
         let stream = match of_block {
             Some(stream) => stream,
             None => {
                 self.read(record, start + record.len(), values)?;
-                let (stream, _) = self.plan.stream_of(block, envelope, Some(values))?;
+                let (stream, _) = self.plan.stream_of(origin, Some(values))?;
                 if !self.plan.is_row_change(stream) {
-                    return self.plan.dependent(block, id, record.as_bytes(), envelope, values);
+                    return self.plan.dependent(origin, record.as_bytes(), values);
                 }
                 stream
             }
@@ -202,7 +194,7 @@ impl Decoder {
         let change = debezium::read(record)?;
         let row = record.get(change.row.clone()).unwrap_or_default();
         self.read(row, start + change.row.end, values)?;
-        self.plan.row(block, stream, id, row.as_bytes(), envelope, values, change.deletes)
+        self.plan.row(origin, stream, row.as_bytes(), values, change.deletes)
     }
 
     fn read<'b>(&self, record: &'b str, end: usize, values: &mut Values<'b>) -> Result<(), Fault> {

@@ -8,8 +8,8 @@ use super::key::ReferentStatus;
 use super::report::{JsonKey, Residence, Time};
 use super::{InspectError, Inspector};
 use crate::dependency::{Dependency, Mode, OnExpiry};
-use crate::event::{Dependent, EventId, Found, PartitionId, Reference, Stored, Timestamp};
-use crate::mode::{self, lacks_deferred, next_deadline};
+use crate::event::{Dependent, EventId, Found, PartitionId, Reference, Timestamp};
+use crate::mode::{lacks_deferred, next_deadline};
 
 /// A text is no position of this job.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -160,8 +160,8 @@ impl Inspector {
     /// The state does not answer, or holds something else than was written.
     pub fn event(&self, id: EventId) -> Result<EventReport, InspectError> {
         let read_to = self.committed.positions.0.get(&id.partition).copied().unwrap_or_default();
-        let status = match mode::find_waiting(&self.state, &self.rules, &self.log, id)? {
-            Some((dependent, _)) => EventStatus::Waiting(Box::new(self.waiting_event(&dependent)?)),
+        let status = match self.find_waiting(id)? {
+            Some(dependent) => EventStatus::Waiting(Box::new(self.waiting_event(&dependent)?)),
             None if id.offset < read_to => EventStatus::Ended,
             None => EventStatus::NotRead { read_to },
         };
@@ -184,10 +184,7 @@ impl Inspector {
             since: Time(header.arrival),
             until: next_deadline(dependent).map(Time),
             mode: if lacks_deferred(&self.rules, dependent) { Mode::Deferred } else { Mode::Streaming }.as_str(),
-            waits_in: match dependent.stored {
-                Stored::Log(_) => Residence::Memory,
-                Stored::No => Residence::State,
-            },
+            waits_in: self.residence(dependent),
             accepted: dependent.accepted,
             references,
             turn: self.turn(dependent)?,
@@ -196,13 +193,15 @@ impl Inspector {
     }
 
     fn reference(&self, rule: &Dependency, reference: &Reference) -> Result<ReferenceReport, InspectError> {
-        let found = match &reference.found {
-            Found::Kept => mode::find_referent(&self.state, &self.rules, reference.entity, &reference.key, self.now)?
-                .map_or(Found::Missing, Found::Present),
-            found => found.clone(),
+        let present = match &reference.found {
+            Found::Kept => self.find_referent(reference.entity, &reference.key)?.map(|(id, _)| id),
+            Found::Present(event) => Some(event.header.header.id),
+            Found::Missing | Found::Unknown | Found::GivenUp => None,
         };
-        let status = match &found {
-            Found::Missing | Found::Unknown | Found::Kept => {
+        let status = match (present, &reference.found) {
+            (Some(id), _) => ReferenceStatus::Present { position: self.position(id) },
+            (None, Found::GivenUp) => ReferenceStatus::GivenUp,
+            (None, _) => {
                 let until = (reference.deadline < Timestamp::MAX).then_some(Time(reference.deadline));
                 ReferenceStatus::Missing {
                     until,
@@ -211,8 +210,6 @@ impl Inspector {
                     referent: self.referent(reference.entity, &reference.key)?,
                 }
             }
-            Found::Present(event) => ReferenceStatus::Present { position: self.position(event.header.header.id) },
-            Found::GivenUp => ReferenceStatus::GivenUp,
         };
         Ok(ReferenceReport {
             dependency: rule.name.clone(),

@@ -6,10 +6,10 @@ use thiserror::Error;
 
 use super::report::{JsonKey, Time, Waiter};
 use super::select::Least;
-use super::{InspectError, Inspector, Short};
+use super::{InspectError, Inspector, Short, Waits};
 use crate::dependency::Rules;
 use crate::event::{EntityId, Key};
-use crate::mode::find_referent;
+use crate::mode::maintained::keeps_referents;
 
 /// A text is no key of this job.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -150,11 +150,11 @@ impl Inspector {
     /// What the state knows of the referent of a key.
     pub(super) fn referent(&self, entity: EntityId, key: &Key) -> Result<ReferentStatus, InspectError> {
         let rule = self.rules.entity(entity);
-        if let Some(event) = find_referent(&self.state, &self.rules, entity, key, self.now)? {
-            let header = &event.header.header;
-            return Ok(ReferentStatus::Here { position: self.position(header.id), since: Time(header.arrival) });
+        if let Some((id, arrival)) = self.find_referent(entity, key)? {
+            return Ok(ReferentStatus::Here { position: self.position(id), since: Time(arrival) });
         }
-        Ok(match (rule.deferred, rule.streaming) {
+        let is_known = matches!(self.waits, Waits::Maintained(_)) && keeps_referents(&self.rules, entity);
+        Ok(match (rule.deferred || is_known, rule.streaming) {
             (true, _) => ReferentStatus::Absent,
             (false, true) => ReferentStatus::InMemory,
             (false, false) => ReferentStatus::NotKept,

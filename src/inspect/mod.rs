@@ -2,7 +2,8 @@
 //!
 //! It only reads, and shows the job as of the last epoch committed. A state has a waiting event as it was when it began to wait: what of it came later is
 //! known where its entity is kept in the state (some dependency on it is deferred), and otherwise only once the event asks again, which it does when the
-//! referent that it waits at comes and when a deadline passes.
+//! referent that it waits at comes and when a deadline passes. Where results are maintained the state has all that they follow from, and what an event lacks
+//! is what it lacked at the end of that epoch.
 //!
 //! * [`Inspector::overview`]: positions, totals, and what waits in all.
 //! * [`Inspector::event`]: one event: what it lacks, since when, until when.
@@ -23,7 +24,8 @@ use thiserror::Error;
 
 use crate::checkpoint::{CheckpointError, Committed};
 use crate::dependency::Rules;
-use crate::event::{Dependent, EntityId, EventId, StreamId, Timestamp};
+use crate::event::{Dependent, EntityId, EventId, Key, Stored, StreamId, Timestamp};
+use crate::mode::maintained::Snapshot;
 use crate::mode::{self, Log, RestoreError};
 
 pub use event::{EventReport, EventStatus, PositionError, ReferenceReport, ReferenceStatus, Turn, WaitingEvent};
@@ -42,14 +44,24 @@ pub enum InspectError {
     Commit(#[from] CheckpointError),
 }
 
-/// Answers questions about the waiting events of one state. Holds some 50 bytes for each event that the job has in memory.
+/// Answers questions about the waiting events of one state. Holds some 50 bytes for each event that the job has in memory; where its results are maintained
+/// several times as much, for each event that is here: see [`Snapshot`].
 #[derive(Debug)]
 pub struct Inspector {
     state: State,
     rules: Arc<Rules>,
     committed: Committed,
-    log: Log,
+    waits: Waits,
     now: Timestamp,
+}
+
+/// Where the state has what waits.
+#[derive(Debug)]
+enum Waits {
+    /// In a log, and in rows of their own.
+    Logged(Log),
+    /// Among all that results follow from, which are maintained.
+    Maintained(Snapshot),
 }
 
 /// All that is needed to show a waiting event. The one that has waited longest is the least.
@@ -78,12 +90,46 @@ impl Inspector {
     /// The state does not answer, or holds something else than was written.
     pub fn new(state: State, rules: Arc<Rules>, now: Timestamp) -> Result<Inspector, InspectError> {
         let committed = Committed::read(&state)?;
-        let log = Log::read(&state, committed.epoch)?;
-        Ok(Inspector { state, rules, committed, log, now })
+        let waits = if rules.is_maintained() {
+            Waits::Maintained(Snapshot::read(&state, &rules)?)
+        } else {
+            Waits::Logged(Log::read(&state, committed.epoch)?)
+        };
+        Ok(Inspector { state, rules, committed, waits, now })
     }
 
     fn each_waiting(&self, mut see: impl FnMut(&Dependent)) -> Result<(), InspectError> {
-        Ok(mode::each_waiting(&self.state, &self.rules, &self.log, |dependent| see(&dependent))?)
+        Ok(match &self.waits {
+            Waits::Logged(log) => mode::each_waiting(&self.state, &self.rules, log, |dependent| see(&dependent))?,
+            Waits::Maintained(snapshot) => snapshot.each_waiting(&self.state, &self.rules, self.now, see)?,
+        })
+    }
+
+    fn find_waiting(&self, id: EventId) -> Result<Option<Box<Dependent>>, InspectError> {
+        let found = match &self.waits {
+            Waits::Logged(log) => mode::find_waiting(&self.state, &self.rules, log, id)?.map(|(found, _)| found),
+            Waits::Maintained(snapshot) => {
+                snapshot.find_waiting(&self.state, &self.rules, id, self.now)?.map(|(found, _)| found)
+            }
+        };
+        Ok(found)
+    }
+
+    /// The referent of a key as events find it now: its position, and when it arrived.
+    fn find_referent(&self, entity: EntityId, key: &Key) -> Result<Option<(EventId, Timestamp)>, InspectError> {
+        if let Waits::Maintained(snapshot) = &self.waits {
+            return Ok(snapshot.find_referent(&self.rules, entity, key, self.now));
+        }
+        let found = mode::find_referent(&self.state, &self.rules, entity, key, self.now)?;
+        Ok(found.map(|event| (event.header.header.id, event.header.header.arrival)))
+    }
+
+    /// Where a waiting event is.
+    fn residence(&self, dependent: &Dependent) -> Residence {
+        match (&self.waits, dependent.stored) {
+            (Waits::Logged(_), Stored::No) => Residence::State,
+            (Waits::Logged(_), Stored::Log(_)) | (Waits::Maintained(_), _) => Residence::Memory,
+        }
     }
 
     fn position(&self, id: EventId) -> String {

@@ -2,10 +2,10 @@
 
 use serde::Serialize;
 
-use super::report::{JsonKey, Time, Waiter};
+use super::report::{JsonKey, Residence, Time, Waiter};
 use super::select::{Frequent, Least};
 use super::{InspectError, Inspector, Short};
-use crate::event::{Dependent, EntityId, Key, KeyHash, Stored, Timestamp};
+use crate::event::{Dependent, EntityId, Key, KeyHash, Timestamp};
 use crate::metrics::Totals;
 
 /// Counters for the keys that most events wait for: some 6 MB.
@@ -24,11 +24,13 @@ pub struct Overview {
     pub positions: Vec<ReadTo>,
     /// What has become of all records.
     pub totals: Totals,
+    /// Results that were taken away again, where they are maintained: the totals count each time that one was added as `resolved`.
+    pub retracted: u64,
     /// Events that wait, counted one by one.
     pub waiting: u64,
     /// What the law of conservation finds wrong: nothing, unless Resolvent has a defect.
     pub conservation_broken: Option<String>,
-    /// Waiting events that the job has in memory while it runs; the state has them in its log.
+    /// Waiting events that the job has in memory while it runs; the state has them too.
     pub waiting_in_memory: u64,
     /// Waiting events that are in the state alone.
     pub waiting_in_state: u64,
@@ -141,9 +143,9 @@ impl<'a> Survey<'a> {
     }
 
     fn see(&mut self, dependent: &Dependent) {
-        match dependent.stored {
-            Stored::Log(_) => self.in_memory += 1,
-            Stored::No => self.in_state += 1,
+        match self.inspector.residence(dependent) {
+            Residence::Memory => self.in_memory += 1,
+            Residence::State => self.in_state += 1,
         }
         let short = Short::of(dependent);
         self.oldest = Some(self.oldest.map_or(short, |oldest| oldest.min(short)));
@@ -199,6 +201,7 @@ impl<'a> Survey<'a> {
             epoch: committed.epoch.0,
             positions: inspector.read_to(),
             totals: committed.totals,
+            retracted: committed.totals.retracted,
             waiting,
             conservation_broken: committed.totals.conserves(waiting).err().map(|error| error.to_string()),
             waiting_in_memory: self.in_memory,

@@ -50,7 +50,7 @@ impl Serialize for JsonKey {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Residence {
-    /// In the job's memory while it runs; the state has it in its log.
+    /// In the job's memory while it runs; the state has it too.
     Memory,
     /// In the state alone.
     State,

@@ -244,6 +244,7 @@ fn the_overview_counts_what_waits_and_for_what() {
             epoch: job.checkpoint.committed().epoch.0,
             positions: vec![ReadTo { partition: "in.jsonl".to_owned(), read_to: job.read_to }],
             totals: Totals { read: 8, rejected: 1, accepted: 7, resolved: 2, expired: 0, dropped: 0, retracted: 0 },
+            retracted: 0,
             waiting: 5,
             conservation_broken: None,
             waiting_in_memory: 5 - in_state,

@@ -1,6 +1,7 @@
 //! What a client says of itself: its log, its errors, its statistics.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -89,6 +90,8 @@ struct Observed {
     metrics: Metrics,
     seen: Mutex<Seen>,
     rebalances: Mutex<Rebalances>,
+    /// Whether there may be one to be answered.
+    is_asked: AtomicBool,
 }
 
 #[derive(Default)]
@@ -167,7 +170,13 @@ struct GroupStatistics {
 impl Observer {
     /// For clients of one kind, `consumer` or `producer`.
     pub(crate) fn new(client: &'static str, metrics: Metrics) -> Observer {
-        Observer(Arc::new(Observed { client, metrics, seen: Mutex::default(), rebalances: Mutex::default() }))
+        Observer(Arc::new(Observed {
+            client,
+            metrics,
+            seen: Mutex::default(),
+            rebalances: Mutex::default(),
+            is_asked: AtomicBool::new(false),
+        }))
     }
 
     /// The metrics of the job.
@@ -195,9 +204,15 @@ impl Observer {
         self.rebalances().awaited
     }
 
-    /// The next rebalance that is to be answered.
+    /// The next rebalance that is to be answered. Costs next to nothing where there is none: it is asked for with each record.
     pub(crate) fn next_rebalance(&self) -> Option<Rebalance> {
-        self.rebalances().next.pop_front()
+        if !self.0.is_asked.load(Ordering::Acquire) {
+            return None;
+        }
+        let mut rebalances = self.rebalances();
+        let next = rebalances.next.pop_front();
+        self.0.is_asked.store(!rebalances.next.is_empty(), Ordering::Release);
+        next
     }
 
     /// The worst trouble since something last worked.
@@ -309,6 +324,7 @@ impl ConsumerContext for Context {
                 true => Rebalance::Assigned(partitions.clone()),
                 false => Rebalance::Revoked { lost: consumer.assignment_lost() },
             });
+            self.0.0.is_asked.store(true, Ordering::Release);
             return;
         }
         drop(rebalances);

@@ -98,17 +98,20 @@ pub enum Backpressure {
     /// The queue of blocks is full, and no worker may take one: an epoch is being closed and the one before it committed, or too many lines wait for
     /// the sinks.
     Commit,
+    /// What is kept for maintained results fills its memory, and some of it is about to leave.
+    Memory,
 }
 
 impl Backpressure {
     /// All causes.
-    pub const ALL: [Backpressure; 2] = [Backpressure::Workers, Backpressure::Commit];
+    pub const ALL: [Backpressure; 3] = [Backpressure::Workers, Backpressure::Commit, Backpressure::Memory];
 
     /// As it is written in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Backpressure::Workers => "workers",
             Backpressure::Commit => "commit",
+            Backpressure::Memory => "memory",
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Which waiting events wait for themselves.
 //!
 //! Only events that need a *resolved* referent can: what they lack may be provided by an event that waits for them in turn. The graph of all such events
-//! is kept on one worker, and asked only when a wait has ended anyway, so that a cycle is never reported early.
+//! is kept on one worker, and asked only when a wait has ended anyway, so that a cycle is never reported early. The engine keeps one, and so do results that
+//! are maintained.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -21,8 +22,8 @@ pub(super) struct WaitGraph {
     providers: FxHashMap<u64, BTreeSet<EventId>>,
     /// Events that have ended, the first first, and the epoch in which they did.
     ended: VecDeque<(Epoch, EventId)>,
-    /// What is known of the graph as it is.
-    on_cycle: FxHashMap<EventId, bool>,
+    /// What is known of the graph as it is: of an event on a cycle the one by which all that are on it with each other are known.
+    on_cycle: FxHashMap<EventId, Option<EventId>>,
     /// Of the links.
     bytes: usize,
 }
@@ -41,6 +42,26 @@ impl WaitGraph {
         self.on_cycle.clear();
     }
 
+    /// Notes what an event lacks now, whatever was known of it.
+    pub(super) fn set(&mut self, id: EventId, link: Link) {
+        self.remove(id);
+        self.add(id, link);
+    }
+
+    /// Forgets an event.
+    pub(super) fn remove(&mut self, id: EventId) {
+        let Some(link) = self.links.remove(&id) else { return };
+        self.bytes -= link_bytes(&link);
+        self.on_cycle.clear();
+        let hash = hash(&link.provides);
+        if let Some(ids) = self.providers.get_mut(&hash) {
+            ids.remove(&id);
+            if ids.is_empty() {
+                self.providers.remove(&hash);
+            }
+        }
+    }
+
     /// Notes that an event has ended in `epoch`. One that ended unresolved still counts, for a cycle ends as one; nothing leads on from a resolved one.
     pub(super) fn end(&mut self, id: EventId, epoch: Epoch, resolved: bool) {
         self.ended.push_back((epoch, id));
@@ -56,24 +77,20 @@ impl WaitGraph {
     pub(super) fn forget_before(&mut self, epoch: Epoch) {
         while self.ended.front().is_some_and(|(ended, _)| *ended < epoch) {
             let Some((_, id)) = self.ended.pop_front() else { break };
-            let Some(link) = self.links.remove(&id) else { continue };
-            self.bytes -= link_bytes(&link);
-            self.on_cycle.clear();
-            let hash = hash(&link.provides);
-            if let Some(ids) = self.providers.get_mut(&hash) {
-                ids.remove(&id);
-                if ids.is_empty() {
-                    self.providers.remove(&hash);
-                }
-            }
+            self.remove(id);
         }
+    }
+
+    /// Gives up what is known of the graph as it is, and the memory that takes.
+    pub(super) fn forget_walks(&mut self) {
+        self.on_cycle = FxHashMap::default();
     }
 
     /// Memory that the graph holds.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
             + self.ended.capacity() * size_of::<(Epoch, EventId)>()
-            + self.on_cycle.capacity() * size_of::<(EventId, bool)>()
+            + self.on_cycle.capacity() * size_of::<(EventId, Option<EventId>)>()
     }
 
     /// Whether what an event lacks leads back to it: whether it is in a strongly connected component of more than itself.
@@ -81,11 +98,23 @@ impl WaitGraph {
     /// Tarjan's algorithm (1972) with frames of its own instead of recursion. What it finds out about the others on the way is kept for as long as the
     /// graph stays as it is, so that a chain whose events all end at once is walked once.
     pub(super) fn leads_back(&mut self, id: EventId) -> bool {
+        self.cycle_of(id).is_some()
+    }
+
+    /// Whether these lead back to an event, of all that it lacked: the others have been given up.
+    pub(super) fn leads_back_over(&mut self, id: EventId, lacks: &[Provided]) -> bool {
+        let Some(cycle) = self.cycle_of(id) else { return false };
+        // What it lacks has been walked with it.
+        let is_on_it = |other: EventId| self.on_cycle.get(&other) == Some(&Some(cycle));
+        lacks.iter().flat_map(|key| self.provided_by(key)).any(is_on_it)
+    }
+
+    fn cycle_of(&mut self, id: EventId) -> Option<EventId> {
         if !self.on_cycle.contains_key(&id) {
             let found = Tarjan::new(self).run(id);
             self.on_cycle.extend(found);
         }
-        self.on_cycle.get(&id).copied().unwrap_or(false)
+        self.on_cycle.get(&id).copied().flatten()
     }
 
     fn lacked_by(&self, id: EventId) -> Vec<EventId> {
@@ -132,7 +161,7 @@ struct Tarjan<'a> {
     index: FxHashMap<EventId, usize>,
     open: Vec<EventId>,
     path: Vec<Frame>,
-    found: Vec<(EventId, bool)>,
+    found: Vec<(EventId, Option<EventId>)>,
 }
 
 impl<'a> Tarjan<'a> {
@@ -140,7 +169,7 @@ impl<'a> Tarjan<'a> {
         Tarjan { graph, index: FxHashMap::default(), open: Vec::new(), path: Vec::new(), found: Vec::new() }
     }
 
-    fn run(mut self, start: EventId) -> Vec<(EventId, bool)> {
+    fn run(mut self, start: EventId) -> Vec<(EventId, Option<EventId>)> {
         self.enter(start);
         while let Some(frame) = self.path.last_mut() {
             match frame.ahead.pop() {
@@ -176,7 +205,7 @@ impl<'a> Tarjan<'a> {
         let cyclic = component.len() > 1 || self.graph.lacked_by(frame.id).contains(&frame.id);
         for id in component {
             self.index.insert(id, usize::MAX);
-            self.found.push((id, cyclic));
+            self.found.push((id, cyclic.then_some(frame.id)));
         }
     }
 }
@@ -213,6 +242,29 @@ mod tests {
         let mut graph = graph(&[(1, &[2]), (2, &[1, 3]), (3, &[4]), (4, &[5]), (5, &[4])]);
         let on_cycle: Vec<u64> = (1..=5).filter(|n| graph.leads_back(id(*n))).collect();
         assert_eq!(on_cycle, [1, 2, 4, 5]);
+    }
+
+    #[test]
+    fn what_is_left_of_what_an_event_lacks_may_lead_back_or_not() {
+        let mut graph = graph(&[(1, &[2, 3, 4]), (2, &[1]), (3, &[5]), (4, &[2]), (5, &[3])]);
+        let over = |graph: &mut WaitGraph, lacks: &[u64]| {
+            let lacks: Vec<Provided> = lacks.iter().map(|n| (MESSAGE, Key::unsigned(*n))).collect();
+            graph.leads_back_over(id(1), &lacks)
+        };
+        let left: [&[u64]; 5] = [&[2], &[3], &[4], &[3, 9], &[]];
+        assert_eq!(left.map(|left| over(&mut graph, left)), [true, false, true, false, false]);
+    }
+
+    #[test]
+    fn an_event_may_lack_more_than_before_and_may_leave() {
+        let mut graph = graph(&[(1, &[2]), (2, &[])]);
+        assert!(!graph.leads_back(id(1)));
+        graph.set(id(2), Link { provides: (MESSAGE, Key::Int(2)), lacks: vec![(MESSAGE, Key::Int(1))] });
+        assert!(graph.leads_back(id(1)));
+        graph.remove(id(2));
+        assert!(!graph.leads_back(id(1)));
+        graph.remove(id(1));
+        assert_eq!(graph.bytes, 0);
     }
 
     #[test]

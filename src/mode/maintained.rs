@@ -9,8 +9,9 @@
 //!
 //! * [`Table`] is the plain half: one worker's shards of all that is here. It decides which version of a key is current, what a deletion and a deadline
 //!   do, and which of the results that come back are told. It knows neither timely nor a clock.
-//! * `judge` is what the passing of time does to it, `results` what the results that come back do.
+//! * `judge` is what the passing of time does to it, `results` what the results that come back do; `waits` tells which waits end in a cycle.
 //! * `dataflow` is the differential half: from the rows, versions and settled events that the table adds and takes away to the results that follow.
+//! * [`Snapshot`] is what waits, out of the state of a job, for those who look at it from outside.
 //! * `store` is how what is here lies in the state. It is written with each epoch, so that a start reads what is here and nothing of the input again.
 //! * [`crate::mode::reference::maintained`] is the same from scratch, slow and plain, which tests hold the rest against.
 //!
@@ -25,7 +26,7 @@
 //! its key, others go on to refer to it until it is replaced, deleted, or forgotten (`retain`). Forgetting revises nothing, since a configuration
 //! with `retain` bounds the waits of all that refer to the entity: they have left before.
 //!
-//! Cut-offs happen at the beginning of an epoch, by what results there were at the end of the one before.
+//! Cut-offs happen at the beginning of an epoch, by what results there were at the end of the one before. So does the judgement of who waited in a cycle.
 //!
 //! # What the dataflow moves
 //!
@@ -46,8 +47,10 @@ mod judge;
 mod oldest;
 mod results;
 mod settings;
+mod snapshot;
 mod store;
 mod table;
+mod waits;
 
 use std::cmp::Ordering;
 use std::hash::{Hash, Hasher};
@@ -57,12 +60,13 @@ use serde::{Deserialize, Serialize};
 
 pub use dataflow::{configure, maintain};
 pub use judge::FORGET_GRACE;
-pub use settings::{Facts, Limits};
+pub use settings::{Facts, Limits, PATIENCE, Room};
+pub use snapshot::Snapshot;
 pub use store::{StoredRow, restore};
 pub use table::{Effects, Table};
 
 use super::{Message, Name, Visit};
-use crate::dependency::{Rules, Updates};
+use crate::dependency::{Rules, Stream, Updates};
 use crate::event::{Dependent, EntityId, Event, EventId, Found, Key, KeyHash, ResultIdentity, Timestamp};
 
 /// A version of a referent, for those that refer to it. Compared by its position.
@@ -267,10 +271,29 @@ fn named(entity: EntityId, key: &Key) -> Name {
     Name { entity, key: key.clone(), hash: key.hash(entity) }
 }
 
+/// Whether events of its stream can be referred to.
+fn may_be_referred_to(rules: &Rules, event: &Event) -> bool {
+    stream_may_be_referred_to(rules, rules.stream(event.header.header.stream))
+}
+
+fn stream_may_be_referred_to(rules: &Rules, stream: &Stream) -> bool {
+    stream.provides.into_iter().chain(stream.provides_resolved).any(|entity| rules.entity(entity).streaming)
+}
+
+/// Whether the present referents of an entity are all here, as long as they are remembered. `entity` may be that of resolved events.
+pub fn keeps_referents(rules: &Rules, entity: EntityId) -> bool {
+    let plain = rules.entity(entity).resolved_of.unwrap_or(entity);
+    let mut providing = rules.streams().iter().filter(|stream| stream.provides == Some(plain));
+    providing.all(|stream| stream_replaces(stream) || stream_may_be_referred_to(rules, stream))
+}
+
 /// Whether later versions of an event take its place.
 fn is_replaced(rules: &Rules, event: &Event) -> bool {
-    let upkeep = rules.stream(event.header.header.stream).upkeep.as_ref();
-    upkeep.is_some_and(|upkeep| upkeep.updates == Updates::Replace)
+    stream_replaces(rules.stream(event.header.header.stream))
+}
+
+fn stream_replaces(stream: &Stream) -> bool {
+    stream.upkeep.as_ref().is_some_and(|upkeep| upkeep.updates == Updates::Replace)
 }
 
 /// How the result of an event is known.

@@ -6,7 +6,7 @@
 //! * `independent`: events that wait for nothing.
 //! * `engine`: a dependent visits (`visit`), waits, is woken when a referent comes (`arrival`) and leaves; with the `table` of what is here, the
 //!   `deadline`s of what waits, what it lacks besides the referent that it waits at (`claims`), the queues of `ordered_by` (`order`), and the graph of
-//!   events that may wait for each other (`cycle`).
+//!   events that may wait for each other (`cycle`, which maintained results have too).
 //! * `deletion`: tombstones, and what they hide from whom.
 //! * `preload`: looks at memory before it is needed.
 //! * `streaming`: what is particular to references that are joined in memory: rebuilding them after a restart.

@@ -11,7 +11,8 @@ use crate::config::Job;
 use crate::dependency::Rules;
 use crate::event::{Dependent, Epoch, EventId, ExpiredReason, Found, Outcome, Timestamp, WorkerIndex};
 use crate::metrics::{ConservationError, Metrics, Totals};
-use crate::mode::{self, Log, RestoreError};
+use crate::mode::maintained::Snapshot;
+use crate::mode::{self, Changes, Log, RestoreError};
 use crate::sink::{self, Renderer, SinkError, SinkKind};
 
 use super::open::{connect, new_instance, open_state};
@@ -72,19 +73,12 @@ pub fn expire(job: &Job, id: EventId) -> Result<Ended, ExpireError> {
     let log = Log::read(&state, committed.epoch)?;
     let position = committed.partitions.position(id);
     let now = Clock::start().now();
-    let Some((mut dependent, row)) = mode::find_waiting(&state, &job.rules, &log, id)? else {
-        return Err(ExpireError::NotWaiting(position));
-    };
-    if dependent.missing().next().is_none() {
-        return Err(ExpireError::LacksNothing(position));
-    }
     let epoch = committed.epoch.next();
-    // Of the event as the state has it, and so before it is told what has come.
-    let changes = mode::end_waiting(&job.rules, &dependent, row.as_deref(), epoch);
-    take_what_has_come(&state, &job.rules, &mut dependent, now)?;
-    if dependent.missing().next().is_none() {
-        return Err(ExpireError::HasCome(position));
-    }
+    let (dependent, changes) = if job.rules.is_maintained() {
+        end_maintained(&state, &job.rules, id, position, now)?
+    } else {
+        end(&state, &job.rules, &log, id, position, now, epoch)?
+    };
     committed.totals.conserves(log.waiting() + committed.waiting_in_state)?;
 
     let (positions, partitions) = (committed.positions.clone(), committed.partitions.clone());
@@ -101,6 +95,47 @@ pub fn expire(job: &Job, id: EventId) -> Result<Ended, ExpireError> {
     checkpoint.commit(epoch, EpochEnd { positions, partitions, totals, now, changes, ..EpochEnd::default() })?;
     state.flush()?;
     Ok(Ended { epoch, waited_us, totals: checkpoint.committed().totals })
+}
+
+/// What ends the wait of an event in an epoch, and the event with what it has found.
+fn end(
+    state: &State,
+    rules: &Rules,
+    log: &Log,
+    id: EventId,
+    position: String,
+    now: Timestamp,
+    epoch: Epoch,
+) -> Result<(Box<Dependent>, Changes), ExpireError> {
+    let Some((mut dependent, row)) = mode::find_waiting(state, rules, log, id)? else {
+        return Err(ExpireError::NotWaiting(position));
+    };
+    if dependent.missing().next().is_none() {
+        return Err(ExpireError::LacksNothing(position));
+    }
+    // Of the event as the state has it, and so before it is told what has come.
+    let changes = mode::end_waiting(rules, &dependent, row.as_deref(), epoch);
+    take_what_has_come(state, rules, &mut dependent, now)?;
+    if dependent.missing().next().is_none() {
+        return Err(ExpireError::HasCome(position));
+    }
+    Ok((dependent, changes))
+}
+
+/// The same where results are maintained: an event without a result lacks something, for the state has all that there is.
+fn end_maintained(
+    state: &State,
+    rules: &Rules,
+    id: EventId,
+    position: String,
+    now: Timestamp,
+) -> Result<(Box<Dependent>, Changes), ExpireError> {
+    let snapshot = Snapshot::read(state, rules)?;
+    let Some((dependent, row)) = snapshot.find_waiting(state, rules, id, now)? else {
+        return Err(ExpireError::NotWaiting(position));
+    };
+    let batch = Snapshot::end_waiting(state, rules, &row)?;
+    Ok((dependent, Changes { batch, waiting_in_state: -1, ..Changes::default() }))
 }
 
 /// The last commit, and the topics that outcomes go to; refuses output that does not go with it.

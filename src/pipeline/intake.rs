@@ -16,6 +16,7 @@ use timely::scheduling::SyncActivator;
 use super::buffers::Buffers;
 use crate::event::{Block, Content, Epoch, PartitionId, Positions, Timestamp};
 use crate::metrics::{Backpressure, Metrics};
+use crate::mode::maintained::Room;
 use crate::mode::{Backlog, Phase};
 
 /// What bounds the intake.
@@ -58,6 +59,8 @@ pub(super) enum Taken {
     Closed(Epoch),
     /// Nothing now.
     Nothing,
+    /// Nothing ever again: there is more, this worker has no room for it, and nothing that it has leaves by itself.
+    NoRoom,
 }
 
 /// How an epoch stood when it was closed.
@@ -94,12 +97,31 @@ struct Inner {
     finished: bool,
     begins_again: bool,
     waiting_lines: u64,
-    /// Since when workers may take no block though the queue is full.
-    held_since: Option<Instant>,
+    /// What keeps workers from taking blocks though the queue is full, and since when.
+    held_since: Option<(Backpressure, Instant)>,
     /// How long that was the case so far.
-    held: Duration,
+    held: Held,
     backlog: Vec<Backlog>,
+    rooms: Vec<Room>,
     activators: Vec<SyncActivator>,
+}
+
+/// How long workers could take no block though the queue was full, by what kept them from it.
+#[derive(Clone, Copy, Default)]
+struct Held {
+    commit: Duration,
+    memory: Duration,
+}
+
+impl Held {
+    fn add(&mut self, cause: Backpressure, held: Duration) {
+        match cause {
+            Backpressure::Commit => self.commit += held,
+            Backpressure::Memory => self.memory += held,
+            // These are what takes blocks.
+            Backpressure::Workers => {}
+        }
+    }
 }
 
 /// The queue and the state of the open epoch. One a process.
@@ -137,8 +159,9 @@ impl Intake {
             begins_again: false,
             waiting_lines: 0,
             held_since: None,
-            held: Duration::ZERO,
+            held: Held::default(),
             backlog: vec![Backlog::None; workers],
+            rooms: vec![Room::Free; workers],
             activators: Vec::new(),
         };
         let (blocks, lines) = (Buffers::new(limits.blocks + workers), Buffers::new(4 * workers));
@@ -171,9 +194,12 @@ impl Intake {
         let (after, waited) =
             self.room.wait_timeout_while(inner, wait, is_full).unwrap_or_else(PoisonError::into_inner);
         inner = after;
-        let held = inner.held_so_far().saturating_sub(held_before);
-        self.metrics.backpressure(Backpressure::Commit, held);
-        self.metrics.backpressure(Backpressure::Workers, began.elapsed().saturating_sub(held));
+        let held = inner.held_so_far();
+        let commit = held.commit.saturating_sub(held_before.commit);
+        let memory = held.memory.saturating_sub(held_before.memory);
+        self.metrics.backpressure(Backpressure::Commit, commit);
+        self.metrics.backpressure(Backpressure::Memory, memory);
+        self.metrics.backpressure(Backpressure::Workers, began.elapsed().saturating_sub(commit + memory));
         !waited.timed_out()
     }
 
@@ -236,6 +262,9 @@ impl Intake {
         }
         // What lies behind the end of the source that is read again belongs to the next one, and to a later phase.
         while !inner.ended {
+            if inner.has_no_room() {
+                return if inner.will_have_room(worker) { Taken::Nothing } else { Taken::NoRoom };
+            }
             let item = inner.queue.pop_front();
             if item.is_some() {
                 self.room.notify_one();
@@ -265,6 +294,13 @@ impl Intake {
             }
         }
         Taken::Nothing
+    }
+
+    /// Notes, when a worker has ended an epoch, whether it has room for more.
+    pub(super) fn tell_room(&self, worker: usize, room: Room) {
+        if let Some(slot) = self.lock().rooms.get_mut(worker) {
+            *slot = room;
+        }
     }
 
     /// Notes lines on their way to the committer.
@@ -407,22 +443,42 @@ impl Inner {
         !self.open || self.waiting_lines > limits.sink_bytes
     }
 
-    /// Counts the time for which workers may take no block though the queue is full: then the reading thread waits for that, and not for them. To be called
-    /// after every change of what this hangs on: where the committer hangs nobody else comes by.
-    fn hold(&mut self, limits: &Limits) {
-        let held = self.may_take_nothing(limits);
-        match self.held_since {
-            None if held && self.queue.len() >= limits.blocks => self.held_since = Some(Instant::now()),
-            Some(since) if !held => {
-                self.held += since.elapsed();
-                self.held_since = None;
-            }
-            _ => {}
+    /// Whether the next item is a block, and some worker has no room for what may be in it.
+    fn has_no_room(&self) -> bool {
+        matches!(self.queue.front(), Some(Item::Block(_))) && self.rooms.iter().any(|room| *room != Room::Free)
+    }
+
+    /// Whether a worker has room, or will have it without reading on. No wait ends before the sources have been read to the end that they had at the start.
+    fn will_have_room(&self, worker: usize) -> bool {
+        match self.rooms.get(worker) {
+            Some(Room::Never) => false,
+            Some(Room::Soon) => self.phase != Phase::CatchUp || self.caught_up,
+            Some(Room::Free) | None => true,
         }
     }
 
-    fn held_so_far(&self) -> Duration {
-        self.held + self.held_since.map_or(Duration::ZERO, |since| since.elapsed())
+    /// Counts the time for which workers may take no block though the queue is full: then the reading thread waits for what keeps them from it, and not for
+    /// them. To be called after every change of what this hangs on: where the committer hangs nobody else comes by.
+    fn hold(&mut self, limits: &Limits) {
+        let cause = match (self.may_take_nothing(limits), self.has_no_room()) {
+            (true, _) => Some(Backpressure::Commit),
+            (false, true) => Some(Backpressure::Memory),
+            (false, false) => None,
+        };
+        if let Some((was, since)) = self.held_since.filter(|(was, _)| Some(*was) != cause) {
+            self.held.add(was, since.elapsed());
+            self.held_since = cause.map(|cause| (cause, Instant::now()));
+        } else if self.held_since.is_none() && self.queue.len() >= limits.blocks {
+            self.held_since = cause.map(|cause| (cause, Instant::now()));
+        }
+    }
+
+    fn held_so_far(&self) -> Held {
+        let mut held = self.held;
+        if let Some((cause, since)) = self.held_since {
+            held.add(cause, since.elapsed());
+        }
+        held
     }
 
     fn advance(&mut self, partition: PartitionId, next: u64) {

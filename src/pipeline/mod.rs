@@ -206,10 +206,10 @@ pub enum RunError {
         "a thread of the job failed ({0}): nothing after the last commit counts; start the job again, and report this"
     )]
     Worker(String),
-    /// What maintained results follow from does not fit in memory.
+    /// What maintained results follow from does not fit in memory, and none of it is about to leave.
     #[error(
-        "what a worker keeps for maintained results takes some {} MiB, and its share of `[streaming] memory` is {} MiB: raise it, or have less kept, by a `wait` on \
-         dependencies and a `retain` on what they refer to; what was committed is whole, and a start goes on from there",
+        "what a worker keeps for maintained results takes some {} MiB, its share of `[streaming] memory` is {} MiB, and nothing of it is about to leave: raise it, or \
+         have less kept, by a `wait` on dependencies and a `retain` on what they refer to; what was committed is whole, and a start goes on from there",
         bytes >> 20,
         limit >> 20
     )]
@@ -376,6 +376,7 @@ fn run_opened(job: &Job, opened: Opened, start: &Start, clock: Clock) -> Result<
         next_due: opened.next_due,
         unresolved: Arc::new(opened.unresolved),
         rows: by_owner(opened.rows, &job.rules, workers),
+        ends_waits: opened.until_end == Some(UntilEnd::Expire),
         compact,
     };
     let committer = Committer {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
-use std::thread::JoinHandle;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::READ_WAIT;
@@ -14,6 +14,10 @@ use crate::source::{Next, Source, SourceError};
 
 /// How often the lag of the source is measured.
 const LAG_EVERY: Duration = Duration::from_millis(200);
+
+/// Records that come one by one are gathered for so long: to wake the other threads costs as much as some dozens of records. The first after a pause goes
+/// on at once.
+const GATHER: Duration = Duration::from_micros(500);
 
 /// What goes before what is new.
 pub(super) enum Replay {
@@ -78,21 +82,54 @@ fn recycle(source: &mut dyn Source, intake: &Intake) {
     }
 }
 
+/// How long a source may be waited for.
+struct Patience {
+    /// When it gave a block.
+    got: Instant,
+    /// Whether it has had time to gather records since then.
+    gathered: bool,
+}
+
+impl Patience {
+    fn wait(&self) -> Duration {
+        if self.gathered { READ_WAIT } else { Duration::ZERO }
+    }
+
+    fn got(&mut self) {
+        (self.got, self.gathered) = (Instant::now(), false);
+    }
+
+    /// The source had nothing more.
+    fn idle(&mut self) {
+        if !self.gathered {
+            thread::sleep(GATHER.saturating_sub(self.got.elapsed()));
+            self.gathered = true;
+        }
+    }
+}
+
 /// Reads a source until it ends or the job does.
 fn read_to_end(mut source: Box<dyn Source>, intake: &Intake, metrics: &Metrics) -> Result<(), SourceError> {
     let mut measured = Instant::now();
+    let mut patience = Patience { got: measured, gathered: true };
     while intake.goes_on() {
         if !intake.wait_for_room(READ_WAIT) {
             source.held()?;
             continue;
         }
         recycle(source.as_mut(), intake);
-        let going = match source.next(READ_WAIT)? {
-            Next::Block(block) => intake.push(Item::Block(block)),
+        let going = match source.next(patience.wait())? {
+            Next::Block(block) => {
+                patience.got();
+                intake.push(Item::Block(block))
+            }
             Next::Partition(partition, start) => intake.push(Item::Partition(partition, start)),
             Next::CaughtUp => intake.push(Item::CaughtUp),
             Next::Revoked => intake.push(Item::Revoked) && give_up(source.as_mut(), intake)?,
-            Next::Idle => true,
+            Next::Idle => {
+                patience.idle();
+                true
+            }
             Next::End => {
                 intake.push(Item::End);
                 false

@@ -77,6 +77,8 @@ pub(super) struct Setup {
     pub(super) unresolved: Arc<FxHashSet<EventId>>,
     /// Where results are maintained: what an earlier run left, by worker.
     pub(super) rows: Vec<Mutex<Vec<StoredRow>>>,
+    /// Whether every wait ends with the input.
+    pub(super) ends_waits: bool,
     /// Whether nothing is told but the results that stand in the end.
     pub(super) compact: bool,
 }
@@ -86,6 +88,8 @@ pub(super) struct Setup {
 struct Shared {
     read: Cell<u64>,
     replayed: Cell<u64>,
+    /// Whether the memory of maintained results was full before.
+    was_full: Cell<bool>,
     accepted_at: RefCell<Times>,
 }
 
@@ -294,13 +298,17 @@ impl Reading {
             Taken::Block(block) => {
                 let mut session = output.session(capability);
                 self.decode(&block, phase, |message| session.give(message));
-                if let Content::Lines { bytes, .. } = block.content {
+                if let Content::Lines { bytes, .. } | Content::Records { bytes, .. } = block.content {
                     self.intake.blocks.give(bytes);
                 }
                 Again::Now
             }
             Taken::Nothing if behind => Again::Later(SINK_BEHIND),
             Taken::Nothing if backlog == Backlog::Slices => Again::Now,
+            Taken::NoRoom => {
+                self.half.give_up(&self.lines.borrow());
+                Again::WhenWoken
+            }
             Taken::Nothing | Taken::Closed(_) => Again::WhenWoken,
         }
     }

@@ -1,32 +1,35 @@
 //! Topics: one producer a process, whose transactions end with the epochs of the job.
 
 mod calls;
+mod deliveries;
 mod held;
 mod limits;
 mod patience;
 mod settings;
+mod transactions;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{Consumer, ConsumerGroupMetadata};
+use rdkafka::TopicPartitionList;
+use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{Header, Message, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
-use rdkafka::{ClientContext, Offset, TopicPartitionList};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseRecord, Producer};
 
 pub use settings::{Acks, KafkaSettings};
+pub use transactions::Identity;
 
 use super::{Broker, Marker, Place, SinkError, records};
 use crate::event::headers;
-use crate::kafka::{About, ClientError, ClientSettings, Cluster, Membership, Observer, Waiting, explain};
+use crate::kafka::{About, ClientError, ClientSettings, Cluster, Observer, Waiting, explain};
 use crate::metrics::Metrics;
 use calls::Calls;
+use deliveries::{Deliveries, Producing, flush};
 use held::Held;
 use patience::Patience;
+use transactions::{By, Transactions, latest_marker, offset_list};
 
 /// How long a call of the client waits before it is looked whether to go on.
 const STEP: Duration = Duration::from_secs(2);
@@ -46,20 +49,6 @@ const UNENDED_FOR: Duration = Duration::from_secs(15);
 
 /// Whether a wait for brokers is to be given up.
 pub type GiveUp = Arc<dyn Fn() -> bool + Send + Sync>;
-
-/// Under which name transactions are made, and for which group.
-#[derive(Clone, Debug)]
-pub enum Identity {
-    /// Of the one process of a job, with this name and for the group of this name: a second one fences it.
-    Sole(String),
-    /// Of one of any number of processes.
-    Member {
-        /// A name that no other process has.
-        id: String,
-        /// What makes it one of them: a transaction of a process that is none any more is refused.
-        membership: Membership,
-    },
-}
 
 /// Connects to the brokers of topics, which it waits for, and creates what topics are missing where the settings say so. With an identity outcomes are produced in
 /// transactions.
@@ -88,11 +77,9 @@ pub fn connect(
     let waiting = Waiting { give_up: &*give_up, say: &|text| metrics.health().not_ready(text.to_owned()) };
     cluster.topics(topics.iter().copied(), settings.create_topics, waiting)?;
     let batch_limits = limits::ask(&cluster, topics, waiting)?;
-    let failed = Arc::new(Mutex::new(None));
-    let deliveries = Deliveries { observer: observer.clone(), failed: Arc::clone(&failed) };
-    let producer: BaseProducer<Deliveries> = settings
+    let producer: Producing = settings
         .producer_config(id.as_deref(), batch_limits.values().copied().min())
-        .create_with_context(deliveries)
+        .create_with_context(Deliveries::new(observer.clone()))
         .map_err(|error| ClientError::of_settings(&error))?;
     let transactions = match identity {
         Some(Identity::Sole(group)) => {
@@ -116,7 +103,6 @@ pub fn connect(
         settings: settings.client.clone(),
         batch_limits,
         patience: Patience::new(settings.transaction_timeout, Arc::clone(&give_up)),
-        failed,
         held: Held::new(held_back),
         metrics: metrics.clone(),
         give_up,
@@ -136,56 +122,6 @@ fn about<'a>(
     About { brokers, doing, topic, group, transactional_id, operations: "Write and Describe" }
 }
 
-/// The first record that was not delivered: its topic, and why.
-type Failed = Arc<Mutex<Option<(String, KafkaError)>>>;
-
-/// Keeps the first delivery that failed; successes are not reported.
-struct Deliveries {
-    observer: Observer,
-    failed: Failed,
-}
-
-impl ClientContext for Deliveries {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        self.observer.log(level, facility, message);
-    }
-
-    fn stats_raw(&self, statistics: &[u8]) {
-        self.observer.statistics(statistics);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.observer.error(&error, reason);
-    }
-}
-
-impl ProducerContext for Deliveries {
-    type DeliveryOpaque = ();
-
-    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        if let Err((error, record)) = result {
-            let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-            failed.get_or_insert_with(|| (record.topic().to_owned(), error.clone()));
-        }
-    }
-}
-
-struct Transactions {
-    id: String,
-    group: String,
-    by: By,
-    /// Whether one is open.
-    open: bool,
-}
-
-/// As whom offsets are committed.
-enum By {
-    /// As nobody in particular: fenced by the transactional id.
-    Sole(Arc<ConsumerGroupMetadata>),
-    /// As a member of the group: fenced by its generation.
-    Member(Membership),
-}
-
 /// The broker of topics, and the producer of this process.
 struct KafkaBroker {
     producer: Calls,
@@ -199,7 +135,6 @@ struct KafkaBroker {
     /// Bytes of the largest batch that each topic takes, where the brokers have said so.
     batch_limits: BTreeMap<String, usize>,
     patience: Patience,
-    failed: Failed,
     held: Held,
     metrics: Metrics,
     give_up: GiveUp,
@@ -275,8 +210,7 @@ impl KafkaBroker {
 
     /// The error of the first record that was not delivered.
     fn check_deliveries(&self) -> Result<(), SinkError> {
-        let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        match failed {
+        match self.producer.get().context().failed() {
             Some((topic, error)) => Err(self.error(&error, &format!("writing to topic {topic}"), &topic)),
             None => Ok(()),
         }
@@ -313,19 +247,24 @@ impl KafkaBroker {
         self.held.lets_through(self.producer.get().in_flight_count() > 0, Instant::now())
     }
 
-    fn send_held(&mut self) -> Result<(), SinkError> {
-        let held = self.held.take();
-        for (topic, records) in &held {
-            self.send(topic, records)?;
+    /// Gives the client what is held back, all of it or what may go now.
+    fn send_held(&mut self, all: bool) -> Result<(), SinkError> {
+        while all || self.lets_through() {
+            let Some((topic, records)) = self.held.take() else { break };
+            self.send(&topic, &records)?;
+            self.held.give_back(records);
         }
-        self.held.give_back(held);
         Ok(())
     }
 
     /// Gives records to the client.
     fn send(&mut self, topic: &str, bytes: &[u8]) -> Result<(), SinkError> {
+        // Once for all of them: where a record has none the client looks at the clock for each.
+        let timestamp = SystemTime::now().duration_since(UNIX_EPOCH).ok();
+        let timestamp = timestamp.and_then(|since| i64::try_from(since.as_millis()).ok());
         for record in records(bytes) {
             let mut message: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic);
+            message.timestamp = timestamp;
             message.payload = record.value;
             message.key = record.key;
             message.headers = Some(
@@ -364,29 +303,6 @@ impl KafkaBroker {
             Some(Err(error)) => Err(self.failed(&error, doing, "")),
             None => Err(SinkError::Undecided(format!("{doing} has not ended {}", self.patience.in_words()))),
         }
-    }
-}
-
-/// The producer as it is called on its thread.
-type Producing = BaseProducer<Deliveries>;
-
-/// Waits until all that was produced is delivered, or a delivery has failed. (The client's own `flush` sleeps 100 ms at a time, and spins through what is
-/// left of a millisecond.)
-fn flush(producer: &Producing) -> Result<(), KafkaError> {
-    loop {
-        let waiting = producer.in_flight_count();
-        if waiting == 0 {
-            return Ok(());
-        }
-        producer.poll(Duration::ZERO);
-        if producer.in_flight_count() < waiting {
-            continue;
-        }
-        let failed = producer.context().failed.lock().unwrap_or_else(PoisonError::into_inner).is_some();
-        if failed || producer.client().fatal_error().is_some() {
-            return Err(KafkaError::Canceled);
-        }
-        thread::sleep(NAP);
     }
 }
 
@@ -436,6 +352,7 @@ impl Broker for KafkaBroker {
         self.bytes_written += records.len() as u64;
         if self.held.is_empty() && self.lets_through() {
             self.send(topic, records)?;
+            self.held.goes(records.len());
         } else {
             self.held.add(topic, records);
         }
@@ -448,16 +365,14 @@ impl Broker for KafkaBroker {
             return Ok(false);
         }
         self.producer.get().poll(Duration::ZERO);
-        if self.lets_through() {
-            self.send_held()?;
-        }
+        self.send_held(false)?;
         self.check_deliveries()?;
         Ok(!self.held.is_empty())
     }
 
     fn commit(&mut self, marker: Option<&Marker>, offsets: &[(Place, u64)]) -> Result<(), SinkError> {
         self.begin()?;
-        self.send_held()?;
+        self.send_held(true)?;
         self.cluster = None;
         let Some(transactions) = &mut self.transactions else { return Ok(()) };
         transactions.open = false;
@@ -491,7 +406,7 @@ impl Broker for KafkaBroker {
     }
 
     fn flush(&mut self) -> Result<(), SinkError> {
-        self.send_held()?;
+        self.send_held(true)?;
         self.cluster = None;
         self.call("waiting for the broker to acknowledge what was written", flush)
     }
@@ -503,24 +418,4 @@ impl Broker for KafkaBroker {
     fn batch_bytes_max(&self, topic: &str) -> Option<usize> {
         self.batch_limits.get(topic).copied()
     }
-}
-
-/// The marker with the greatest epoch among offsets.
-fn latest_marker(offsets: &TopicPartitionList) -> Option<Marker> {
-    let elements = offsets.elements();
-    let markers = elements.iter().filter_map(|element| Marker::parse(element.metadata()));
-    markers.max_by_key(|marker| marker.epoch)
-}
-
-/// Offsets for the group; the first carries the marker.
-fn offset_list(offsets: &[(Place, u64)], marker: Option<&str>) -> Result<TopicPartitionList, KafkaError> {
-    let mut list = TopicPartitionList::new();
-    for (at, (place, offset)) in offsets.iter().enumerate() {
-        let mut element = list.add_partition(&place.topic, place.partition);
-        element.set_offset(Offset::Offset(i64::try_from(*offset).unwrap_or(i64::MAX)))?;
-        if let (0, Some(marker)) = (at, marker) {
-            element.set_metadata(marker);
-        }
-    }
-    Ok(list)
 }

@@ -22,9 +22,9 @@ fn answer(ended: &Ended) -> Value {
 #[test]
 fn a_wait_that_is_ended_by_hand_has_one_outcome_in_its_topic() {
     let kafka = Kafka::shared();
-    for program in Program::JOINING {
+    for (program, emit) in [(Program::Sedd, "once"), (Program::Dedd, "once"), (Program::Sedd, "changes")] {
         for delivery in ["exactly_once", "at_least_once"] {
-            let job = format!("delivery = \"{delivery}\"");
+            let job = format!("delivery = \"{delivery}\"\nemit = \"{emit}\"");
             let shop = Shop::new(kafka, 1, &Changes { job: &job, ..Changes::default() });
             kafka.send_lines(&shop.events, &(orders(0..3) + &payments(0..6)));
             shop.workspace.run(program, &UNTIL_END).succeeded();
@@ -32,7 +32,7 @@ fn a_wait_that_is_ended_by_hand_has_one_outcome_in_its_topic() {
             let ended = answer(&expire(&shop, &position).wait().succeeded());
             assert_eq!((&ended["status"], &ended["reason"]), (&"expired".into(), &"operator".into()), "{ended}");
             let dead = kafka.read(&shop.dead);
-            assert_eq!(dead.len(), 1, "{program:?}, {delivery}");
+            assert_eq!(dead.len(), 1, "{program:?}, {emit}, {delivery}");
             assert_eq!(dead[0].header("resolvent-reason"), Some("operator"));
             assert_eq!(dead[0].outcome().position, position);
             // It cannot be ended a second time.
@@ -43,7 +43,7 @@ fn a_wait_that_is_ended_by_hand_has_one_outcome_in_its_topic() {
             let summary = Summary::parse(&ended.stderr);
             assert_eq!((summary.read, summary.resolved, summary.expired, summary.waiting), (12, 11, 1, 0));
             let outcomes = [kafka.outcomes(&shop.resolved), kafka.outcomes(&shop.dead)].concat();
-            assert_eq!(outcomes.len(), 12, "{program:?}, {delivery}");
+            assert_eq!(outcomes.len(), 12, "{program:?}, {emit}, {delivery}");
             assert_unique_positions(&outcomes);
         }
     }

@@ -12,13 +12,6 @@ fn send(kafka: &Kafka, shop: &Shop, ids: std::ops::Range<u64>, partitions: i32) 
     kafka.send(&shop.events, lines.lines().enumerate().map(|(at, line)| Sent::value(at as i32 % partitions, line)));
 }
 
-fn assert_each_once(kafka: &Kafka, shop: &Shop, records: usize) {
-    eventually("all is seen", || (kafka.outcomes(&shop.resolved).len() >= records).then_some(()));
-    let outcomes = kafka.outcomes(&shop.resolved);
-    assert_unique_positions(&outcomes);
-    assert_eq!(outcomes.len(), records);
-}
-
 #[test]
 fn a_process_that_stands_still_loses_its_partitions_and_comes_back_for_a_share() {
     let kafka = Kafka::shared();
@@ -27,21 +20,21 @@ fn a_process_that_stands_still_loses_its_partitions_and_comes_back_for_a_share()
     let first = shop.start(Program::Independent);
     let mut second = shop.start(Program::Independent);
     send(kafka, &shop, 0..400, 4);
-    assert_each_once(kafka, &shop, 400);
+    shop.assert_each_once(kafka, 400);
     send(kafka, &shop, 400..800, 4);
     first.running.suspend();
     // The group puts it out after six seconds, and what it had in hand is read by the other.
-    assert_each_once(kafka, &shop, 800);
+    shop.assert_each_once(kafka, 800);
     send(kafka, &shop, 800..1200, 4);
-    assert_each_once(kafka, &shop, 1200);
+    shop.assert_each_once(kafka, 1200);
     let rebalances = second.metric("resolvent_kafka_rebalances_total", "").unwrap_or_default();
     first.running.proceed();
     second.await_metric("resolvent_kafka_rebalances_total", "", rebalances + 1.0);
     send(kafka, &shop, 1200..1600, 4);
-    assert_each_once(kafka, &shop, 1600);
+    shop.assert_each_once(kafka, 1600);
     first.stop();
     second.stop();
-    assert_each_once(kafka, &shop, 1600);
+    shop.assert_each_once(kafka, 1600);
 }
 
 #[test]
@@ -53,16 +46,16 @@ fn a_process_without_partitions_is_ready_and_takes_over_when_another_leaves() {
         let first = shop.start(Program::Independent);
         let second = shop.start(Program::Independent);
         send(kafka, &shop, 0..100, 1);
-        assert_each_once(kafka, &shop, 100);
+        shop.assert_each_once(kafka, 100);
         let lags = |live: &super::shop::Live| live.metric("resolvent_partition_lag_records", "").is_some();
         eventually("one of them has the partition", || (lags(&first) != lags(&second)).then_some(()));
         first.stop();
         send(kafka, &shop, 100..200, 1);
-        assert_each_once(kafka, &shop, 200);
+        shop.assert_each_once(kafka, 200);
         second.stop();
         // A later process goes on where they were.
         shop.workspace.run(Program::Independent, &["--until-end"]).succeeded();
-        assert_each_once(kafka, &shop, 200);
+        shop.assert_each_once(kafka, 200);
     }
 }
 

@@ -25,13 +25,6 @@ fn proxied() -> Option<(Kafka, Proxy)> {
     Some((kafka, proxy))
 }
 
-fn assert_each_once(kafka: &Kafka, shop: &Shop, records: usize) {
-    eventually("all is seen", || (kafka.outcomes(&shop.resolved).len() >= records).then_some(()));
-    let outcomes = kafka.outcomes(&shop.resolved);
-    assert_unique_positions(&outcomes);
-    assert_eq!(outcomes.len(), records);
-}
-
 #[test]
 fn sigterm_does_not_wait_for_a_commit_that_hangs() {
     let Some((kafka, proxy)) = proxied() else { return };
@@ -51,7 +44,7 @@ fn sigterm_does_not_wait_for_a_commit_that_hangs() {
         ended.failed(1, &["of being asked to stop", "a restart goes on from there"]);
         proxy.set(Network::Works);
         shop.workspace.run(program, &["--until-end"]).succeeded();
-        assert_each_once(&kafka, &shop, 400);
+        shop.assert_each_once(&kafka, 400);
     }
 }
 
@@ -95,7 +88,7 @@ fn a_sink_that_hangs_holds_the_source_back() {
         assert_eq!(of(&live, "resolvent_kafka_rebalances_total"), rebalances, "it was put out of its group");
         assert_eq!(of(&live, "resolvent_began_again_total"), 0.0);
         live.stop();
-        assert_each_once(&kafka, &shop, MANY as usize);
+        shop.assert_each_once(&kafka, MANY as usize);
     }
 }
 
@@ -120,7 +113,7 @@ fn a_process_that_was_taken_over_while_it_slept_ends_though_it_has_nothing_to_do
     kafka.send_lines(&shop.events, &orders(0..10));
     second.await_metric("resolvent_events_total", "outcome=\"resolved\"", 10.0);
     second.stop();
-    assert_each_once(kafka, &shop, 10);
+    shop.assert_each_once(kafka, 10);
 }
 
 #[test]

@@ -128,16 +128,19 @@ fn each_right_that_is_missing_is_named() {
             give(&[(Resource::Topic(topic), Operation::Write)]);
         }
         refused(&[&format!("no permission for transactional id `{job}"), "ACL"]);
-        if program == Program::Independent {
-            // Each process has an id of its own, which only begins with the job's: a right to one of them is no help.
-            continue;
-        }
         give(&[(Resource::TransactionalId(&job), Operation::Write)]);
-        group();
-        // Where the marker is.
-        refused(&[&format!("no permission for topic `{}`", shop.resolved), "allows Read"]);
-        give(&[(Resource::Topic(&shop.resolved), Operation::Read)]);
+        if program == Program::Independent {
+            // Each process has an id of its own, which only begins with the job's.
+            refused(&[&format!("no permission for transactional id `{job}-"), "ACL"]);
+            give(&[(Resource::TransactionalIds(&format!("{job}-")), Operation::Write)]);
+        } else {
+            group();
+            // Where the marker is.
+            refused(&[&format!("no permission for topic `{}`", shop.resolved), "allows Read"]);
+            give(&[(Resource::Topic(&shop.resolved), Operation::Read)]);
+        }
         run(&shop, program).succeeded();
+        assert_eq!(secured.kafka.committed(&job, &shop.events), [Some(10)], "{program:?}");
         assert_eq!(secured.kafka.outcomes(&shop.resolved).len(), 10, "{program:?}");
     }
 }

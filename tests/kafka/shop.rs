@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::support::{Kafka, Program, Running, Scrape, Workspace, eventually, get, unique};
+use crate::support::{Kafka, Program, Running, Scrape, Workspace, assert_unique_positions, eventually, get, unique};
 
 const STREAMS: &str = r#"
 [[stream]]
@@ -72,6 +72,14 @@ impl Shop {
         let _ = writeln!(text, "[sink.kafka]\n{sink}\n[sink.resolved]\ntopic = \"{resolved}\"\n{of_resolved}");
         let _ = writeln!(text, "[sink.dead_letter]\ntopic = \"{dead}\"");
         text
+    }
+
+    /// Waits until so many records have been resolved, and checks that each was once.
+    pub(super) fn assert_each_once(&self, kafka: &Kafka, records: usize) {
+        eventually("all is seen", || (kafka.outcomes(&self.resolved).len() >= records).then_some(()));
+        let outcomes = kafka.outcomes(&self.resolved);
+        assert_unique_positions(&outcomes);
+        assert_eq!(outcomes.len(), records);
     }
 
     /// Changes `job.toml`.

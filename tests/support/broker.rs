@@ -38,7 +38,8 @@ kill $watcher 2>/dev/null
 exit $status
 "#;
 
-/// Settings that make one broker quick to start, to abort and to forget, and content with little memory.
+/// Settings that make one broker quick to start, to abort and to forget, and content with little memory. It keeps all records, however old their timestamps say that
+/// they are: five minutes after its start it would delete those of a topic, and with them the tests' ground.
 const PROPERTIES: &str = "\
 process.roles=broker,controller
 node.id=1
@@ -56,6 +57,7 @@ share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 transaction.abort.timed.out.transaction.cleanup.interval.ms=500
 offsets.retention.check.interval.ms=1000
+log.retention.ms=-1
 broker.heartbeat.interval.ms=500
 broker.session.timeout.ms=3000
 log.segment.bytes=67108864

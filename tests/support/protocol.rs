@@ -9,6 +9,8 @@ pub(crate) enum Resource<'a> {
     Topic(&'a str),
     Group(&'a str),
     TransactionalId(&'a str),
+    /// All that begin so.
+    TransactionalIds(&'a str),
 }
 
 /// An operation, by its number in the protocol.
@@ -19,22 +21,24 @@ pub(crate) enum Operation {
     DescribeConfigs = 10,
 }
 
-/// Allows a user operations on all resources whose names begin so.
+/// Allows a user operations on resources, each with its own right.
 pub(crate) fn allow(address: &str, user: &str, rights: &[(Resource<'_>, Operation)]) {
     const CREATE_ACLS: i16 = 30;
+    const LITERAL: u8 = 3;
     const PREFIXED: u8 = 4;
     const ALLOW: u8 = 3;
     let mut body = Body::default();
     body.array(rights.len());
     for (resource, operation) in rights {
-        let (kind, name) = match resource {
-            Resource::Topic(name) => (2, name),
-            Resource::Group(name) => (3, name),
-            Resource::TransactionalId(name) => (5, name),
+        let (kind, name, pattern) = match resource {
+            Resource::Topic(name) => (2, name, LITERAL),
+            Resource::Group(name) => (3, name, LITERAL),
+            Resource::TransactionalId(name) => (5, name, LITERAL),
+            Resource::TransactionalIds(name) => (5, name, PREFIXED),
         };
         body.0.push(kind);
         body.string(name);
-        body.0.push(PREFIXED);
+        body.0.push(pattern);
         body.string(&format!("User:{user}"));
         body.string("*");
         body.0.extend([*operation as u8, ALLOW]);

@@ -15,19 +15,21 @@ use differential_dataflow::{Data, VecCollection};
 use timely::container::{CapacityContainerBuilder, PushInto};
 use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::Exchange;
-use timely::dataflow::operators::core::OkErr;
+use timely::dataflow::operators::core::{Concat, OkErr};
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::generic::{Operator, OutputBuilder, OutputBuilderSession};
 use timely::dataflow::operators::{Capability, InputCapability};
 use timely::order::Product;
 use timely::progress::Timestamp as Time;
 use timely::progress::operate::FrontierInterest;
-use timely::{Container, WorkerConfig};
+use timely::{Container, ExchangeData, WorkerConfig};
 
 use super::table::{Table, Updates};
+use super::waits::Note;
 use super::{FoundVersions, Resolution, Row, Version, home};
 use crate::dependency::Rules;
-use crate::event::{Epoch, Found, Timestamp};
+use crate::event::{Epoch, Found, Timestamp, WorkerIndex};
+use crate::mode::engine::GRAPH;
 use crate::mode::{Message, Name, Phase, Visit};
 
 /// What a worker does to bring an arrangement into one piece, each time that it looks at it, in rows: what was replaced goes then, also where nothing new comes.
@@ -69,9 +71,28 @@ pub fn maintain<'scope>(
     now: impl Fn() -> Timestamp + 'static,
     current: impl Fn() -> (Epoch, Phase) + 'static,
 ) -> Stream<'scope, u64, Vec<()>> {
-    let rules = Arc::clone(&table.borrow().rules);
-    let here = keep(messages, Rc::clone(&table), now, current);
-    follow(resolve(&rules, here), Arc::clone(&rules), table)
+    let (rules, tells_partial) = (Arc::clone(&table.borrow().rules), table.borrow().limits.tells_partial);
+    let (here, notes) = keep(messages, Rc::clone(&table), now, current);
+    let (followed, judged) = (Rc::clone(&table), table);
+    let results = resolve(&rules, tells_partial, here);
+    let workers = results.scope().peers();
+    let home_of = Arc::clone(&rules);
+    let owner = move |result: &Resolution| home(&home_of, &result.row.dependent.event).owner(workers);
+    let done = by_epoch(results, "follow", owner, move |epoch, mut results| {
+        consolidate(&mut results);
+        followed.borrow_mut().follow(epoch, results);
+    });
+    if !rules.streams().iter().any(|stream| stream.cyclic) {
+        return done;
+    }
+    done.concat(by_epoch(
+        notes,
+        "judge",
+        |_| GRAPH,
+        move |epoch, notes| {
+            judged.borrow_mut().judge_waits(epoch, notes.into_iter().map(|(note, _)| note));
+        },
+    ))
 }
 
 /// What is here, as collections.
@@ -85,13 +106,13 @@ struct Here<'scope> {
     settled: Collection<'scope, u64, (Name, Version)>,
 }
 
-/// The table as an operator.
+/// The table as an operator: what is here, and what is told of its waits.
 fn keep<'scope>(
     messages: Stream<'scope, u64, Vec<Message>>,
     table: Rc<RefCell<Table>>,
     now: impl Fn() -> Timestamp + 'static,
     current: impl Fn() -> (Epoch, Phase) + 'static,
-) -> Here<'scope> {
+) -> (Here<'scope>, Collection<'scope, u64, Note>) {
     let mut builder = OperatorBuilder::new("table".to_owned(), messages.scope());
     let mut input = builder.new_input(messages, Exchange::new(|message: &Message| message.to.0 as u64));
     let (alone, alone_stream) = builder.new_output();
@@ -99,6 +120,7 @@ fn keep<'scope>(
     let (transitive, transitive_stream) = builder.new_output();
     let (versions, versions_stream) = builder.new_output();
     let (settled, settled_stream) = builder.new_output();
+    let (notes, notes_stream) = builder.new_output();
     builder.set_notify_for(0, FrontierInterest::Never);
     let mut outs = Outs {
         is_twin: is_twin(&table.borrow().rules),
@@ -110,6 +132,7 @@ fn keep<'scope>(
     };
     builder.build(move |capabilities| {
         drop(capabilities);
+        let mut notes: Out<Note> = OutputBuilder::from(notes);
         let mut begun = Epoch(0);
         move |_frontiers| {
             input.for_each(|capability, messages| {
@@ -127,17 +150,21 @@ fn keep<'scope>(
                         table.arrive(dependent);
                     }
                 }
-                outs.send(&capability, table.take_updates());
+                let mut new: Updates = table.take_updates();
+                drop(table);
+                send(&mut notes, &capability, std::mem::take(&mut new.notes).into_iter());
+                outs.send(&capability, new);
             });
         }
     });
-    Here {
+    let here = Here {
         alone: alone_stream.as_collection(),
         plain: plain_stream.as_collection(),
         transitive: transitive_stream.as_collection(),
         versions: versions_stream.as_collection(),
         settled: settled_stream.as_collection(),
-    }
+    };
+    (here, notes_stream.as_collection())
 }
 
 type Out<D> = OutputBuilder<u64, CapacityContainerBuilder<Vec<(D, u64, isize)>>>;
@@ -176,7 +203,8 @@ fn send<D: 'static>(
 }
 
 /// The results that follow from what is here.
-fn resolve<'scope>(rules: &Arc<Rules>, here: Here<'scope>) -> Collection<'scope, u64, Resolution> {
+fn resolve<'scope>(rules: &Arc<Rules>, tells_partial: bool, here: Here<'scope>) -> Collection<'scope, u64, Resolution> {
+    let complete = complete(tells_partial);
     let Here { alone, plain, transitive, versions, settled } = here;
     let plain = plain.arrange_by_key_named("references");
     let versions = versions.arrange_by_key_named("versions");
@@ -188,7 +216,7 @@ fn resolve<'scope>(rules: &Arc<Rules>, here: Here<'scope>) -> Collection<'scope,
 
     let is_transitive = |found: (Row, Slot)| if found.0.is_transitive() { Ok(found) } else { Err(found) };
     let (before, many) = split(further.inner, is_transitive);
-    let many = many.reduce_named("complete", complete).map(resolution);
+    let many = many.reduce_named("complete", complete.clone()).map(resolution);
     let results = alone.concat(one).concat(many);
     let scope = results.scope();
     let transitive = transitive.arrange_by_key_named("transitive references");
@@ -277,19 +305,23 @@ fn complete_one(row: &Row, place: u32, version: &Version) -> Resolution {
 }
 
 /// What a row that looks for several versions has found: all of them, or some, where a wait may end that has to tell which.
-fn complete(row: &Row, slots: &[(&Slot, isize)], out: &mut Vec<(FoundVersions, isize)>) {
-    let references = &row.dependent.references;
-    let is_timed = references.iter().any(|reference| reference.deadline < Timestamp::MAX);
-    if slots.len() < row.needed() as usize && !is_timed {
-        return;
-    }
-    let mut found = vec![None; references.len()];
-    for ((at, version), _) in slots {
-        if let Some(place) = found.get_mut(*at as usize) {
-            *place = Some(version.clone());
+fn complete(
+    tells_partial: bool,
+) -> impl FnMut(&Row, &[(&Slot, isize)], &mut Vec<(FoundVersions, isize)>) + Clone + 'static {
+    move |row, slots, out| {
+        let references = &row.dependent.references;
+        let may_end = || tells_partial || references.iter().any(|reference| reference.deadline < Timestamp::MAX);
+        if slots.len() < row.needed() as usize && !may_end() {
+            return;
         }
+        let mut found = vec![None; references.len()];
+        for ((at, version), _) in slots {
+            if let Some(place) = found.get_mut(*at as usize) {
+                *place = Some(version.clone());
+            }
+        }
+        out.push((found.into(), 1));
     }
-    out.push((found.into(), 1));
 }
 
 fn resolution((row, found): (Row, FoundVersions)) -> Resolution {
@@ -308,37 +340,34 @@ fn twin_of(rules: &Arc<Rules>) -> impl FnMut(Resolution) -> Option<(Name, Versio
 }
 
 /// What an epoch has come to so far, and what keeps it from going through.
-struct OfEpoch {
+struct OfEpoch<D> {
     _held: Capability<u64>,
-    results: Vec<(Resolution, isize)>,
+    updates: Vec<(D, isize)>,
 }
 
-/// Hands each epoch's results back to the table of the worker that their events belong to, once they are all there.
-fn follow<'scope>(
-    results: Collection<'scope, u64, Resolution>,
-    rules: Arc<Rules>,
-    table: Rc<RefCell<Table>>,
+/// Hands each epoch's updates to the workers that they belong to, once they are all there. Nothing leaves but the epoch, when that has been done.
+fn by_epoch<'scope, D: ExchangeData>(
+    updates: Collection<'scope, u64, D>,
+    name: &str,
+    owner: impl Fn(&D) -> WorkerIndex + 'static,
+    mut hand: impl FnMut(Epoch, Vec<(D, isize)>) + 'static,
 ) -> Stream<'scope, u64, Vec<()>> {
-    let workers = results.scope().peers();
-    let owner = move |(result, _, _): &(Resolution, u64, isize)| {
-        home(&rules, &result.row.dependent.event).owner(workers).0 as u64
-    };
-    results.inner.unary_frontier(Exchange::new(owner), "follow", move |_capability, _info| {
-        let mut open: BTreeMap<u64, OfEpoch> = BTreeMap::new();
+    let owner = move |(data, _, _): &(D, u64, isize)| owner(data).0 as u64;
+    updates.inner.unary_frontier(Exchange::new(owner), name, move |_capability, _info| {
+        let mut open: BTreeMap<u64, OfEpoch<D>> = BTreeMap::new();
         move |(input, frontier), _output: &mut OutputBuilderSession<'_, u64, CapacityContainerBuilder<Vec<()>>>| {
-            input.for_each(|capability, results| {
-                for (result, time, diff) in results.drain(..) {
+            input.for_each(|capability, updates| {
+                for (data, time, diff) in updates.drain(..) {
                     let of_epoch = open
                         .entry(time)
-                        .or_insert_with(|| OfEpoch { _held: capability.delayed(&time, 0), results: Vec::new() });
-                    of_epoch.results.push((result, diff));
+                        .or_insert_with(|| OfEpoch { _held: capability.delayed(&time, 0), updates: Vec::new() });
+                    of_epoch.updates.push((data, diff));
                 }
             });
             while let Some(first) = open.first_entry().filter(|first| !frontier.less_equal(first.key())) {
-                let (epoch, mut of_epoch) = first.remove_entry();
-                consolidate(&mut of_epoch.results);
-                // The right to send is given up after that: the epoch has gone through when the table knows its results.
-                table.borrow_mut().follow(Epoch(epoch), of_epoch.results);
+                let (epoch, of_epoch) = first.remove_entry();
+                // The right to send is given up after that: the epoch has gone through when what it came to is known.
+                hand(Epoch(epoch), of_epoch.updates);
             }
         }
     })

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::entry::{Entry, with_found};
 use super::table::Table;
 use crate::dependency::{Dependency, Mode, OnExpiry, Rules, SecondExpiry};
-use crate::event::{DroppedReason, EntityId, Event, EventId, ExpiredReason, Found, Outcome, Reference, Timestamp};
+use crate::event::{DroppedReason, EntityId, Event, EventId, ExpiredReason, Found, Reference, Timestamp};
 
 /// How long the place of a version is kept that is not here itself, such as a deletion, where event times decide which version is the later one.
 pub(super) const PLACE_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
@@ -44,6 +44,11 @@ fn act(rule: &Dependency, is_ending: bool) -> Act {
             SecondExpiry::Keep => waits_on,
         },
     }
+}
+
+/// Whether an event waits on for what it lacks of a dependency when a deadline has passed.
+pub(super) fn waits_on(rule: &Dependency) -> bool {
+    act(rule, false) == Act::WaitOn
 }
 
 fn rule<'r>(rules: &'r Rules, event: &Event, reference: &Reference) -> Option<&'r Dependency> {
@@ -179,7 +184,7 @@ impl Table {
     fn is_over(&self, entry: &Entry, now: Timestamp) -> bool {
         let references = &entry.dependent.references;
         let is_over = |reference: &Reference| {
-            let ends = rule(&self.rules, entry.event(), reference).is_some_and(|rule| act(rule, false) != Act::WaitOn);
+            let ends = rule(&self.rules, entry.event(), reference).is_some_and(|rule| !waits_on(rule));
             matches!(reference.found, Found::GivenUp) || (ends && reference.deadline <= now)
         };
         !references.is_empty() && references.iter().all(is_over)
@@ -206,7 +211,7 @@ impl Table {
         let Some(entry) = self.get(id).filter(|entry| entry.is_open) else { return };
         let found = entry.found.clone().unwrap_or_else(|| [].into());
         let dependent = with_found(&entry.dependent, &found);
-        self.effects.expired.push(Outcome::Expired(dependent, reason));
+        self.end_expired(dependent, reason);
         self.close(id);
     }
 
@@ -214,6 +219,7 @@ impl Table {
         let Some(entry) = self.get(id).filter(|entry| entry.is_open) else { return };
         let stream = entry.event().header.header.stream;
         self.effects.dropped.push((stream, DroppedReason::Deadline));
+        self.end_dropped(id);
         self.close(id);
     }
 

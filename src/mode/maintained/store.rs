@@ -39,6 +39,19 @@ impl StoredRow {
         home(rules, &self.dependent.event).owner(workers)
     }
 
+    pub(super) fn id(&self) -> EventId {
+        self.dependent.event.header.header.id
+    }
+
+    /// The shard that its key begins with.
+    pub(super) fn shard(&self, rules: &Rules) -> u8 {
+        shard(rules, &self.dependent.event)
+    }
+
+    pub(super) fn into_dependent(self) -> Box<Dependent> {
+        self.dependent
+    }
+
     pub(super) fn into_entry(self) -> Entry {
         let mut entry = Entry::new(Arc::from(self.dependent));
         let is = |flag| self.flags & flag != 0;
@@ -51,6 +64,13 @@ impl StoredRow {
 /// The shard that an event's row is in.
 pub(super) fn shard(rules: &Rules, event: &Event) -> u8 {
     home(rules, event).shard()
+}
+
+/// The key of the row of an event that belongs to a shard.
+pub(super) fn key_of(shard: u8, id: EventId) -> Vec<u8> {
+    let mut of_row = Vec::with_capacity(1 + ROWS.len() + codec::ID_BYTES);
+    key(shard, id, &mut of_row);
+    of_row
 }
 
 /// Makes the key of an event's row: `shard | ff ff | position`.
@@ -86,12 +106,24 @@ pub(super) fn delete(key: &[u8], batch: &mut Batch) {
 /// The state does not answer, or holds something else than was written.
 pub fn restore(state: &State, rules: &Rules) -> Result<Vec<StoredRow>, RestoreError> {
     let mut rows = Vec::new();
+    each(state, rules, |row| rows.push(row))?;
+    Ok(rows)
+}
+
+/// The row of a key.
+pub(super) fn get(state: &State, rules: &Rules, key: &[u8]) -> Result<Option<StoredRow>, RestoreError> {
+    let value = state.get(Table::Referent, key)?;
+    Ok(value.map(|value| read(rules, &value)).transpose()?)
+}
+
+/// Shows all rows of a state, one at a time.
+pub(super) fn each(state: &State, rules: &Rules, mut see: impl FnMut(StoredRow)) -> Result<(), RestoreError> {
     for shard in 0..SHARDS {
         let prefix = [u8::try_from(shard).unwrap_or(u8::MAX), 0xff, 0xff];
         let mut failed = None;
         state.scan(Table::Referent, &prefix, &prefix, usize::MAX, |_, value| match read(rules, value) {
             Ok(row) => {
-                rows.push(row);
+                see(row);
                 ControlFlow::Continue(())
             }
             Err(error) => {
@@ -103,7 +135,7 @@ pub fn restore(state: &State, rules: &Rules) -> Result<Vec<StoredRow>, RestoreEr
             return Err(error.into());
         }
     }
-    Ok(rows)
+    Ok(())
 }
 
 fn read(rules: &Rules, value: &[u8]) -> Result<StoredRow, StoredError> {

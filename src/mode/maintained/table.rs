@@ -12,13 +12,15 @@ use super::entry::{Entry, Sums};
 use super::judge::{self, PLACE_KEPT};
 use super::oldest::Oldest;
 use super::store;
-use super::{Facts, Limits, Row, Version, is_replaced, name, twin};
+use super::waits::{Note, Told};
+use super::{Facts, Limits, PATIENCE, Room, Row, Version, is_replaced, may_be_referred_to, name, twin};
 use crate::dependency::Rules;
 use crate::event::{
     Change, Dependent, DroppedReason, Epoch, Event, EventId, Found, Outcome, Reference, StreamId, Timestamp,
     is_tombstone,
 };
 use crate::mode::arrival::replaces;
+use crate::mode::cycle::WaitGraph;
 use crate::mode::{Memory, Message, Name, Phase, Visit};
 
 /// So many rows are written between looks at what is needed next.
@@ -30,6 +32,8 @@ pub(super) struct Updates {
     pub(super) rows: Vec<(Row, isize)>,
     pub(super) versions: Vec<((Name, Version), isize)>,
     pub(super) settled: Vec<((Name, Version), isize)>,
+    /// Which of its events wait, and which of those waits have ended, for the worker that keeps the graph of waits.
+    pub(super) notes: Vec<(Note, isize)>,
 }
 
 /// What a table tells.
@@ -74,16 +78,21 @@ pub struct Table {
     oldest: Oldest,
     /// Those that came, lost something that they had found, or gave something up in this epoch.
     pub(super) touched: Vec<EventId>,
+    pub(super) told: Told,
+    /// Of the events of all workers, where this is the one that keeps it.
+    pub(super) graph: WaitGraph,
     /// Waiting events that the state was told of.
     told_waiting: i64,
     batch: Batch,
+    /// At the end of the last epoch.
+    room: Room,
     is_loaded: bool,
 }
 
 impl Table {
     /// A table with what an earlier run left of this worker's share.
     pub fn new(rules: Arc<Rules>, limits: Limits, rows: Vec<super::StoredRow>) -> Table {
-        let longest_waits = judge::longest_waits(&rules);
+        let (longest_waits, told) = (judge::longest_waits(&rules), Told::new(&rules));
         let mut table = Table {
             rules,
             limits,
@@ -105,8 +114,11 @@ impl Table {
             sums: Sums::default(),
             oldest: Oldest::default(),
             touched: Vec::new(),
+            told,
+            graph: WaitGraph::default(),
             told_waiting: 0,
             batch: Batch::default(),
+            room: Room::Free,
             is_loaded: false,
         };
         for row in rows {
@@ -122,9 +134,10 @@ impl Table {
         (self.epoch, self.phase) = (epoch, phase);
     }
 
-    /// Whether so much has changed that the epoch should end.
+    /// Whether so much has changed, or come, that the epoch should end. In an epoch that began without room nothing more comes.
     pub fn is_full(&self) -> bool {
-        self.changed_bytes >= self.limits.changes_bytes
+        let is_over = self.room == Room::Free && self.memory().streaming() > self.limits.memory_bytes;
+        self.changed_bytes >= self.limits.changes_bytes || is_over
     }
 
     /// Time passes, before anything else in an epoch.
@@ -133,6 +146,7 @@ impl Table {
         if !std::mem::replace(&mut self.is_loaded, true) {
             self.bring_back();
         }
+        self.tell_waits();
         match self.phase {
             Phase::Replay | Phase::CatchUp => {}
             Phase::Live => self.pass(),
@@ -242,7 +256,7 @@ impl Table {
     /// An event is here from now on.
     fn open(&mut self, dependent: Box<Dependent>, is_current: bool) {
         let event = dependent.event.clone();
-        let is_referred_to = is_current && self.may_be_referred_to(&event);
+        let is_referred_to = is_current && may_be_referred_to(&self.rules, &event);
         if dependent.references.is_empty() && !is_referred_to && !is_replaced(&self.rules, &event) {
             // Nothing can ever revise it, and nobody needs it.
             let dependent: Arc<Dependent> = Arc::from(dependent);
@@ -295,7 +309,8 @@ impl Table {
         let name = if entry.is_current { name(&self.rules, entry.event()) } else { None };
         self.current.extend(name.map(|name| (name, id)));
         self.sums.add(&entry);
-        let is_stored = entry.is_stored;
+        let (is_stored, stream) = (entry.is_stored, entry.event().header.header.stream);
+        self.note_wait(id, stream);
         self.entries.insert(id, entry);
         if !is_stored {
             self.mark(id);
@@ -305,6 +320,7 @@ impl Table {
     pub(super) fn remove(&mut self, id: EventId) {
         self.mark(id);
         let Some(entry) = self.entries.remove(&id) else { return };
+        self.note_wait(id, entry.event().header.header.stream);
         self.sums.take(&entry);
         if let Some(name) = name(&self.rules, entry.event()).filter(|name| self.current.get(name) == Some(&id)) {
             self.current.remove(&name);
@@ -313,10 +329,14 @@ impl Table {
 
     /// Changes an entry, and with it the sums.
     pub(super) fn change(&mut self, id: EventId, change: impl FnOnce(&mut Entry)) {
-        if let Some(entry) = self.entries.get_mut(&id) {
-            self.sums.take(entry);
-            change(entry);
-            self.sums.add(entry);
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        let waited = entry.waits();
+        self.sums.take(entry);
+        change(entry);
+        self.sums.add(entry);
+        let (waits, stream) = (entry.waits(), entry.event().header.header.stream);
+        if waited != waits {
+            self.note_wait(id, stream);
         }
     }
 
@@ -327,10 +347,12 @@ impl Table {
         self.mark(id);
         self.change(id, change);
         let Some(entry) = self.entries.get(&id) else { return };
+        let stream = entry.event().header.header.stream;
         let after = Row::new(&self.rules, &entry.dependent, entry.is_current);
         if before != after && entry.is_open {
             self.updates.rows.extend([(before, -1), (after, 1)]);
         }
+        self.note_wait(id, stream);
     }
 
     /// Notes that the state's row of an event has to be written.
@@ -376,7 +398,7 @@ impl Table {
         self.updates.rows.push((row, -1));
         self.mark(id);
         self.change(id, |entry| (entry.is_open, entry.has_result, entry.found) = (false, false, None));
-        if !self.may_be_referred_to(&event) {
+        if !may_be_referred_to(&self.rules, &event) {
             self.forget(id);
         }
         if self.entries.get(&id).is_some_and(|entry| !entry.is_provided) {
@@ -384,13 +406,9 @@ impl Table {
         }
     }
 
-    fn may_be_referred_to(&self, event: &Event) -> bool {
-        let stream = self.rules.stream(event.header.header.stream);
-        stream.provides.into_iter().chain(stream.provides_resolved).any(|entity| self.rules.entity(entity).streaming)
-    }
-
     /// What the table has added and taken away since it was last asked.
     pub(super) fn take_updates(&mut self) -> Updates {
+        self.updates.notes.extend(self.told.take_notes().into_iter().map(|note| (note, 1)));
         std::mem::take(&mut self.updates)
     }
 
@@ -480,12 +498,34 @@ impl Table {
     pub fn facts(&mut self) -> Facts {
         let entries = &self.entries;
         let oldest = self.oldest.first(self.sums.waiting, |id| entries.get(&id).is_some_and(Entry::waits));
+        self.room = self.room();
         Facts {
             waiting: self.sums.waiting as u64,
             oldest,
             has_deadline: self.sums.timed > 0,
-            memory: Memory { referents: self.sums.bytes, ..Memory::default() },
-            is_over: self.sums.bytes > self.limits.memory_bytes,
+            memory: self.memory(),
+            room: self.room,
         }
+    }
+
+    /// Bytes that what is here may take.
+    pub fn limit(&self) -> usize {
+        self.limits.memory_bytes
+    }
+
+    /// About how much memory what is here takes.
+    pub fn memory(&self) -> Memory {
+        let graph = self.told.bytes() + self.graph.bytes();
+        Memory { referents: self.sums.bytes, graph, ..Memory::default() }
+    }
+
+    fn room(&self) -> Room {
+        if self.memory().streaming() <= self.limits.memory_bytes {
+            return Room::Free;
+        }
+        let soon = self.now.after(PATIENCE);
+        // Some that are due have left before.
+        let mut due = self.due.iter().take_while(|(at, _)| *at <= soon);
+        if due.any(|(_, id)| self.entries.contains_key(id)) { Room::Soon } else { Room::Never }
     }
 }

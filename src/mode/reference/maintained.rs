@@ -1,7 +1,7 @@
 //! Maintained results from scratch: at each epoch, of all that ever came.
 //!
 //! Nothing is kept from one epoch to the next but the history, what its cut-offs were ([`maintained`](crate::mode::maintained)), and the results at the end of
-//! the last epoch, which decide the next cut-offs.
+//! the last epoch, which decide the next cut-offs; and for two epochs the waits that have ended, which a cycle may lead through.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use super::{Act, act, named};
 use crate::dependency::{Dependency, Mode, OnExpiry, Rules, SecondExpiry, Updates};
 use crate::event::{Dependent, DroppedReason, EntityId, EventId, ExpiredReason, Timestamp, is_tombstone};
 use crate::mode::arrival::replaces;
+use crate::mode::engine::EPOCHS_LATE;
 use crate::mode::maintained::FORGET_GRACE;
 
 /// For each reference of an event the position of what it has found; `None` where it was given up.
@@ -43,6 +44,16 @@ struct Record {
     replaced: bool,
 }
 
+/// A key of an entity; the key as JSON writes it.
+type Name = (EntityId, String);
+
+/// What an event without a result provides, where it is the version of its key, and the keys that it needs resolved.
+#[derive(Clone)]
+struct Wait {
+    provides: Option<Name>,
+    lacks: Vec<Name>,
+}
+
 /// What an event has found of each of its references.
 type Findings = Vec<Option<usize>>;
 
@@ -59,6 +70,12 @@ pub struct FromScratch {
     /// Of events that left.
     standing: Vec<(EventId, FoundPositions)>,
     ended: Vec<Ended>,
+    /// Epochs that have begun since the job was started.
+    epoch: u64,
+    /// The waits at the end of the last epoch, and those that had ended within two epochs before.
+    waits: BTreeMap<usize, Wait>,
+    /// Waits that have ended, and the epoch in which they did.
+    over: BTreeMap<usize, (u64, Wait)>,
 }
 
 impl FromScratch {
@@ -73,6 +90,9 @@ impl FromScratch {
             partial: BTreeMap::new(),
             standing: Vec::new(),
             ended: Vec::new(),
+            epoch: 0,
+            waits: BTreeMap::new(),
+            over: BTreeMap::new(),
         }
     }
 
@@ -80,6 +100,8 @@ impl FromScratch {
     pub fn begin(&mut self, now: Timestamp) {
         self.before = self.now;
         self.now = self.now.max(now);
+        self.epoch += 1;
+        self.look_who_waits(EPOCHS_LATE);
         for at in 0..self.history.len() {
             if self.is_here(at) {
                 self.cut_off(at);
@@ -90,10 +112,12 @@ impl FromScratch {
     /// The job has stopped, and starts again: what happened before has been looked at in no epoch of this run.
     pub fn restart(&mut self) {
         self.now = Timestamp(i64::MIN);
+        self.over.clear();
     }
 
     /// The input has ended, and every wait with it.
     pub fn end(&mut self) {
+        self.look_who_waits(0);
         for at in 0..self.history.len() {
             if !self.is_here(at) || self.results.contains_key(&at) {
                 continue;
@@ -150,9 +174,20 @@ impl FromScratch {
         ended
     }
 
-    /// How many events are without a result.
-    pub fn waiting(&self) -> usize {
-        (0..self.history.len()).filter(|at| self.is_here(*at) && !self.results.contains_key(at)).count()
+    /// The events without a result, in the order of positions, with what they have found.
+    pub fn waiting(&self) -> Vec<(EventId, FoundPositions)> {
+        let waiting = (0..self.history.len()).filter(|at| self.is_here(*at) && !self.results.contains_key(at));
+        let found = |at: &usize| self.partial.get(at).map(|findings| self.positions(findings)).unwrap_or_default();
+        let mut waiting: Vec<_> = waiting.map(|at| (self.id(at), found(&at))).collect();
+        waiting.sort();
+        waiting
+    }
+
+    /// The wait of an event is ended by hand, while the job is stopped.
+    pub fn end_by_hand(&mut self, id: EventId) {
+        if let Some(at) = (0..self.history.len()).find(|at| self.id(*at) == id) {
+            self.leave(at, Left::Ended);
+        }
     }
 
     // --- who is here ---
@@ -163,8 +198,8 @@ impl FromScratch {
     }
 
     /// The current version of each key, as it came about.
-    fn current(&self) -> BTreeMap<(EntityId, String), usize> {
-        let mut current: BTreeMap<(EntityId, String), usize> = BTreeMap::new();
+    fn current(&self) -> BTreeMap<Name, usize> {
+        let mut current: BTreeMap<Name, usize> = BTreeMap::new();
         for (at, record) in self.history.iter().enumerate() {
             let header = &record.dependent.event.header.header;
             let Some((entity, key)) = self.rules.stream(header.stream).provides.zip(header.key.as_ref()) else {
@@ -251,7 +286,7 @@ impl FromScratch {
 
     fn find(
         &self,
-        current: &BTreeMap<(EntityId, String), usize>,
+        current: &BTreeMap<Name, usize>,
         results: &BTreeMap<usize, Findings>,
         of: &Record,
         entity: EntityId,
@@ -264,6 +299,51 @@ impl FromScratch {
             && of.dependent.event.header.header.arrival < until(&self.rules, &referent.dependent.event);
         let is_resolved = referent.left == Some(Left::Standing) || results.contains_key(&at);
         (is_there && (twin.is_none() || (is_resolved && referent.given_up.is_empty()))).then_some(at)
+    }
+
+    // --- who waits for whom ---
+
+    /// Looks at all that wait, and at those whose waits ended in the last epochs, so many before this one.
+    fn look_who_waits(&mut self, late: u64) {
+        self.over.retain(|_, (ended, _)| *ended + late >= self.epoch);
+        self.waits = self.over.iter().map(|(at, (_, wait))| (*at, wait.clone())).collect();
+        let current = self.current();
+        let waiting = (0..self.history.len()).filter(|at| self.is_here(*at) && !self.results.contains_key(at));
+        let waits: Vec<(usize, Wait)> = waiting
+            .filter_map(|at| {
+                let record = self.history.get(at)?;
+                let header = &record.dependent.event.header.header;
+                let name = self.rules.stream(header.stream).provides.zip(header.key.as_ref());
+                let name = name.map(|(entity, key)| named(entity, key));
+                let provides = name.filter(|name| current.get(name) == Some(&at));
+                Some((at, Wait { provides, lacks: self.needs(record) }))
+            })
+            .collect();
+        self.waits.extend(waits);
+    }
+
+    /// The keys that an event needs resolved, found or not: what it has found does not wait.
+    fn needs(&self, record: &Record) -> Vec<Name> {
+        let references = record.dependent.references.iter().enumerate().filter(|(i, _)| !record.given_up.contains(i));
+        let resolved = references.filter_map(|(_, r)| Some(named(self.rules.entity(r.entity).resolved_of?, &r.key)));
+        resolved.collect()
+    }
+
+    /// Whether what is left of what an event needs leads back to it, through what waited when this epoch began.
+    fn leads_back(&self, at: usize) -> bool {
+        let Some(record) = self.history.get(at).filter(|_| self.waits.contains_key(&at)) else { return false };
+        let (mut next, mut seen) = (self.needs(record), BTreeSet::new());
+        while let Some(name) = next.pop() {
+            for (other, wait) in self.waits.iter().filter(|(_, wait)| wait.provides.as_ref() == Some(&name)) {
+                if *other == at {
+                    return true;
+                }
+                if seen.insert(*other) {
+                    next.extend(wait.lacks.iter().cloned());
+                }
+            }
+        }
+        false
     }
 
     // --- cut-offs ---
@@ -319,12 +399,18 @@ impl FromScratch {
 
     fn expire(&mut self, at: usize, reason: ExpiredReason) {
         let findings = self.partial.get(&at).cloned().unwrap_or_default();
+        let reason = if self.leads_back(at) { ExpiredReason::Cycle } else { reason };
         self.ended.push(Ended::Expired(self.id(at), reason, self.positions(&findings)));
-        self.leave(at, Left::Ended);
+        self.end_wait(at);
     }
 
     fn drop_event(&mut self, at: usize) {
         self.ended.push(Ended::Dropped(self.id(at), DroppedReason::Deadline));
+        self.end_wait(at);
+    }
+
+    fn end_wait(&mut self, at: usize) {
+        self.over.extend(self.waits.get(&at).map(|wait| (at, (self.epoch, wait.clone()))));
         self.leave(at, Left::Ended);
     }
 

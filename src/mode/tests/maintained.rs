@@ -18,13 +18,15 @@ use super::notation;
 use crate::decode::{Decoded, Decoder};
 use crate::dependency::{RecordFormat, Rules, Updates, Upkeep};
 use crate::event::{
-    Change, Dependent, DroppedReason, Epoch, EventId, Found, Outcome, PartitionId, StreamId, Timestamp, WorkerIndex,
+    Change, Dependent, DroppedReason, Epoch, EventId, ExpiredReason, Found, Outcome, PartitionId, StreamId, Timestamp,
+    WorkerIndex,
 };
-use crate::mode::maintained::{self, Limits, StoredRow, Table};
+use crate::mode::maintained::{self, Limits, Snapshot, StoredRow, Table};
 use crate::mode::reference::maintained::{Ended, FoundPositions, FromScratch};
 use crate::mode::{Message, Phase, Visit};
 
-const LIMITS: Limits = Limits { changes_bytes: PLENTY, memory_bytes: PLENTY, compact: false, upserts: true };
+const LIMITS: Limits =
+    Limits { changes_bytes: PLENTY, memory_bytes: PLENTY, tells_partial: false, compact: false, upserts: true };
 
 /// The rules of these streams; an `append` among their words is taken out of them.
 fn rules(lines: &[String]) -> Option<Arc<Rules>> {
@@ -70,10 +72,12 @@ fn run(rules: &Arc<Rules>, workers: usize, rows: Vec<StoredRow>, epochs: Vec<Epo
     let mut shares: Vec<Vec<StoredRow>> = (0..workers).map(|_| Vec::new()).collect();
     rows.into_iter().for_each(|row| shares[row.owner(rules, workers).0].push(row));
     let shares: Arc<Vec<Mutex<Vec<StoredRow>>>> = Arc::new(shares.into_iter().map(Mutex::new).collect());
+    // A process knows when it is started whether every wait ends with its input.
+    let limits = Limits { tells_partial: epochs.iter().any(|epoch| epoch.phase == Phase::Ending), ..LIMITS };
     let (rules, barrier, count) = (Arc::clone(rules), Arc::new(Barrier::new(workers)), epochs.len());
     let guards = timely::execute(timely::Config::process(workers), move |worker| {
         let me = worker.index();
-        let table = Table::new(Arc::clone(&rules), LIMITS, std::mem::take(&mut *shares[me].lock().unwrap()));
+        let table = Table::new(Arc::clone(&rules), limits, std::mem::take(&mut *shares[me].lock().unwrap()));
         let table = Rc::new(RefCell::new(table));
         let open = Rc::new(Cell::new((Epoch(0), Phase::Replay, Timestamp(0))));
         let (mut input, probe) = worker.dataflow::<u64, _, _>(|scope| {
@@ -127,8 +131,12 @@ enum Step {
     Read(Vec<String>),
     /// Seconds pass.
     Pass(u64),
+    /// So many pass but for some milliseconds, so that what ends then ends in several epochs.
+    Nearly(u64),
     /// The job stops, and starts with so many workers.
     Restart(usize),
+    /// The job stops, one of the waits is ended by hand, and it starts again.
+    EndByHand(usize),
     /// The input ends, and every wait.
     End,
 }
@@ -149,6 +157,8 @@ struct Trial {
     expected: Vec<Expected>,
     /// What has been told, summed up.
     told: BTreeMap<(EventId, FoundPositions), i64>,
+    /// What has expired, and why.
+    expired: BTreeMap<EventId, ExpiredReason>,
     totals: [u64; 5],
     waiting_in_state: i64,
     streams: BTreeMap<EventId, StreamId>,
@@ -175,6 +185,7 @@ impl Trial {
             reference: FromScratch::new(Arc::clone(rules)),
             expected: Vec::new(),
             told: BTreeMap::new(),
+            expired: BTreeMap::new(),
             totals: [0; 5],
             waiting_in_state: 0,
             streams: BTreeMap::new(),
@@ -188,9 +199,19 @@ impl Trial {
                 self.now = self.now.after(Duration::from_secs(*seconds));
                 self.epoch(&[], Phase::Live);
             }
+            Step::Nearly(seconds) => {
+                self.now = self.now.after(Duration::from_millis(seconds * 1000 - 5));
+                self.epoch(&[], Phase::Live);
+            }
             Step::Restart(workers) => {
                 self.flush();
                 self.workers = *workers;
+                self.reference.restart();
+                self.bring_back();
+            }
+            Step::EndByHand(which) => {
+                self.flush();
+                self.end_by_hand(*which);
                 self.reference.restart();
                 self.bring_back();
             }
@@ -199,10 +220,12 @@ impl Trial {
     }
 
     fn epoch(&mut self, lines: &[String], phase: Phase) {
-        self.now = self.now.after(Duration::from_millis(1));
+        if phase != Phase::Ending {
+            self.now = self.now.after(Duration::from_millis(1));
+        }
         self.reference.begin(self.now);
         if phase == Phase::Ending {
-            // Deadlines have passed in an epoch before.
+            // All deadlines until now have passed in an epoch before.
             self.reference.end();
         }
         let mut events = Vec::new();
@@ -218,10 +241,39 @@ impl Trial {
             }
         }
         let accepted = events.len() as u64;
-        let (results, waiting) = (self.reference.settle(), self.reference.waiting());
+        let (results, waiting) = (self.reference.settle(), self.reference.waiting().len());
         self.expected.push(Expected { results, ended: self.reference.take_ended(), waiting, accepted });
         self.number += 1;
         self.epochs.push(EpochIn { number: self.number, now: self.now, phase, events });
+    }
+
+    fn end_by_hand(&mut self, which: usize) {
+        let waiting = self.reference.waiting();
+        let Some((id, found_before)) = waiting.get(which % waiting.len().max(1)) else { return };
+        let snapshot = Snapshot::read(&self.state, &self.rules).unwrap();
+        let (dependent, row) =
+            snapshot.find_waiting(&self.state, &self.rules, *id, self.now).unwrap().expect("it waits");
+        assert_eq!(found(&dependent), *found_before);
+        let batch = Snapshot::end_waiting(&self.state, &self.rules, &row).unwrap();
+        self.state.write(&batch, Durability::Buffered).unwrap();
+        self.reference.end_by_hand(*id);
+        self.waiting_in_state -= 1;
+        self.totals[3] += 1;
+    }
+
+    /// What the state alone says of what waits, after all epochs have been run.
+    fn compare_snapshot(&self) {
+        let snapshot = Snapshot::read(&self.state, &self.rules).unwrap();
+        let mut ids = Vec::new();
+        let see = |dependent: &Dependent| ids.push(dependent.event.header.header.id);
+        snapshot.each_waiting(&self.state, &self.rules, self.now, see).unwrap();
+        ids.sort();
+        let find = |id: EventId| {
+            let found_in = snapshot.find_waiting(&self.state, &self.rules, id, self.now).unwrap().expect("it waits");
+            (id, found(&found_in.0))
+        };
+        let shown: Vec<_> = ids.into_iter().map(find).collect();
+        assert_eq!(shown, self.reference.waiting(), "what waits out of the state");
     }
 
     /// What is here comes back, in an epoch of its own that tells nothing.
@@ -232,7 +284,7 @@ impl Trial {
             self.number += 1;
             let (number, now) = (self.number, self.now);
             self.epochs.push(EpochIn { number, now, phase: Phase::Replay, events: Vec::new() });
-            let (results, waiting) = (self.reference.settle(), self.reference.waiting());
+            let (results, waiting) = (self.reference.settle(), self.reference.waiting().len());
             self.expected.push(Expected { results, ended: Vec::new(), waiting, accepted: 0 });
         }
     }
@@ -246,6 +298,7 @@ impl Trial {
         for ((number, of_workers), expected) in numbers.into_iter().zip(out).zip(expected) {
             self.compare(number, of_workers, &expected);
         }
+        self.compare_snapshot();
     }
 
     fn compare(&mut self, number: u64, of_workers: Vec<EpochOut>, expected: &Expected) {
@@ -264,6 +317,7 @@ impl Trial {
             for outcome in &out.expired {
                 let Outcome::Expired(dependent, reason) = outcome else { panic!("{outcome:?}") };
                 ended.push(Ended::Expired(dependent.event.header.header.id, *reason, found(dependent)));
+                self.expired.insert(dependent.event.header.header.id, *reason);
                 *expired += 1;
             }
             *dropped += out.dropped.len() as u64;

@@ -12,11 +12,8 @@ use std::time::Duration;
 
 use crate::decode::{Decoded, Decoder};
 use crate::dependency::{DependencyDraft, Mode, Need, OnExpiry, Pointer, Rules, SecondExpiry, StreamDraft};
-use smallvec::SmallVec;
 
-use crate::event::{
-    Block, Content, Dependent, EventHeader, EventId, Key, PartitionId, Stored, StreamId, Timestamp, event,
-};
+use crate::event::{Block, Content, Dependent, EventHeader, EventId, Key, PartitionId, StreamId, Timestamp, event};
 
 /// A record to be read.
 #[derive(Clone, Debug)]
@@ -128,17 +125,7 @@ pub(super) fn decode(decoder: &mut Decoder, record: &Record, arrival: Timestamp)
 fn tombstone(record: &Record, key: Key, time: Option<i64>, arrival: Timestamp) -> Dependent {
     let (id, stream, key) = (record.id, record.stream, Some(key));
     let header = EventHeader { id, stream, arrival, time, key, line_breaks: false, carried: None };
-    Dependent {
-        event: event(header, &[]),
-        references: SmallVec::new(),
-        present: 0,
-        arrays: 0,
-        order: None,
-        completed_at: arrival,
-        accepted: false,
-        judging: false,
-        stored: Stored::No,
-    }
+    Dependent::alone(event(header, &[]))
 }
 
 /// The event of a line, which arrives at a time.

@@ -43,6 +43,43 @@ fn time_is_held_only_while_the_queue_is_full_and_no_worker_may_take() {
     assert_eq!(intake.closed().bytes, 3);
 }
 
+#[test]
+fn what_has_no_room_is_held_back_while_some_of_it_is_about_to_leave() {
+    let (epoch, bytes) = (Duration::MAX, 1 << 20);
+    let limits =
+        Limits { epoch, epoch_bytes: bytes, blocks: 1, one_reader: false, sink_bytes: bytes, slices_bytes: bytes };
+    let intake = Intake::new(limits, 2, Positions::default(), Metrics::new("social"));
+    let take = |worker| intake.take(worker, Backlog::None, false);
+    intake.open(Epoch(1), Phase::Live);
+    // What is no block needs no room.
+    intake.tell_room(1, Room::Soon);
+    assert!(intake.push(Item::CaughtUp));
+    assert!(matches!(take(0), Taken::Nothing));
+    assert!(intake.push(block()));
+    for worker in [0, 1] {
+        assert!(matches!(take(worker), Taken::Nothing));
+    }
+    std::thread::sleep(Duration::from_millis(2));
+    assert!(intake.lock().held_so_far().memory >= Duration::from_millis(2));
+    assert_eq!(intake.lock().held_so_far().commit, Duration::ZERO);
+    // Nothing leaves any more: the worker that is full is told, and no other.
+    intake.tell_room(1, Room::Never);
+    assert!(matches!((take(0), take(1)), (Taken::Nothing, Taken::NoRoom)));
+    // Nothing leaves before all that was there at the start has been read.
+    intake.restart();
+    intake.open(Epoch(2), Phase::CatchUp);
+    intake.tell_room(1, Room::Soon);
+    assert!(matches!((take(0), take(1)), (Taken::Nothing, Taken::NoRoom)));
+    intake.tell_room(1, Room::Free);
+    assert!(matches!(take(0), Taken::Block(_)));
+    assert!(intake.push(Item::CaughtUp));
+    assert!(intake.push(block()));
+    assert!(matches!(take(0), Taken::Block(_)));
+    intake.tell_room(0, Room::Soon);
+    assert!(intake.push(block()));
+    assert!(matches!(take(0), Taken::Nothing));
+}
+
 /// Nobody but the reading thread comes by where a commit hangs.
 #[test]
 fn a_commit_that_hangs_counts_while_it_does() {

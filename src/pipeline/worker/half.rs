@@ -50,6 +50,15 @@ impl Half {
         }
     }
 
+    /// Ends the job: more comes than there will ever be room for.
+    pub(super) fn give_up(&self, lines: &Lines) {
+        match self {
+            // What does not fit in its memory moves to the state.
+            Half::Engine(_) => {}
+            Half::Table(table) => maintained::give_up(&table.borrow(), lines),
+        }
+    }
+
     /// Writes what it tells besides what leaves the dataflow.
     pub(super) fn tell(&self, lines: &mut Lines) {
         match self {

@@ -11,7 +11,7 @@ use timely::dataflow::operators::probe::Handle;
 
 use super::{Lines, Setup, Shared, WorkerEnd, look};
 use crate::event::{Change, Epoch, Found, WorkerIndex};
-use crate::mode::maintained::{self, Effects, Limits, Table};
+use crate::mode::maintained::{self, Effects, Limits, Room, Table};
 use crate::mode::{Backlog, Changes, Message};
 use crate::pipeline::RunError;
 use crate::pipeline::committer::{Happening, Told};
@@ -24,6 +24,7 @@ pub(super) fn table(setup: &Setup, me: WorkerIndex) -> Table {
     let limits = Limits {
         changes_bytes: setup.settings.changes_bytes,
         memory_bytes: setup.settings.streaming_bytes,
+        tells_partial: setup.ends_waits,
         compact: setup.compact,
         upserts: setup.formats.iter().any(|format| matches!(format, Format::Upserts { .. })),
     };
@@ -89,12 +90,14 @@ pub(super) fn end_epoch(
         table.recycle(batch);
     }
     let facts = table.facts();
-    if facts.is_over {
-        let limit = setup.settings.streaming_bytes as u64;
-        let _ = setup
-            .reader
-            .tell
-            .send(Told::Failed(RunError::CollectionsFull { bytes: facts.memory.streaming() as u64, limit }));
+    setup.intake.tell_room(worker.0, facts.room);
+    if facts.room == Room::Soon && !shared.was_full.replace(true) {
+        tracing::warn!(
+            "what worker {} keeps for maintained results fills its share of `[streaming] memory`, {} MiB: the source is held back until waits end. This is said \
+             once; resolvent_backpressure_seconds_total{{cause=\"memory\"}} counts the time",
+            worker.0,
+            table.limit() >> 20
+        );
     }
     WorkerEnd {
         worker,
@@ -111,6 +114,13 @@ pub(super) fn end_epoch(
         draining: 0,
         backlog: Backlog::None,
     }
+}
+
+/// Ends the job, since more has come than there will be room for.
+pub(super) fn give_up(table: &Table, lines: &Lines) {
+    let (bytes, limit) = (table.memory().streaming() as u64, table.limit() as u64);
+    // Where the committer is gone the job is ending.
+    let _ = lines.tell.send(Told::Failed(RunError::CollectionsFull { bytes, limit }));
 }
 
 impl Lines {

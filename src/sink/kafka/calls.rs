@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::error::KafkaError;
 
-use super::Producing;
+use super::deliveries::Producing;
 use super::patience::Patience;
 
 /// How often a wait looks whether the job is to stop.

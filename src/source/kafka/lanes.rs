@@ -308,9 +308,9 @@ impl Lanes {
         self.lanes.iter().all(|lane| lane.caught_up)
     }
 
-    /// Takes a buffer back.
+    /// Takes a buffer back, unless there are enough or a large record has been in it.
     pub(super) fn recycle(&mut self, buffer: Vec<u8>) {
-        if self.spare.len() < OPEN_BLOCKS_MAX {
+        if self.spare.len() < OPEN_BLOCKS_MAX && buffer.capacity() <= 2 * self.limits.block_bytes {
             self.spare.push(buffer);
         }
     }

@@ -1,15 +1,24 @@
 //! Situations that were thought of, each with what is to come of it.
 
-use super::{Step, check, rules};
+use super::{LIMITS, Step, Trial, check, rules};
+use crate::decode::{Decoded, Decoder};
+use crate::event::{Epoch, Timestamp};
+use crate::mode::Phase;
+use crate::mode::maintained::{Limits, PATIENCE, Room, Table};
+use crate::mode::tests::notation;
 
 fn read(lines: &[&str]) -> Step {
     Step::Read(lines.iter().map(|line| (*line).to_owned()).collect())
 }
 
+fn trial(streams: &[&str], steps: &[Step]) -> Trial {
+    let lines: Vec<String> = streams.iter().map(|line| (*line).to_owned()).collect();
+    check(&rules(&lines).expect("rules"), 2, steps)
+}
+
 /// The events that have a result in the end, as offsets with those of what they found.
 fn standing(streams: &[&str], steps: &[Step]) -> Vec<String> {
-    let lines: Vec<String> = streams.iter().map(|line| (*line).to_owned()).collect();
-    let trial = check(&rules(&lines).expect("rules"), 2, steps);
+    let trial = trial(streams, steps);
     let show = |(id, found): &(crate::event::EventId, Vec<Option<crate::event::EventId>>)| {
         let found: Vec<String> = found.iter().map(|id| id.map_or("-".to_owned(), |id| id.offset.to_string())).collect();
         format!("{}({})", id.offset, found.join(","))
@@ -141,4 +150,90 @@ fn a_wait_that_was_over_when_its_referent_was_there_ends_the_event_when_that_goe
         read(&["person id=1", "person id=9"]),
     ];
     assert_eq!(standing(&streams, &steps), ["3()", "4()"]);
+}
+
+/// The events that have expired, as offsets with the reasons.
+fn expired(streams: &[&str], steps: &[Step]) -> Vec<String> {
+    trial(streams, steps).expired.iter().map(|(id, reason)| format!("{} {reason:?}", id.offset)).collect()
+}
+
+/// Steps that wait for two others at most.
+const STEPS: [&str; 1] =
+    ["step key -> step:resolved:optional:name=a:wait=2 step:resolved:optional:name=b:wait=4:partial"];
+
+#[test]
+fn a_wait_that_leads_back_to_itself_ends_as_a_cycle() {
+    // 1 and 2 need each other, 3 needs them, 4 needs what never comes.
+    let steps = [read(&["step id=1 a=2", "step id=2 a=1", "step id=3 a=1", "step id=4 a=9"]), Step::Pass(3)];
+    assert_eq!(expired(&STEPS, &steps), ["0 Cycle", "1 Cycle", "2 Deadline", "3 Deadline"]);
+    // After a restart too.
+    let [first, pass] = steps;
+    let restarted = [first.clone(), Step::Restart(2), pass.clone()];
+    assert_eq!(expired(&STEPS, &restarted), ["0 Cycle", "1 Cycle", "2 Deadline", "3 Deadline"]);
+    // And at the end of the input, where nothing else ends a wait.
+    let without = ["step key -> step:resolved:optional:name=a"];
+    let ends = [first, Step::End];
+    assert_eq!(expired(&without, &ends), ["0 Cycle", "1 Cycle", "2 EndOfInput", "3 EndOfInput"]);
+}
+
+#[test]
+fn a_cycle_that_was_broken_is_none() {
+    let cycle = read(&["step id=1 a=2", "step id=2 a=3", "step id=3 a=1"]);
+    // A correction leads elsewhere; a deletion leads nowhere.
+    for broken in ["step id=2 a=9", "step id=2 null"] {
+        let steps = [cycle.clone(), read(&[broken]), Step::Pass(3)];
+        assert!(expired(&STEPS, &steps).iter().all(|expired| expired.ends_with("Deadline")), "{broken}");
+    }
+    // One closes it again.
+    let steps = [cycle, read(&["step id=2 a=9"]), read(&["step id=2 a=3"]), Step::Pass(3)];
+    assert_eq!(expired(&STEPS, &steps), ["0 Cycle", "2 Cycle", "4 Cycle"]);
+}
+
+#[test]
+fn what_is_given_up_leads_nowhere() {
+    // The first leads back over what it has given up by then, and lacks what never comes; to the second it leads over what it lacks.
+    let streams = ["step key -> step:resolved:optional:name=a:wait=2:partial step:resolved:optional:name=b:wait=2"];
+    let both = ["step key -> step:resolved:optional:name=a:wait=1:partial step:resolved:optional:name=b:wait=2"];
+    let steps = [read(&["step id=1 a=2 b=9", "step id=2 b=1"]), Step::Pass(3)];
+    assert_eq!(expired(&streams, &steps), ["0 Cycle", "1 Cycle"]);
+    assert_eq!(expired(&both, &steps), ["0 Deadline", "1 Cycle"]);
+}
+
+#[test]
+fn a_cycle_ends_as_one_within_two_epochs() {
+    let other = || Step::Read(vec!["step id=9".to_owned()]);
+    // One epoch apart, two, and three: those whose waits end later still lead through those that have just ended.
+    let apart = |epochs: usize| {
+        let between = (1..epochs).map(|_| other());
+        let mut steps = vec![read(&["step id=1 a=2"])];
+        steps.extend(between);
+        steps.extend([read(&["step id=2 a=1"]), Step::Nearly(2)]);
+        steps.extend((0..10).map(|_| other()));
+        expired(&STEPS, &steps)
+    };
+    let second = |expired: Vec<String>| expired.last().cloned().unwrap_or_default();
+    assert_eq!(apart(1), ["0 Cycle", "1 Cycle"]);
+    assert!(second(apart(2)).ends_with("Cycle"));
+    assert!(second(apart(3)).ends_with("Deadline"));
+}
+
+#[test]
+fn a_full_table_says_once_that_the_epoch_should_end_and_whether_something_is_about_to_leave() {
+    let patience = PATIENCE.as_secs();
+    let waits = [String::new(), format!(":wait={}", patience - 1), format!(":wait={}", patience + 1)];
+    for (wait, expected) in waits.into_iter().zip([Room::Never, Room::Soon, Room::Never]) {
+        let rules = rules(&["person key".to_owned(), format!("like -> person{wait}")]).expect("rules");
+        let mut table = Table::new(rules.clone(), Limits { memory_bytes: 1, ..LIMITS }, Vec::new());
+        table.begin(Epoch(1), Phase::Live);
+        table.tick(Timestamp(1));
+        assert!(!table.is_full());
+        let record = notation::record(&rules, "like person=1", 0);
+        let decoded = notation::decode(&mut Decoder::new(rules.clone(), None), &record, Timestamp(1));
+        let Decoded::Event(like) = decoded else { panic!("{decoded:?}") };
+        table.arrive(like);
+        assert!(table.is_full());
+        table.end_epoch();
+        assert_eq!(table.facts().room, expected, "{wait}");
+        assert!(!table.is_full());
+    }
 }
