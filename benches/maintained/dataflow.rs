@@ -36,13 +36,8 @@ pub(crate) struct Fed<'w> {
 
 impl<'w> Fed<'w> {
     pub(crate) fn new(worker: &'w mut Worker, rules: &Arc<Rules>) -> Fed<'w> {
-        let limits = Limits {
-            changes_bytes: usize::MAX,
-            memory_bytes: usize::MAX,
-            tells_partial: false,
-            compact: false,
-            upserts: false,
-        };
+        let (changes_bytes, memory_bytes) = (usize::MAX, usize::MAX);
+        let limits = Limits { changes_bytes, memory_bytes, tells_partial: false, compact: false, upserts: false };
         let table = Rc::new(RefCell::new(Table::new(Arc::clone(rules), limits, Vec::new())));
         let open = Rc::new(Cell::new(Epoch(0)));
         let held = count_held(worker);

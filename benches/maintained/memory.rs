@@ -109,8 +109,8 @@ fn traces(count: u64, keys: u64) -> Result<()> {
         held.last().unwrap_or(&0),
         held.iter().map(usize::to_string).collect::<Vec<_>>().join(" ")
     );
-    // A version and a reference for each pair of keys stand; what replaces them in an epoch is there with what it replaces until both are merged.
-    if most as u64 > 4 * keys {
+    // Each key has a version or a reference there; what replaces it is there with what it replaces until both are merged.
+    if most as u64 > 3 * keys {
         return Err(format!("arrangements of {keys} keys hold {most} updates: they are not compacted").into());
     }
     Ok(())
