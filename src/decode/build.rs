@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use smallvec::SmallVec;
-
 use super::Fault;
 use super::collect::{Value, Values, cut};
 use super::fields::{FieldId, Fields};
@@ -11,7 +9,7 @@ use super::topic::Envelope;
 use crate::dependency::{Dependency, Mode, Need, Place, Pointer, RecordFormat, Rules, Stream};
 use crate::event::{
     Block, Carried, Dependent, EntityId, Event, EventHeader, EventId, Found, Key, Order, Reference, RejectedReason,
-    Stored, StreamId, Timestamp, event,
+    Spare, StreamId, Timestamp, event,
 };
 
 /// The rules of a job with every pointer made a [`FieldId`].
@@ -25,6 +23,8 @@ pub(super) struct Plan {
     pub(super) carries: bool,
     /// Whether records of some stream are changes of rows.
     pub(super) has_row_changes: bool,
+    /// Where boxes for events come from.
+    pub(super) spare: Spare,
 }
 
 /// Where a record says its stream.
@@ -84,14 +84,6 @@ struct DependencyPlan {
     never_itself: bool,
 }
 
-/// The references of an event as they are gathered.
-#[derive(Default)]
-struct References {
-    list: SmallVec<[Reference; 2]>,
-    present: u64,
-    arrays: u64,
-}
-
 impl Plan {
     pub(super) fn new(rules: &Rules, stream_field: Option<&Place>) -> Self {
         let named_by = stream_field.and_then(Place::field);
@@ -104,7 +96,7 @@ impl Plan {
             Place::Header(name) => Some(StreamName::Header(name.clone())),
             Place::Key | Place::KeyText | Place::Timestamp => None,
         });
-        Plan { stream_name, streams, fields, carries: false, has_row_changes }
+        Plan { stream_name, streams, fields, carries: false, has_row_changes, spare: Spare::default() }
     }
 
     pub(super) fn fields(&self) -> &Fields {
@@ -119,7 +111,7 @@ impl Plan {
         record: &[u8],
         envelope: &Envelope<'_>,
         values: &Values<'_>,
-    ) -> Result<Dependent, Fault> {
+    ) -> Result<Box<Dependent>, Fault> {
         let (stream, plan) = self.stream_of(block, envelope, Some(values))?;
         self.event_of(plan, block, stream, id, record, envelope, values, false)
     }
@@ -140,7 +132,7 @@ impl Plan {
         envelope: &Envelope<'_>,
         values: &Values<'_>,
         deletes: bool,
-    ) -> Result<Dependent, Fault> {
+    ) -> Result<Box<Dependent>, Fault> {
         let Some(plan) = self.streams.get(usize::from(stream.0)) else {
             return Err(Fault::new(
                 RejectedReason::UnknownStream,
@@ -162,14 +154,17 @@ impl Plan {
         envelope: &Envelope<'_>,
         values: &Values<'_>,
         deletes: bool,
-    ) -> Result<Dependent, Fault> {
+    ) -> Result<Box<Dependent>, Fault> {
         if deletes || plan.deletes(values)? {
             return plan.deletion(block, stream, id, self.carried(envelope), envelope, values);
         }
         let key = plan.key.as_ref().map(|own| own.of(envelope, values)).transpose()?;
         let time = plan.time.as_ref().map(|time| time.of(envelope, values)).transpose()?;
         let order = plan.order.as_ref().map(|(place, entity)| order(place, *entity, values)).transpose()?;
-        let References { list, present, arrays } = plan.references(block.arrival, key.as_ref(), values)?;
+        // Filled in its place: it is large, and would otherwise be copied on every step of the way.
+        let mut dependent = self.spare.take(block.arrival);
+        plan.references(block.arrival, key.as_ref(), values, &mut dependent)?;
+        dependent.order = order.map(Box::new);
         let header = EventHeader {
             id,
             stream,
@@ -179,12 +174,17 @@ impl Plan {
             line_breaks: values.has_line_breaks(record),
             carried: self.carried(envelope),
         };
-        let event = event(header, record);
-        Ok(Dependent { references: list, present, arrays, order, ..alone(event, block.arrival) })
+        dependent.event = event(header, record);
+        Ok(dependent)
     }
 
     /// The event of a record without a value: it deletes the referent of its key.
-    pub(super) fn tombstone(&self, block: &Block, id: EventId, envelope: &Envelope<'_>) -> Result<Dependent, Fault> {
+    pub(super) fn tombstone(
+        &self,
+        block: &Block,
+        id: EventId,
+        envelope: &Envelope<'_>,
+    ) -> Result<Box<Dependent>, Fault> {
         let (stream, plan) = self.stream_of(block, envelope, None)?;
         if plan.has_row_changes {
             // The row's deletion came before it.
@@ -319,15 +319,21 @@ impl StreamPlan {
         carried: Option<Box<Carried>>,
         envelope: &Envelope<'_>,
         values: &Values<'_>,
-    ) -> Result<Dependent, Fault> {
+    ) -> Result<Box<Dependent>, Fault> {
         let key = self.key.as_ref().map(|own| own.of(envelope, values)).transpose()?;
         let time = self.time.as_ref().and_then(|time| time.of(envelope, values).ok());
         let arrival = block.arrival;
         Ok(alone(event(EventHeader { id, stream, arrival, time, key, line_breaks: false, carried }, &[]), arrival))
     }
 
-    fn references(&self, arrival: Timestamp, own: Option<&Key>, values: &Values<'_>) -> Result<References, Fault> {
-        let mut references = References::default();
+    /// Adds what the record refers to.
+    fn references(
+        &self,
+        arrival: Timestamp,
+        own: Option<&Key>,
+        values: &Values<'_>,
+        dependent: &mut Dependent,
+    ) -> Result<(), Fault> {
         for (index, dependency) in self.dependencies.iter().enumerate() {
             let value = values.get(dependency.by.field);
             let elements = match value {
@@ -339,9 +345,9 @@ impl StreamPlan {
             let deadline = dependency.wait.map_or(Timestamp::MAX, |wait| arrival.after(wait));
             if dependency.looked_up {
                 // At most `DEPENDENCIES_MAX` of them: one bit each.
-                references.present |= 1 << index;
-                references.arrays |= u64::from(is_array) << index;
-                references.list.reserve(elements.len());
+                dependent.present |= 1 << index;
+                dependent.arrays |= u64::from(is_array) << index;
+                dependent.references.reserve(elements.len());
             }
             for (position, &element) in elements.iter().enumerate() {
                 let at = is_array.then_some(position);
@@ -350,7 +356,7 @@ impl StreamPlan {
                     return Err(dependency.self_reference(at, &key));
                 }
                 if dependency.looked_up {
-                    references.list.push(Reference {
+                    dependent.references.push(Reference {
                         hash: key.hash(dependency.entity),
                         key,
                         entity: dependency.entity,
@@ -362,7 +368,7 @@ impl StreamPlan {
                 }
             }
         }
-        Ok(references)
+        Ok(())
     }
 }
 
@@ -444,18 +450,8 @@ impl Time {
 }
 
 /// An event without references.
-fn alone(event: Event, arrival: Timestamp) -> Dependent {
-    Dependent {
-        event,
-        references: SmallVec::new(),
-        present: 0,
-        arrays: 0,
-        order: None,
-        completed_at: arrival,
-        accepted: false,
-        judging: false,
-        stored: Stored::No,
-    }
+fn alone(event: Event, arrival: Timestamp) -> Box<Dependent> {
+    Box::new(Dependent::new(event, arrival))
 }
 
 #[inline]

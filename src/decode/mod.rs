@@ -43,7 +43,6 @@ pub enum Decoded {
 #[derive(Debug)]
 pub struct Decoder {
     plan: Plan,
-    spare: Spare,
 }
 
 /// The bytes of a block.
@@ -70,7 +69,7 @@ impl Fault {
 impl Decoder {
     /// A decoder by `rules`. `stream_field` is what of a record names its stream; where a block says that itself, it is not looked at.
     pub fn new(rules: Arc<Rules>, stream_field: Option<&Place>) -> Self {
-        Decoder { plan: Plan::new(&rules, stream_field), spare: Spare::default() }
+        Decoder { plan: Plan::new(&rules, stream_field) }
     }
 
     /// The same; with `carries` events and rejections keep key and headers of their records, for sinks that pass them on.
@@ -81,7 +80,7 @@ impl Decoder {
 
     /// Where it takes boxes for events from, to be given those that have ended.
     pub fn spare(&self) -> Spare {
-        self.spare.clone()
+        self.plan.spare.clone()
     }
 
     /// Decodes every record of a block, in order.
@@ -161,10 +160,10 @@ impl Decoder {
         id: EventId,
         record: &[u8],
         envelope: &Envelope<'_>,
-        dependent: Result<Dependent, Fault>,
+        dependent: Result<Box<Dependent>, Fault>,
     ) -> Decoded {
         match dependent {
-            Ok(dependent) => Decoded::Event(self.spare.boxed(dependent)),
+            Ok(dependent) => Decoded::Event(dependent),
             Err(Fault { reason, detail }) => Decoded::Rejected(Box::new(Rejection {
                 id,
                 arrival: block.arrival,
@@ -186,7 +185,7 @@ impl Decoder {
         start: usize,
         envelope: &Envelope<'_>,
         values: &mut Values<'b>,
-    ) -> Result<Dependent, Fault> {
+    ) -> Result<Box<Dependent>, Fault> {
         let of_block = block.stream.filter(|stream| self.plan.is_row_change(*stream));
         let stream = match of_block {
             Some(stream) => stream,
