@@ -268,6 +268,12 @@ pub fn is_tombstone(event: &Event) -> bool {
     event.slice.is_empty()
 }
 
+/// Touches what lies before an event's bytes, which is in two cache lines: something that means nothing.
+pub fn look_at(event: &Event) -> usize {
+    let header = &event.header.header;
+    Event::strong_count(event) ^ usize::from(header.stream.0) ^ event.slice.len()
+}
+
 /// Memory held by an event: header, counter and bytes.
 pub fn event_bytes(event: &Event) -> usize {
     let header = &event.header.header;
@@ -322,7 +328,7 @@ pub struct Dependent {
     /// Dependencies that this event gives as an array, one bit each.
     pub arrays: u64,
     /// Its place among its stream's events of one `ordered_by` value.
-    pub order: Option<Order>,
+    pub order: Option<Box<Order>>,
     /// When the last of the referents found so far arrived; its own arrival before that.
     pub completed_at: Timestamp,
     /// Whether an `accepted` notice was due and written.
@@ -355,20 +361,25 @@ pub enum Stored {
 }
 
 impl Dependent {
-    /// An event without references, which has just arrived.
-    pub fn alone(event: Event) -> Self {
-        let completed_at = event.header.header.arrival;
+    /// An event without references.
+    pub fn new(event: Event, arrival: Timestamp) -> Dependent {
         Dependent {
             event,
             references: SmallVec::new(),
             present: 0,
             arrays: 0,
             order: None,
-            completed_at,
+            completed_at: arrival,
             accepted: false,
             judging: false,
             stored: Stored::No,
         }
+    }
+
+    /// The same in place of another whose event and references are gone already.
+    fn reset(&mut self, arrival: Timestamp) {
+        (self.present, self.arrays, self.order) = (0, 0, None);
+        (self.completed_at, self.accepted, self.judging, self.stored) = (arrival, false, false, Stored::No);
     }
 
     /// Where the references of one dependency are.

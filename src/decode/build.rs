@@ -2,16 +2,14 @@
 
 use std::time::Duration;
 
-use smallvec::SmallVec;
-
 use super::Fault;
 use super::collect::{Value, Values, cut};
 use super::fields::{FieldId, Fields};
 use super::topic::Envelope;
 use crate::dependency::{Dependency, Mode, Need, Place, Pointer, RecordFormat, Rules, Stream};
 use crate::event::{
-    Block, Carried, Dependent, EntityId, EventHeader, EventId, Found, Key, Order, Reference, RejectedReason, StreamId,
-    Timestamp, event,
+    Block, Carried, Dependent, EntityId, EventHeader, EventId, Found, Key, Order, Reference, RejectedReason, Spare,
+    StreamId, Timestamp, event,
 };
 
 /// The rules of a job with every pointer made a [`FieldId`].
@@ -25,6 +23,8 @@ pub(super) struct Plan {
     pub(super) carries: bool,
     /// Whether records of some stream are changes of rows.
     pub(super) has_row_changes: bool,
+    /// Where boxes for events come from.
+    pub(super) spare: Spare,
 }
 
 /// Where a record says its stream.
@@ -91,14 +91,6 @@ struct DependencyPlan {
     never_itself: bool,
 }
 
-/// The references of an event as they are gathered.
-#[derive(Default)]
-struct References {
-    list: SmallVec<[Reference; 2]>,
-    present: u64,
-    arrays: u64,
-}
-
 impl Plan {
     pub(super) fn new(rules: &Rules, stream_field: Option<&Place>) -> Self {
         let named_by = stream_field.and_then(Place::field);
@@ -111,7 +103,7 @@ impl Plan {
             Place::Header(name) => Some(StreamName::Header(name.clone())),
             Place::Key | Place::KeyText | Place::Timestamp => None,
         });
-        Plan { stream_name, streams, fields, carries: false, has_row_changes }
+        Plan { stream_name, streams, fields, carries: false, has_row_changes, spare: Spare::default() }
     }
 
     pub(super) fn fields(&self) -> &Fields {
@@ -124,7 +116,7 @@ impl Plan {
         origin: &Origin<'_>,
         record: &[u8],
         values: &Values<'_>,
-    ) -> Result<Dependent, Fault> {
+    ) -> Result<Box<Dependent>, Fault> {
         let (stream, plan) = self.stream_of(origin, Some(values))?;
         self.event_of((stream, plan), origin, record, values, false)
     }
@@ -142,7 +134,7 @@ impl Plan {
         row: &[u8],
         values: &Values<'_>,
         deletes: bool,
-    ) -> Result<Dependent, Fault> {
+    ) -> Result<Box<Dependent>, Fault> {
         self.event_of((stream, self.plan_of(stream)?), origin, row, values, deletes)
     }
 
@@ -160,7 +152,7 @@ impl Plan {
         record: &[u8],
         values: &Values<'_>,
         deletes: bool,
-    ) -> Result<Dependent, Fault> {
+    ) -> Result<Box<Dependent>, Fault> {
         if deletes || plan.deletes(values)? {
             return self.deletion((stream, plan), origin, values);
         }
@@ -168,10 +160,14 @@ impl Plan {
         let key = plan.key.as_ref().map(|own| own.of(origin.envelope, values)).transpose()?;
         let time = plan.time.as_ref().map(|time| time.of(origin.envelope, values)).transpose()?;
         let order = plan.order.as_ref().map(|(place, entity)| order(place, *entity, values)).transpose()?;
-        let References { list, present, arrays } = plan.references(arrival, key.as_ref(), values)?;
+        // Filled in its place: it is large, and would otherwise be copied on every step of the way.
+        let mut dependent = self.spare.take(arrival);
+        plan.references(arrival, key.as_ref(), values, &mut dependent)?;
+        dependent.order = order.map(Box::new);
         let (line_breaks, carried) = (values.has_line_breaks(record), self.carried(origin.envelope));
         let header = EventHeader { id: origin.id, stream, arrival, time, key, line_breaks, carried };
-        Ok(Dependent { references: list, present, arrays, order, ..Dependent::alone(event(header, record)) })
+        dependent.event = event(header, record);
+        Ok(dependent)
     }
 
     /// The event of a record that deletes what has its key; nothing else of it need be there.
@@ -180,20 +176,27 @@ impl Plan {
         (stream, plan): (StreamId, &StreamPlan),
         origin: &Origin<'_>,
         values: &Values<'_>,
-    ) -> Result<Dependent, Fault> {
+    ) -> Result<Box<Dependent>, Fault> {
         let key = plan.key.as_ref().map(|own| own.of(origin.envelope, values)).transpose()?;
         let time = plan.time.as_ref().and_then(|time| time.of(origin.envelope, values).ok());
         Ok(self.without_value(stream, origin, time, key))
     }
 
     /// An event without bytes.
-    fn without_value(&self, stream: StreamId, origin: &Origin<'_>, time: Option<i64>, key: Option<Key>) -> Dependent {
+    fn without_value(
+        &self,
+        stream: StreamId,
+        origin: &Origin<'_>,
+        time: Option<i64>,
+        key: Option<Key>,
+    ) -> Box<Dependent> {
         let (id, arrival, carried) = (origin.id, origin.block.arrival, self.carried(origin.envelope));
-        Dependent::alone(event(EventHeader { id, stream, arrival, time, key, line_breaks: false, carried }, &[]))
+        let header = EventHeader { id, stream, arrival, time, key, line_breaks: false, carried };
+        Box::new(Dependent::new(event(header, &[]), arrival))
     }
 
     /// The event of a record without a value: it deletes the referent of its key.
-    pub(super) fn tombstone(&self, origin: &Origin<'_>) -> Result<Dependent, Fault> {
+    pub(super) fn tombstone(&self, origin: &Origin<'_>) -> Result<Box<Dependent>, Fault> {
         let (stream, plan) = self.stream_of(origin, None)?;
         if plan.has_row_changes {
             // The row's deletion came before it.
@@ -308,8 +311,14 @@ impl StreamPlan {
         }
     }
 
-    fn references(&self, arrival: Timestamp, own: Option<&Key>, values: &Values<'_>) -> Result<References, Fault> {
-        let mut references = References::default();
+    /// Adds what the record refers to.
+    fn references(
+        &self,
+        arrival: Timestamp,
+        own: Option<&Key>,
+        values: &Values<'_>,
+        dependent: &mut Dependent,
+    ) -> Result<(), Fault> {
         for (index, dependency) in self.dependencies.iter().enumerate() {
             let value = values.get(dependency.by.field);
             let elements = match value {
@@ -321,9 +330,9 @@ impl StreamPlan {
             let deadline = dependency.wait.map_or(Timestamp::MAX, |wait| arrival.after(wait));
             if dependency.looked_up {
                 // At most `DEPENDENCIES_MAX` of them: one bit each.
-                references.present |= 1 << index;
-                references.arrays |= u64::from(is_array) << index;
-                references.list.reserve(elements.len());
+                dependent.present |= 1 << index;
+                dependent.arrays |= u64::from(is_array) << index;
+                dependent.references.reserve(elements.len());
             }
             for (position, &element) in elements.iter().enumerate() {
                 let at = is_array.then_some(position);
@@ -332,7 +341,7 @@ impl StreamPlan {
                     return Err(dependency.self_reference(at, &key));
                 }
                 if dependency.looked_up {
-                    references.list.push(Reference {
+                    dependent.references.push(Reference {
                         hash: key.hash(dependency.entity),
                         key,
                         entity: dependency.entity,
@@ -344,7 +353,7 @@ impl StreamPlan {
                 }
             }
         }
-        Ok(references)
+        Ok(())
     }
 }
 

@@ -43,7 +43,6 @@ pub enum Decoded {
 #[derive(Debug)]
 pub struct Decoder {
     plan: Plan,
-    spare: Spare,
 }
 
 /// The bytes of a block.
@@ -70,7 +69,7 @@ impl Fault {
 impl Decoder {
     /// A decoder by `rules`. `stream_field` is what of a record names its stream; where a block says that itself, it is not looked at.
     pub fn new(rules: Arc<Rules>, stream_field: Option<&Place>) -> Self {
-        Decoder { plan: Plan::new(&rules, stream_field), spare: Spare::default() }
+        Decoder { plan: Plan::new(&rules, stream_field) }
     }
 
     /// The same; with `carries` events and rejections keep key and headers of their records, for sinks that pass them on.
@@ -81,7 +80,7 @@ impl Decoder {
 
     /// Where it takes boxes for events from, to be given those that have ended.
     pub fn spare(&self) -> Spare {
-        self.spare.clone()
+        self.plan.spare.clone()
     }
 
     /// Decodes every record of a block, in order.
@@ -156,9 +155,9 @@ impl Decoder {
     }
 
     #[inline]
-    fn decoded(&self, origin: &Origin<'_>, record: &[u8], dependent: Result<Dependent, Fault>) -> Decoded {
+    fn decoded(&self, origin: &Origin<'_>, record: &[u8], dependent: Result<Box<Dependent>, Fault>) -> Decoded {
         match dependent {
-            Ok(dependent) => Decoded::Event(self.spare.boxed(dependent)),
+            Ok(dependent) => Decoded::Event(dependent),
             Err(Fault { reason, detail }) => Decoded::Rejected(Box::new(Rejection {
                 id: origin.id,
                 arrival: origin.block.arrival,
@@ -178,7 +177,7 @@ impl Decoder {
         record: &'b str,
         start: usize,
         values: &mut Values<'b>,
-    ) -> Result<Dependent, Fault> {
+    ) -> Result<Box<Dependent>, Fault> {
         let of_block = origin.block.stream.filter(|stream| self.plan.is_row_change(*stream));
         let stream = match of_block {
             Some(stream) => stream,

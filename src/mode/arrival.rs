@@ -79,6 +79,7 @@ impl Engine {
             return;
         }
         let first = self.work.len();
+        self.preload_chain(&chain, SLICE);
         while let Some(dependent) = self.table.next_of(&mut chain) {
             self.wake_one(dependent, entity, hash, key, referent);
         }
@@ -122,6 +123,7 @@ impl Engine {
         }
         while budget > 0 {
             let Some(mut drain) = self.drains.pop_front() else { return };
+            self.preload_chain(&drain.chain, SLICE.min(budget));
             for _ in 0..SLICE.min(budget) {
                 let Some(dependent) = self.table.next_of(&mut drain.chain) else { break };
                 self.wake_one(dependent, drain.entity, drain.hash, &drain.key, &drain.referent);

@@ -15,7 +15,7 @@ use crate::event::{Dependent, EntityId, Event, EventId, Found, KeyHash, Referenc
 use super::deferred::Kept;
 use super::engine::{Engine, SLICE};
 use super::table::WaiterId;
-use super::{Claim, Effects, Name, Visit, codec};
+use super::{Claim, Effects, Name, Visit, Withdrawal, codec};
 
 /// The claims on what a worker's shards lack.
 #[derive(Debug)]
@@ -174,7 +174,7 @@ impl Engine {
         for (at, reference) in dependent.references.iter().enumerate() {
             if !matches!(reference.found, Found::Present(_)) && is_claimed(&self.claims.claimed, reference) {
                 let (entity, hash) = (reference.entity, reference.hash);
-                let visit = Visit::Withdraw { id, reference: number(at), entity, hash };
+                let visit = Visit::Withdraw(Box::new(Withdrawal { id, reference: number(at), entity, hash }));
                 self.send(hash.owner(self.workers), visit, effects);
             }
         }

@@ -179,7 +179,7 @@ impl<'a> StoredDependent<'a> {
         });
         let order = self.order.as_ref().zip(stream.ordered_by.as_ref()).map(|((key, ticket), (_, entity))| {
             let key = key.restore();
-            Order { hash: key.hash(*entity), key, ticket: *ticket }
+            Box::new(Order { hash: key.hash(*entity), key, ticket: *ticket })
         });
         Ok(Box::new(Dependent {
             references: references.collect::<Result<_, _>>()?,

@@ -143,7 +143,7 @@ impl Engine {
 
     /// Does what a message asks.
     pub fn handle(&mut self, visit: Visit, effects: &mut Effects) {
-        self.work.push_back(visit);
+        self.step(visit, effects);
         self.run(effects);
     }
 
@@ -159,7 +159,10 @@ impl Engine {
                 Visit::Hidden(hidden) if hidden.hash.owner(self.workers) == self.me => {
                     self.deletions.restore(Hidden::clone(hidden));
                 }
-                Visit::Waits(id, link) if self.me == GRAPH => self.graph.add(*id, link.clone()),
+                Visit::Waits(waits) if self.me == GRAPH => {
+                    let (id, link) = &**waits;
+                    self.graph.add(*id, link.clone());
+                }
                 _ => {}
             }
         }
@@ -177,13 +180,16 @@ impl Engine {
             Visit::Referent(referent) => self.arrive(referent, effects),
             Visit::Claim(claim) => self.claim(claim, effects),
             Visit::Claimed(claim, referent) => self.take_claimed(claim, referent, effects),
-            Visit::Withdraw { id, reference, entity, hash } => self.claims.withdraw(id, reference, entity, hash),
+            Visit::Withdraw(of) => self.claims.withdraw(of.id, of.reference, of.entity, of.hash),
             Visit::Enter(dependent) => self.enter(dependent, effects),
             Visit::Complete(dependent) => self.take_turn(dependent, effects),
             Visit::Leave(place) => self.leave(&place),
             Visit::Reserve(place) => self.queues.reserve(&place),
             Visit::Hidden(hidden) => self.deletions.restore(*hidden),
-            Visit::Waits(id, link) => self.graph.add(id, link),
+            Visit::Waits(waits) => {
+                let (id, link) = *waits;
+                self.graph.add(id, link);
+            }
             Visit::Ended(id, resolved) => self.graph.end(id, self.epoch, resolved),
             Visit::Judge(dependent) => {
                 let id = dependent.event.header.header.id;
@@ -252,7 +258,7 @@ impl Engine {
         self.residency.ended_unresolved(&self.rules, dependent);
         self.withdraw_claims(dependent, effects);
         if let Some(place) = place(&self.rules, dependent) {
-            self.send(place.hash.owner(self.workers), Visit::Leave(place), effects);
+            self.send(place.hash.owner(self.workers), Visit::Leave(Box::new(place)), effects);
         }
     }
 

@@ -68,7 +68,9 @@ pub struct Message {
     pub visit: Visit,
 }
 
-/// What a message asks of the shard it reaches.
+const _: () = assert!(size_of::<Message>() <= 40);
+
+/// What a message asks of the shard it reaches. Small, as it is moved several times on its way: what is rare or large is in a box.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Visit {
     /// A dependent looks for its referents.
@@ -80,28 +82,19 @@ pub enum Visit {
     /// What an event claimed has come.
     Claimed(Box<Claim>, #[serde(with = "crate::event::shared_event")] Event),
     /// An event no longer claims a referent.
-    Withdraw {
-        /// The event.
-        id: EventId,
-        /// Which of its references it was.
-        reference: u32,
-        /// The entity referred to.
-        entity: EntityId,
-        /// The hash of the key.
-        hash: KeyHash,
-    },
+    Withdraw(Box<Withdrawal>),
     /// An event of a stream with `ordered_by` enters the queue of its value.
     Enter(Box<Dependent>),
     /// All references of an ordered event are there: its turn may have come.
     Complete(Box<Dependent>),
     /// An ordered event ended without being resolved: the next may go.
-    Leave(Place),
+    Leave(Box<Place>),
     /// An ordered event has waited since an earlier run: its place in the queue is kept.
-    Reserve(Place),
+    Reserve(Box<Place>),
     /// A referent that was deleted when an earlier run stopped was still being given to those who had waited for it.
     Hidden(Box<Hidden>),
     /// An event whose stream may wait in cycles has begun to wait.
-    Waits(EventId, Link),
+    Waits(Box<(EventId, Link)>),
     /// That event has ended; whether it was resolved.
     Ended(EventId, bool),
     /// A wait has ended: does what the event lacks lead back to it?
@@ -176,6 +169,19 @@ pub struct Claim {
     pub slot: u32,
     /// Its ticket there; 0 for an event that is in the state.
     pub ticket: u64,
+}
+
+/// A claim that is taken back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Withdrawal {
+    /// The event.
+    pub id: EventId,
+    /// Which of its references it was for.
+    pub reference: u32,
+    /// The entity referred to.
+    pub entity: EntityId,
+    /// The hash of the key.
+    pub hash: KeyHash,
 }
 
 /// A place in the queue of an `ordered_by` value.

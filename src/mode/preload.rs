@@ -8,17 +8,14 @@ use std::hint::black_box;
 use crate::event::{Dependent, Found};
 
 use super::engine::Engine;
-use super::table::{Waiter, WaiterId};
+use super::table::{Chain, Waiter, WaiterId, look_at};
 use super::{Message, Visit};
 
 impl Engine {
     /// Looks at what handling these messages is about to need.
     pub fn preload(&self, messages: &[Message]) {
         let events = messages.iter().map(|message| match &message.visit {
-            Visit::Dependent(dependent) => {
-                let first = dependent.event.header.header.id.offset;
-                dependent.references.iter().fold(first, |seen, reference| seen ^ reference.hash.0)
-            }
+            Visit::Dependent(dependent) => look_at(dependent),
             _ => 0,
         });
         black_box(events.fold(0, |seen, event| seen ^ event));
@@ -37,7 +34,7 @@ impl Engine {
             Visit::Dependent(dependent) => self.preload_referents(dependent),
             Visit::Referent(referent) => {
                 let key = referent.event.header.header.key.as_ref();
-                key.map_or(0, |key| self.table.preload(referent.entity, referent.hash, key))
+                key.map_or(0, |key| self.table.preload_waiting(referent.entity, referent.hash, key))
             }
             _ => 0,
         });
@@ -51,6 +48,11 @@ impl Engine {
             |waiter: &Waiter| waiter.dependent.event.slice.iter().step_by(CACHE_LINE).fold(0, |seen, byte| seen ^ byte);
         let seen = waiters.filter_map(|waiter| self.table.waiter(waiter)).map(look);
         black_box(seen.fold(0, |all, seen| all ^ seen));
+    }
+
+    /// Looks at events that are about to be woken.
+    pub(super) fn preload_chain(&self, chain: &Chain, count: usize) {
+        black_box(self.table.preload_chain(chain, count));
     }
 
     fn preload_referents(&self, dependent: &Dependent) -> usize {

@@ -276,8 +276,8 @@ pub fn restore(state: &State, rules: &Rules, last: Epoch) -> Result<Restored, Re
         if rules.stream(header.stream).provides_resolved.is_some() {
             restored.unresolved.insert(header.id);
         }
-        let link = super::cycle::link(rules, dependent).map(|link| Visit::Waits(header.id, link));
-        let place = super::engine::place(rules, dependent).map(Visit::Reserve);
+        let link = super::cycle::link(rules, dependent).map(|link| Visit::Waits(Box::new((header.id, link))));
+        let place = super::engine::place(rules, dependent).map(|place| Visit::Reserve(Box::new(place)));
         restored.reminders.extend(link.into_iter().chain(place));
     };
     restored.waiting.iter().for_each(|dependent| waits(dependent));

@@ -9,7 +9,7 @@ use hashbrown::HashTable;
 use hashbrown::hash_table::Entry as Slot;
 use slab::Slab;
 
-use crate::event::{Dependent, EntityId, Event, Key, KeyHash, Timestamp, event_bytes};
+use crate::event::{self, Dependent, EntityId, Event, Key, KeyHash, Order, Timestamp, event_bytes};
 
 /// The end of a chain.
 const NONE: u32 = u32::MAX;
@@ -219,9 +219,26 @@ impl Table {
     /// Looks at what will be needed of a key: something that depends on its entry and its referent, and means nothing.
     pub(super) fn preload(&self, entity: EntityId, hash: KeyHash, key: &Key) -> usize {
         let entry = self.entries.find(hash.0, |e| e.entity == entity && e.key == *key);
+        entry.map_or(0, |entry| match &entry.referent {
+            Some(referent) => event::look_at(referent),
+            // Who comes to wait too is put behind the last who does.
+            None => self.waiters.get(entry.chain.tail as usize).map_or(0, |last| last.next as usize),
+        })
+    }
+
+    /// Looks at the first event that waits for a key, which its referent is about to wake.
+    pub(super) fn preload_waiting(&self, entity: EntityId, hash: KeyHash, key: &Key) -> usize {
+        let entry = self.entries.find(hash.0, |e| e.entity == entity && e.key == *key);
         entry
-            .and_then(|entry| entry.referent.as_ref())
-            .map_or(0, |referent| usize::from(referent.header.header.stream.0))
+            .and_then(|entry| self.waiters.get(entry.chain.head as usize))
+            .map_or(0, |waiter| look_at(&waiter.dependent))
+    }
+
+    /// Looks at the first `count` events of a chain.
+    pub(super) fn preload_chain(&self, chain: &Chain, count: usize) -> usize {
+        let first = self.waiters.get(chain.head as usize);
+        let waiters = std::iter::successors(first, |waiter| self.waiters.get(waiter.next as usize));
+        waiters.take(count).fold(0, |seen, waiter| seen ^ look_at(&waiter.dependent))
     }
 
     /// Makes the key known, with no referent, if it was not.
@@ -435,6 +452,12 @@ impl Entry {
     }
 }
 
+/// Touches all of an event that waits but the bytes of its record: something that means nothing.
+pub(super) fn look_at(dependent: &Dependent) -> usize {
+    let seen = event::look_at(&dependent.event) ^ dependent.completed_at.0 as usize;
+    dependent.references.iter().fold(seen, |seen, reference| seen ^ reference.hash.0 as usize)
+}
+
 fn part<'a>(memory: &'a mut Memory, kept: &[bool], entity: EntityId) -> &'a mut usize {
     match kept.get(usize::from(entity.0)) {
         Some(true) => &mut memory.cached_referents,
@@ -460,6 +483,7 @@ pub fn waiting_bytes(dependent: &Dependent) -> usize {
         + size_of::<Dependent>()
         + spilled * size_of::<crate::event::Reference>()
         + keys
+        + dependent.order.as_ref().map_or(0, |_| size_of::<Order>())
         + event_bytes(&dependent.event)
 }
 

@@ -172,7 +172,7 @@ impl Engine {
 
     pub(super) fn tell_graph(&mut self, dependent: &Dependent, effects: &mut Effects) {
         if let Some(link) = cycle::link(&self.rules, dependent) {
-            self.send(GRAPH, Visit::Waits(dependent.event.header.header.id, link), effects);
+            self.send(GRAPH, Visit::Waits(Box::new((dependent.event.header.header.id, link))), effects);
         }
     }
 }

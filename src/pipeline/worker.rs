@@ -1,10 +1,10 @@
 //! One timely worker: source, engine and renderer, the same dataflow on every worker.
 
 mod half;
+mod lines;
 mod maintained;
 
 use std::cell::{Cell, RefCell};
-use std::hint::black_box;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
@@ -25,23 +25,17 @@ use timely::worker::Worker;
 use crate::clock::Clock;
 use crate::decode::{Decoded, Decoder};
 use crate::dependency::{Mode, Place, Rules};
-use crate::event::{
-    Block, Content, Dependent, Epoch, Event, EventId, KeyHash, Outcome, Partitions, Spare, StreamId, Timestamp,
-    WorkerIndex,
-};
-use crate::metrics::Checksum;
+use crate::event::{Block, Content, Dependent, Epoch, EventId, KeyHash, Outcome, Partitions, Timestamp, WorkerIndex};
 use crate::mode::maintained::StoredRow;
 use crate::mode::{self, Backlog, Engine, Message, Phase, Referent, Visit};
-use crate::sink::{Checksummer, Format, Renderer, SinkKind};
+use crate::sink::Format;
 
 use super::RunError;
-use super::committer::{Chunk, Happening, Times, Told, WorkerEnd};
+use super::committer::{Times, Told, WorkerEnd};
 use super::intake::{Intake, Taken};
 use super::lookup::{Lookups, Reader};
 use half::Half;
-
-/// Lines are passed on at this size, and whenever the worker has nothing more to add.
-const CHUNK_BYTES: usize = 256 << 10;
+use lines::Lines;
 
 /// How long slices wait when the committer is behind.
 const SINK_BEHIND: Duration = Duration::from_millis(1);
@@ -387,144 +381,4 @@ fn write<'scope>(outcomes: Stream<'scope, u64, Vec<Outcome>>, lines: Rc<RefCell<
         }
     });
     done.probe().0
-}
-
-/// Looks at the bytes that lines are about to be made of: most events have waited, and so have left the caches. In a loop that does nothing else these
-/// loads do not wait for each other.
-fn preload(outcomes: &[Outcome]) {
-    let seen = outcomes.iter().map(|outcome| match outcome {
-        Outcome::Resolved(dependent) => look(&dependent.event),
-        _ => 0,
-    });
-    black_box(seen.fold(0, |all, seen| all ^ seen));
-}
-
-fn look(event: &Event) -> u8 {
-    const CACHE_LINE: usize = 64;
-    event.slice.iter().step_by(CACHE_LINE).fold(0, |seen, byte| seen ^ byte)
-}
-
-/// Outcomes of one worker on their way to the committer.
-struct Lines {
-    renderer: Renderer,
-    /// Where the boxes of events that have ended go.
-    spare: Spare,
-    chunk: Chunk,
-    discards: [bool; 3],
-    checksums: [bool; 3],
-    checksummer: Checksummer,
-    now: Timestamp,
-    clock: Clock,
-    intake: Arc<Intake>,
-    tell: Sender<Told>,
-}
-
-impl Lines {
-    fn new(setup: &Setup, spare: Spare) -> Self {
-        Lines {
-            spare,
-            renderer: Renderer::new(Arc::clone(&setup.rules), &setup.partitions, setup.formats.clone()),
-            chunk: Chunk::default(),
-            discards: setup.discards,
-            checksums: setup.checksums,
-            checksummer: Checksummer::default(),
-            now: setup.clock.now(),
-            clock: setup.clock.clone(),
-            intake: Arc::clone(&setup.intake),
-            tell: setup.reader.tell.clone(),
-        }
-    }
-
-    /// Takes the outcomes out of a buffer.
-    fn add(&mut self, outcomes: &mut Vec<Outcome>) {
-        preload(outcomes);
-        for outcome in outcomes.drain(..) {
-            self.add_one(outcome);
-        }
-    }
-
-    fn add_one(&mut self, outcome: Outcome) {
-        self.count(&outcome);
-        self.write(&outcome);
-        if let Outcome::Resolved(dependent) = outcome {
-            self.spare.give(dependent);
-        }
-    }
-
-    fn write(&mut self, outcome: &Outcome) {
-        let Some(kind) = SinkKind::of(outcome) else { return };
-        let now = self.now;
-        self.append(kind, Checksummer::add, |renderer, lines| _ = renderer.render(outcome, now, lines));
-    }
-
-    #[inline]
-    fn append(
-        &mut self,
-        kind: SinkKind,
-        count: impl FnOnce(&Checksummer, &[u8], &mut Checksum),
-        render: impl FnOnce(&mut Renderer, &mut Vec<u8>),
-    ) {
-        let at = match kind {
-            SinkKind::Resolved => 0,
-            SinkKind::DeadLetter => 1,
-            SinkKind::Accepted => 2,
-        };
-        let Chunk { lines, checksums, .. } = &mut self.chunk;
-        let (Some(lines), Some(checksum)) = (lines.get_mut(at), checksums.get_mut(at)) else { return };
-        if lines.capacity() == 0 {
-            *lines = self.intake.lines.take().unwrap_or_else(|| Vec::with_capacity(2 * CHUNK_BYTES));
-        }
-        let start = lines.len();
-        render(&mut self.renderer, lines);
-        if self.checksums.get(at) == Some(&true) {
-            count(&self.checksummer, lines.get(start..).unwrap_or_default(), checksum);
-        }
-        if lines.len() >= CHUNK_BYTES {
-            self.discard();
-            if self.chunk.bytes() > 0 {
-                self.flush();
-            }
-        }
-    }
-
-    /// Counts and empties the lines that go nowhere.
-    fn discard(&mut self) {
-        let kinds = self.chunk.lines.iter_mut().zip(&mut self.chunk.discarded).zip(self.discards);
-        for ((lines, discarded), _) in kinds.filter(|(_, discards)| *discards) {
-            *discarded += lines.len() as u64;
-            lines.clear();
-        }
-    }
-
-    fn count(&mut self, outcome: &Outcome) {
-        let stream = |dependent: &Dependent| -> StreamId { dependent.event.header.header.stream };
-        let (happening, arrival) = match outcome {
-            Outcome::Resolved(d) => {
-                self.chunk.completions.add(d.completed_at);
-                (Happening::Resolved(stream(d)), d.event.header.header.arrival)
-            }
-            Outcome::Expired(d, reason) => (Happening::Expired(stream(d), *reason), d.event.header.header.arrival),
-            Outcome::Dropped(d, reason) => (Happening::Dropped(stream(d), *reason), d.event.header.header.arrival),
-            Outcome::Rejected(rejection) => (Happening::Rejected(rejection.reason), rejection.arrival),
-            Outcome::Accepted(_) => return self.chunk.count(Happening::Accepted),
-        };
-        self.chunk.arrivals.add(arrival);
-        self.chunk.count(happening);
-    }
-
-    fn flush(&mut self) {
-        if self.chunk.is_empty() {
-            return;
-        }
-        self.discard();
-        let mut chunk = std::mem::take(&mut self.chunk);
-        // A buffer with nothing to pass on stays here.
-        for (kept, lines) in self.chunk.lines.iter_mut().zip(&mut chunk.lines) {
-            if lines.is_empty() {
-                std::mem::swap(kept, lines);
-            }
-        }
-        self.intake.lines_sent(chunk.bytes());
-        let _ = self.tell.send(Told::Chunk(chunk));
-    }
 }

@@ -1,7 +1,7 @@
 //! `independent` as a member of its consumer group.
 
 use super::shop::{Changes, Shop};
-use crate::support::{Kafka, Program, Sent, assert_unique_positions, eventually, orders};
+use crate::support::{Kafka, Program, Sent, eventually, orders};
 
 /// How long the group waits for a member that does not answer: the least that brokers allow.
 const SESSION: &str = "properties = { \"session.timeout.ms\" = \"6000\", \"heartbeat.interval.ms\" = \"1000\" }";

@@ -4,10 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::shop::{Changes, Live, Shop};
-use crate::support::{
-    BrokerSettings, Kafka, Network, Program, Proxy, Sent, Workspace, assert_unique_positions, eventually, orders,
-    payments,
-};
+use crate::support::{BrokerSettings, Kafka, Network, Program, Proxy, Sent, Workspace, orders, payments};
 
 /// How long a stop may take: Kubernetes kills after 30 s.
 const BOUNDED: Duration = Duration::from_secs(20);

@@ -125,7 +125,7 @@ pub(super) fn decode(decoder: &mut Decoder, record: &Record, arrival: Timestamp)
 fn tombstone(record: &Record, key: Key, time: Option<i64>, arrival: Timestamp) -> Dependent {
     let (id, stream, key) = (record.id, record.stream, Some(key));
     let header = EventHeader { id, stream, arrival, time, key, line_breaks: false, carried: None };
-    Dependent::alone(event(header, &[]))
+    Dependent::new(event(header, &[]), arrival)
 }
 
 /// The event of a line, which arrives at a time.

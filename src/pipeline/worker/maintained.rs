@@ -9,7 +9,8 @@ use timely::dataflow::Stream;
 use timely::dataflow::operators::core::Probe;
 use timely::dataflow::operators::probe::Handle;
 
-use super::{Lines, Setup, Shared, WorkerEnd, look};
+use super::lines::{Lines, look};
+use super::{Setup, Shared, WorkerEnd};
 use crate::event::{Change, Epoch, Found, WorkerIndex};
 use crate::mode::maintained::{self, Effects, Limits, Room, Table};
 use crate::mode::{Backlog, Changes, Message};
