@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::Table;
+use super::entry::Entry;
 use crate::event::Timestamp;
 use crate::mode::Memory;
 
@@ -49,3 +51,40 @@ pub enum Room {
 
 /// For so long a source is held back at most until something leaves.
 pub const PATIENCE: Duration = Duration::from_secs(10 * 60);
+
+impl Table {
+    /// How the table stands at the end of an epoch.
+    pub fn facts(&mut self) -> Facts {
+        let entries = &self.entries;
+        let oldest = self.oldest.first(self.sums.waiting, |id| entries.get(&id).is_some_and(Entry::waits));
+        self.room = self.room();
+        Facts {
+            waiting: self.sums.waiting as u64,
+            oldest,
+            has_deadline: self.sums.timed > 0,
+            memory: self.memory(),
+            room: self.room,
+        }
+    }
+
+    /// Bytes that what is here may take.
+    pub fn limit(&self) -> usize {
+        self.limits.memory_bytes
+    }
+
+    /// About how much memory what is here takes.
+    pub fn memory(&self) -> Memory {
+        let graph = self.told.bytes() + self.graph.bytes();
+        Memory { referents: self.sums.bytes, graph, ..Memory::default() }
+    }
+
+    fn room(&self) -> Room {
+        if self.memory().streaming() <= self.limits.memory_bytes {
+            return Room::Free;
+        }
+        let soon = self.now.after(PATIENCE);
+        // Some that are due have left before.
+        let mut due = self.due.iter().take_while(|(at, _)| *at <= soon);
+        if due.any(|(_, id)| self.entries.contains_key(id)) { Room::Soon } else { Room::Never }
+    }
+}

@@ -13,7 +13,7 @@ use super::judge::{self, PLACE_KEPT};
 use super::oldest::Oldest;
 use super::store;
 use super::waits::{Note, Told};
-use super::{Facts, Limits, PATIENCE, Room, Row, Version, is_replaced, may_be_referred_to, name, twin};
+use super::{Limits, Room, Row, Version, is_replaced, may_be_referred_to, name, twin};
 use crate::dependency::Rules;
 use crate::event::{
     Change, Dependent, DroppedReason, Epoch, Event, EventId, Found, Outcome, Reference, StreamId, Timestamp,
@@ -21,7 +21,7 @@ use crate::event::{
 };
 use crate::mode::arrival::replaces;
 use crate::mode::cycle::WaitGraph;
-use crate::mode::{Memory, Message, Name, Phase, Visit};
+use crate::mode::{Message, Name, Phase, Visit};
 
 /// So many rows are written between looks at what is needed next.
 const AT_A_TIME: usize = 256;
@@ -74,8 +74,8 @@ pub struct Table {
     changed_bytes: usize,
     pub(super) updates: Updates,
     pub(super) effects: Effects,
-    sums: Sums,
-    oldest: Oldest,
+    pub(super) sums: Sums,
+    pub(super) oldest: Oldest,
     /// Those that came, lost something that they had found, or gave something up in this epoch.
     pub(super) touched: Vec<EventId>,
     pub(super) told: Told,
@@ -85,7 +85,7 @@ pub struct Table {
     told_waiting: i64,
     batch: Batch,
     /// At the end of the last epoch.
-    room: Room,
+    pub(super) room: Room,
     is_loaded: bool,
 }
 
@@ -492,40 +492,5 @@ impl Table {
         if self.batch.is_empty() {
             self.batch = batch;
         }
-    }
-
-    /// How the table stands at the end of an epoch.
-    pub fn facts(&mut self) -> Facts {
-        let entries = &self.entries;
-        let oldest = self.oldest.first(self.sums.waiting, |id| entries.get(&id).is_some_and(Entry::waits));
-        self.room = self.room();
-        Facts {
-            waiting: self.sums.waiting as u64,
-            oldest,
-            has_deadline: self.sums.timed > 0,
-            memory: self.memory(),
-            room: self.room,
-        }
-    }
-
-    /// Bytes that what is here may take.
-    pub fn limit(&self) -> usize {
-        self.limits.memory_bytes
-    }
-
-    /// About how much memory what is here takes.
-    pub fn memory(&self) -> Memory {
-        let graph = self.told.bytes() + self.graph.bytes();
-        Memory { referents: self.sums.bytes, graph, ..Memory::default() }
-    }
-
-    fn room(&self) -> Room {
-        if self.memory().streaming() <= self.limits.memory_bytes {
-            return Room::Free;
-        }
-        let soon = self.now.after(PATIENCE);
-        // Some that are due have left before.
-        let mut due = self.due.iter().take_while(|(at, _)| *at <= soon);
-        if due.any(|(_, id)| self.entries.contains_key(id)) { Room::Soon } else { Room::Never }
     }
 }
