@@ -247,13 +247,12 @@ impl KafkaBroker {
         self.held.lets_through(self.producer.get().in_flight_count() > 0, Instant::now())
     }
 
-    /// Gives the client what is held back, all of it or what may go now.
-    fn send_held(&mut self, all: bool) -> Result<(), SinkError> {
-        while all || self.lets_through() {
-            let Some((topic, records)) = self.held.take() else { break };
-            self.send(&topic, &records)?;
-            self.held.give_back(records);
+    fn send_held(&mut self) -> Result<(), SinkError> {
+        let held = self.held.take();
+        for (topic, records) in &held {
+            self.send(topic, records)?;
         }
+        self.held.give_back(held);
         Ok(())
     }
 
@@ -352,7 +351,6 @@ impl Broker for KafkaBroker {
         self.bytes_written += records.len() as u64;
         if self.held.is_empty() && self.lets_through() {
             self.send(topic, records)?;
-            self.held.goes(records.len());
         } else {
             self.held.add(topic, records);
         }
@@ -365,14 +363,16 @@ impl Broker for KafkaBroker {
             return Ok(false);
         }
         self.producer.get().poll(Duration::ZERO);
-        self.send_held(false)?;
+        if self.lets_through() {
+            self.send_held()?;
+        }
         self.check_deliveries()?;
         Ok(!self.held.is_empty())
     }
 
     fn commit(&mut self, marker: Option<&Marker>, offsets: &[(Place, u64)]) -> Result<(), SinkError> {
         self.begin()?;
-        self.send_held(true)?;
+        self.send_held()?;
         self.cluster = None;
         let Some(transactions) = &mut self.transactions else { return Ok(()) };
         transactions.open = false;
@@ -406,7 +406,7 @@ impl Broker for KafkaBroker {
     }
 
     fn flush(&mut self) -> Result<(), SinkError> {
-        self.send_held(true)?;
+        self.send_held()?;
         self.cluster = None;
         self.call("waiting for the broker to acknowledge what was written", flush)
     }
