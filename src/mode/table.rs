@@ -3,13 +3,17 @@
 //! An entry that is in the table knows its key's referent: there is none in the state that it does not know of. Events that wait are kept in a
 //! slab and chained from their entry, first come first, so that waking is in order and leaving from the middle costs nothing.
 
-use std::collections::btree_map::{self, BTreeMap};
+use std::sync::Arc;
 
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry as Slot;
 use slab::Slab;
 
-use crate::event::{self, Dependent, EntityId, Event, Key, KeyHash, Order, Timestamp, event_bytes};
+use crate::dependency::Rules;
+use crate::event::{self, Dependent, EntityId, Event, Key, KeyHash, Order, Reference, Timestamp, event_bytes};
+
+use super::ages::Ages;
+use super::held::{Held, Packed};
 
 /// The end of a chain.
 const NONE: u32 = u32::MAX;
@@ -78,7 +82,7 @@ pub(super) enum Parked {
 /// A waiting event.
 #[derive(Debug)]
 pub(super) struct Waiter {
-    pub(super) dependent: Box<Dependent>,
+    pub(super) held: Held,
     pub(super) parked: Parked,
     /// Unlike its place in the slab, never used again for another wait.
     pub(super) ticket: u64,
@@ -124,38 +128,6 @@ impl Memory {
     }
 }
 
-/// How many events wait, by the second in which they arrived. A queue of arrivals would keep those that have left until their turn to be the first comes: to
-/// clear up after a million of them that leave at once takes longer than an event should wait.
-#[derive(Debug, Default)]
-struct Ages {
-    waiting: BTreeMap<i64, u32>,
-}
-
-impl Ages {
-    const SECOND: i64 = 1_000_000;
-
-    fn add(&mut self, arrival: Timestamp) {
-        *self.waiting.entry(Ages::of(arrival)).or_default() += 1;
-    }
-
-    fn remove(&mut self, arrival: Timestamp) {
-        if let btree_map::Entry::Occupied(mut waiting) = self.waiting.entry(Ages::of(arrival)) {
-            *waiting.get_mut() -= 1;
-            if *waiting.get() == 0 {
-                waiting.remove();
-            }
-        }
-    }
-
-    fn of(arrival: Timestamp) -> i64 {
-        arrival.0.div_euclid(Ages::SECOND)
-    }
-
-    fn first(&self) -> Option<Timestamp> {
-        self.waiting.first_key_value().map(|(second, _)| Timestamp(second.saturating_mul(Ages::SECOND)))
-    }
-}
-
 /// An entry that the clock hand found cold.
 pub(super) struct Cold {
     pub(super) hash: KeyHash,
@@ -168,8 +140,7 @@ pub(super) struct Table {
     entries: HashTable<Entry>,
     waiters: Slab<Waiter>,
     ages: Ages,
-    /// By entity: whether its referents are kept in the state.
-    kept: Vec<bool>,
+    rules: Arc<Rules>,
     memory: Memory,
     tickets: u64,
     chains: u32,
@@ -178,12 +149,12 @@ pub(super) struct Table {
 }
 
 impl Table {
-    pub(super) fn new(kept: Vec<bool>) -> Self {
+    pub(super) fn new(rules: Arc<Rules>) -> Self {
         Table {
             entries: HashTable::new(),
             waiters: Slab::new(),
             ages: Ages::default(),
-            kept,
+            rules,
             memory: Memory::default(),
             tickets: 0,
             chains: 0,
@@ -229,16 +200,14 @@ impl Table {
     /// Looks at the first event that waits for a key, which its referent is about to wake.
     pub(super) fn preload_waiting(&self, entity: EntityId, hash: KeyHash, key: &Key) -> usize {
         let entry = self.entries.find(hash.0, |e| e.entity == entity && e.key == *key);
-        entry
-            .and_then(|entry| self.waiters.get(entry.chain.head as usize))
-            .map_or(0, |waiter| look_at(&waiter.dependent))
+        entry.and_then(|entry| self.waiters.get(entry.chain.head as usize)).map_or(0, |waiter| waiter.held.look_at())
     }
 
     /// Looks at the first `count` events of a chain.
     pub(super) fn preload_chain(&self, chain: &Chain, count: usize) -> usize {
         let first = self.waiters.get(chain.head as usize);
         let waiters = std::iter::successors(first, |waiter| self.waiters.get(waiter.next as usize));
-        waiters.take(count).fold(0, |seen, waiter| seen ^ look_at(&waiter.dependent))
+        waiters.take(count).fold(0, |seen, waiter| seen ^ waiter.held.look_at())
     }
 
     /// Makes the key known, with no referent, if it was not.
@@ -251,7 +220,7 @@ impl Table {
         match self.entries.entry(hash.0, same, |e| e.hash.0) {
             Slot::Occupied(entry) => entry.into_mut(),
             Slot::Vacant(vacant) => {
-                *part(&mut self.memory, &self.kept, entity) += size_of::<Entry>() + key.heap_bytes();
+                *part(&mut self.memory, &self.rules, entity) += size_of::<Entry>() + key.heap_bytes();
                 let entry = Entry {
                     hash,
                     key: key.clone(),
@@ -273,7 +242,7 @@ impl Table {
         entry.touched = true;
         entry.stored = stored;
         let before = entry.referent.replace(referent).map_or(0, |old| event_bytes(&old));
-        let part = part(&mut self.memory, &self.kept, entity);
+        let part = part(&mut self.memory, &self.rules, entity);
         *part = *part + bytes - before;
     }
 
@@ -281,7 +250,7 @@ impl Table {
     pub(super) fn forget(&mut self, entity: EntityId, hash: KeyHash, key: &Key) {
         if let Some(entry) = self.entry(entity, hash, key) {
             let bytes = entry.referent.take().map_or(0, |old| event_bytes(&old));
-            *part(&mut self.memory, &self.kept, entity) -= bytes;
+            *part(&mut self.memory, &self.rules, entity) -= bytes;
             self.remove_if_empty(entity, hash, key);
         }
     }
@@ -293,7 +262,8 @@ impl Table {
         *waiting_part(&mut self.memory, deferred) += bytes;
         self.ages.add(arrival);
         let ticket = self.tickets;
-        let waiter = Waiter { dependent, parked, ticket, deferred, bytes, arrival, prev: NONE, next: NONE, chain: 0 };
+        let held = Held::Whole(dependent);
+        let waiter = Waiter { held, parked, ticket, deferred, bytes, arrival, prev: NONE, next: NONE, chain: 0 };
         let id = narrow(self.waiters.insert(waiter));
         if let Parked::At(reference) = parked {
             self.chain(id, reference);
@@ -302,10 +272,8 @@ impl Table {
     }
 
     fn chain(&mut self, id: u32, reference: u32) {
-        let Some(r) = self.waiters.get(id as usize).and_then(|w| w.dependent.references.get(reference as usize)) else {
-            return;
-        };
-        let (entity, hash, key) = (r.entity, r.hash, r.key.clone());
+        let waiter = self.waiters.get(id as usize);
+        let Some((entity, hash, key)) = waiter.and_then(|w| w.held.name(&self.rules, reference)) else { return };
         let fresh = self.chains.wrapping_add(1);
         let chain = &mut self.slot(entity, hash, &key).chain;
         let tail = std::mem::replace(&mut chain.tail, id);
@@ -329,8 +297,8 @@ impl Table {
     pub(super) fn lacks_referent(&self, id: WaiterId) -> bool {
         let Some(waiter) = self.waiter(id) else { return false };
         let Parked::At(reference) = waiter.parked else { return false };
-        let Some(r) = waiter.dependent.references.get(reference as usize) else { return false };
-        let entry = self.entries.find(r.hash.0, |e| e.entity == r.entity && e.key == r.key);
+        let Some((entity, hash, key)) = waiter.held.name(&self.rules, reference) else { return false };
+        let entry = self.entries.find(hash.0, |e| e.entity == entity && e.key == key);
         entry.is_some_and(|entry| !entry.chain.is_empty() && entry.chain.number == waiter.chain)
     }
 
@@ -342,32 +310,58 @@ impl Table {
         self.waiters.get_mut(id.0 as usize)
     }
 
+    /// A waiting event as it works, to be changed where it is.
+    pub(super) fn whole_mut(&mut self, id: WaiterId) -> Option<&mut Dependent> {
+        let waiter = self.waiters.get_mut(id.0 as usize)?;
+        if let Held::Packed(packed) = &waiter.held {
+            let dependent = packed.unpack(&self.rules);
+            waiter.hold(waiting_bytes(&dependent), Held::Whole(dependent), &mut self.memory);
+        }
+        match &mut waiter.held {
+            Held::Whole(dependent) => Some(dependent),
+            Held::Packed(_) => None,
+        }
+    }
+
+    /// Packs an event that waits for a referent, where that saves memory. `value` is a buffer.
+    pub(super) fn pack(&mut self, id: WaiterId, value: &mut Vec<u8>) {
+        let Some(waiter) = self.waiters.get_mut(id.0 as usize) else { return };
+        let (Held::Whole(dependent), Parked::At(_)) = (&waiter.held, waiter.parked) else { return };
+        if let Some(packed) = Packed::new(&self.rules, dependent, value) {
+            let bytes = size_of::<Waiter>() + packed.heap_bytes();
+            waiter.hold(bytes, Held::Packed(packed), &mut self.memory);
+        }
+    }
+
     /// Takes an event out of the slab, and out of its entry's chain if it is in one.
     pub(super) fn take(&mut self, id: WaiterId) -> Option<Box<Dependent>> {
         let waiter = self.waiters.try_remove(id.0 as usize)?;
         *waiting_part(&mut self.memory, waiter.deferred) -= waiter.bytes;
         self.ages.remove(waiter.arrival);
-        if let Parked::At(reference) = waiter.parked {
-            self.unchain(&waiter, reference);
+        let Waiter { held, parked, prev, next, .. } = waiter;
+        let dependent = held.whole(&self.rules);
+        if let Parked::At(reference) = parked
+            && let Some(reference) = dependent.references.get(reference as usize)
+        {
+            self.unchain(prev, next, reference);
         }
-        Some(waiter.dependent)
+        Some(dependent)
     }
 
-    fn unchain(&mut self, waiter: &Waiter, reference: u32) {
-        let Some(r) = waiter.dependent.references.get(reference as usize) else { return };
-        if let Some(prev) = self.waiters.get_mut(waiter.prev as usize) {
-            prev.next = waiter.next;
+    fn unchain(&mut self, before: u32, after: u32, r: &Reference) {
+        if let Some(prev) = self.waiters.get_mut(before as usize) {
+            prev.next = after;
         }
-        if let Some(next) = self.waiters.get_mut(waiter.next as usize) {
-            next.prev = waiter.prev;
+        if let Some(next) = self.waiters.get_mut(after as usize) {
+            next.prev = before;
         }
         let Some(entry) = self.entries.find_mut(r.hash.0, |e| e.entity == r.entity && e.key == r.key) else { return };
         entry.chain.len -= 1;
-        if waiter.prev == NONE {
-            entry.chain.head = waiter.next;
+        if before == NONE {
+            entry.chain.head = after;
         }
-        if waiter.next == NONE {
-            entry.chain.tail = waiter.prev;
+        if after == NONE {
+            entry.chain.tail = before;
         }
         self.remove_if_empty(r.entity, r.hash, &r.key);
     }
@@ -377,7 +371,7 @@ impl Table {
         let Ok(found) = self.entries.find_entry(hash.0, same) else { return };
         if found.get().referent.is_none() && found.get().chain.is_empty() {
             found.remove();
-            *part(&mut self.memory, &self.kept, entity) -= size_of::<Entry>() + key.heap_bytes();
+            *part(&mut self.memory, &self.rules, entity) -= size_of::<Entry>() + key.heap_bytes();
         }
     }
 
@@ -396,7 +390,7 @@ impl Table {
         self.ages.remove(waiter.arrival);
         chain.head = waiter.next;
         chain.len -= 1;
-        Some(waiter.dependent)
+        Some(waiter.held.whole(&self.rules))
     }
 
     /// Moves the clock hand on over `steps` buckets (Corbató 1968: what was not touched since it last passed is cold) and collects cold entries.
@@ -446,23 +440,22 @@ impl Table {
     }
 }
 
+impl Waiter {
+    fn hold(&mut self, bytes: usize, held: Held, memory: &mut Memory) {
+        let part = waiting_part(memory, self.deferred);
+        *part = *part + bytes - self.bytes;
+        (self.bytes, self.held) = (bytes, held);
+    }
+}
+
 impl Entry {
     pub(super) fn waiters(&self) -> usize {
         self.chain.len()
     }
 }
 
-/// Touches all of an event that waits but the bytes of its record: something that means nothing.
-pub(super) fn look_at(dependent: &Dependent) -> usize {
-    let seen = event::look_at(&dependent.event) ^ dependent.completed_at.0 as usize;
-    dependent.references.iter().fold(seen, |seen, reference| seen ^ reference.hash.0 as usize)
-}
-
-fn part<'a>(memory: &'a mut Memory, kept: &[bool], entity: EntityId) -> &'a mut usize {
-    match kept.get(usize::from(entity.0)) {
-        Some(true) => &mut memory.cached_referents,
-        _ => &mut memory.referents,
-    }
+fn part<'a>(memory: &'a mut Memory, rules: &Rules, entity: EntityId) -> &'a mut usize {
+    if rules.entity(entity).deferred { &mut memory.cached_referents } else { &mut memory.referents }
 }
 
 fn waiting_part(memory: &mut Memory, deferred: bool) -> &mut usize {
@@ -481,7 +474,7 @@ pub fn waiting_bytes(dependent: &Dependent) -> usize {
     let keys: usize = dependent.references.iter().map(|r| r.key.heap_bytes()).sum();
     size_of::<Waiter>()
         + size_of::<Dependent>()
-        + spilled * size_of::<crate::event::Reference>()
+        + spilled * size_of::<Reference>()
         + keys
         + dependent.order.as_ref().map_or(0, |_| size_of::<Order>())
         + event_bytes(&dependent.event)

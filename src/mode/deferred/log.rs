@@ -3,10 +3,10 @@
 use resolvent_state::{Batch, Table};
 
 use crate::dependency::Rules;
-use crate::event::{Dependent, Epoch, EventId, Stored, WorkerIndex};
+use crate::event::{Epoch, EventId, Stored, WorkerIndex};
 
-use crate::mode::codec;
 use crate::mode::engine::Engine;
+use crate::mode::held::Held;
 use crate::mode::restore::{self, LogEpoch};
 use crate::mode::table::WaiterId;
 
@@ -15,11 +15,11 @@ const LOG_VALUE_BYTES: usize = if cfg!(test) { 512 } else { 1 << 20 };
 
 pub(super) fn write_to_log(engine: &mut Engine, waiter: WaiterId, ticket: Option<u64>, log: &mut LogWriter) {
     let Some(w) = engine.table.waiter_mut(waiter).filter(|w| ticket.is_none_or(|t| w.ticket == t)) else { return };
-    if let Stored::Log(epoch) = w.dependent.stored {
+    if let Stored::Log(epoch) = w.held.stored() {
         engine.residency.changes.obsolete.push(epoch);
     }
-    w.dependent.stored = Stored::Log(engine.epoch);
-    log.add(&engine.rules, &w.dependent, &mut engine.residency.changes.logged);
+    w.held.set_stored(Stored::Log(engine.epoch));
+    log.add(&engine.rules, &w.held, &mut engine.residency.changes.logged);
 }
 
 /// Builds the log's values, `version | count | ids that left | (length | event) …`, one after the other in one buffer.
@@ -37,13 +37,13 @@ impl LogWriter {
         LogWriter { epoch: engine.epoch, worker: engine.me, value, written: LogEpoch::default() }
     }
 
-    fn add(&mut self, rules: &Rules, dependent: &Dependent, batch: &mut Batch) {
+    fn add(&mut self, rules: &Rules, held: &Held, batch: &mut Batch) {
         if self.value.is_empty() {
             restore::begin_log_value(&[], &mut self.value);
         }
         let at = self.value.len();
         self.value.extend_from_slice(&[0; 4]);
-        codec::put_dependent(rules, dependent, &mut self.value);
+        held.put(rules, &mut self.value);
         let length = u32::try_from(self.value.len() - at - 4).unwrap_or(u32::MAX);
         if let Some(slot) = self.value.get_mut(at..at + 4) {
             slot.copy_from_slice(&length.to_le_bytes());
