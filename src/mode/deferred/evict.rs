@@ -77,9 +77,10 @@ pub(super) fn over(engine: &Engine) -> Over {
 }
 
 fn move_out_waiters(engine: &mut Engine, cold: &Cold) {
-    let mut next = engine.table.first_waiter(cold);
-    while let Some(waiter) = next.filter(|_| goes_on(engine)) {
-        next = engine.table.waiter_after(waiter);
+    for waiter in engine.table.waiters_of(cold) {
+        if !goes_on(engine) {
+            return;
+        }
         let over = over(engine);
         let Some(w) = engine.table.waiter(waiter).filter(|w| over.takes(w.deferred)) else { continue };
         let Parked::At(at) = w.parked else { continue };
