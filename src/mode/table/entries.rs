@@ -92,20 +92,25 @@ impl Entries {
     }
 
     pub(super) fn buckets(&self) -> usize {
-        self.tables.iter().map(HashTable::num_buckets).sum()
+        self.tables.iter().map(buckets_of).sum()
     }
 
     /// Moves a hand on to the next bucket, and shows what is in it.
     pub(super) fn next(&mut self, hand: &mut Hand) -> Option<&mut Entry> {
         hand.bucket += 1;
         for _ in 0..=TABLES {
-            if hand.bucket < self.tables.get(hand.table).map_or(0, HashTable::num_buckets) {
+            if hand.bucket < self.tables.get(hand.table).map_or(0, buckets_of) {
                 break;
             }
             *hand = Hand { table: (hand.table + 1) % usize::from(TABLES), bucket: 0 };
         }
         self.tables.get_mut(hand.table)?.get_bucket_mut(hand.bucket)
     }
+}
+
+/// Those of a table that has no memory yet are none, whatever it says.
+fn buckets_of(table: &HashTable<Entry>) -> usize {
+    if table.capacity() == 0 { 0 } else { table.num_buckets() }
 }
 
 #[cfg(test)]
