@@ -38,7 +38,7 @@ use crate::event::{Epoch, PartitionId, Partitions, Positions, Timestamp, WorkerI
 use crate::kafka::MembershipError;
 use crate::metrics::Totals;
 use crate::mode::{Changes, LogEpoch};
-use crate::sink::{self, Sink, SinkError, SinkKind, Target};
+use crate::sink::{self, Sink, SinkError, SinkKind, Target, Unsynced};
 use crate::source::Fingerprint;
 
 /// Dead events in the log are not worth writing the living among them anew below this.
@@ -149,6 +149,55 @@ pub struct EpochEnd {
     pub now: Timestamp,
     /// What each worker changed in the state.
     pub changes: Vec<(WorkerIndex, Changes)>,
+}
+
+/// How a commit goes on.
+pub enum Begun {
+    /// Nothing happened in the epoch, and nothing is written.
+    Idle,
+    /// It is done.
+    Committed,
+    /// Once this is written. No other commit may begin before.
+    Write(Box<Write>),
+}
+
+/// What makes an epoch true: files are made durable, and then the one write to the state that decides.
+pub struct Write {
+    state: State,
+    files: Vec<Unsynced>,
+    changed: Vec<Batch>,
+    logged: Vec<Batch>,
+    rows: Batch,
+    durability: Durability,
+}
+
+/// A [`Write`] that is done: its memory is used again.
+pub struct Written(Vec<Batch>);
+
+impl Write {
+    /// Waits for the disk.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Checkpoint::commit`].
+    pub fn run(mut self) -> Result<Written, CheckpointError> {
+        self.sync_files()?;
+        let Write { state, mut changed, mut logged, rows, durability, .. } = self;
+        let batches: Vec<&Batch> = changed.iter().chain(&logged).chain([&rows]).collect();
+        let synced = durability == Durability::Synced;
+        if synced {
+            failpoint::pass("before_state");
+        }
+        state.write_all(&batches, durability)?;
+        failpoint::pass(if synced { "after_state" } else { "after_apply" });
+        changed.append(&mut logged);
+        Ok(Written(changed))
+    }
+
+    fn sync_files(&mut self) -> Result<(), CheckpointError> {
+        self.files.drain(..).try_for_each(|file| file.sync())?;
+        Ok(())
+    }
 }
 
 /// The state and the sinks of a job, and what was committed to them last. One a process, used by one thread.
@@ -277,6 +326,21 @@ impl Checkpoint {
     /// A file cannot be made durable, the broker does not commit, or the state cannot be written. Then it is not known that anything was committed, and no later
     /// commit can be.
     pub fn commit(&mut self, epoch: Epoch, end: EpochEnd) -> Result<bool, CheckpointError> {
+        match self.begin(epoch, end)? {
+            Begun::Idle => return Ok(false),
+            Begun::Committed => {}
+            Begun::Write(write) => self.finish(write.run()?),
+        }
+        Ok(true)
+    }
+
+    /// The same, but for what waits for the disk where no broker decides: lines of the next epoch may be [given](Checkpoint::write) to sinks meanwhile, and its commit
+    /// begins when that is done.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Checkpoint::commit`].
+    pub fn begin(&mut self, epoch: Epoch, end: EpochEnd) -> Result<Begun, CheckpointError> {
         let idle = !self.written
             && end.positions == self.committed.positions
             && end.totals == Totals::default()
@@ -285,12 +349,14 @@ impl Checkpoint {
             if let Some(topics) = &mut self.topics {
                 topics.refresh(&self.committed)?;
             }
-            return Ok(false);
+            return Ok(Begun::Idle);
         }
         failpoint::pass("before_sinks");
+        let mut files = Vec::new();
         for outlet in &mut self.outlets {
             let To::Sink(sink, file) = &mut outlet.to else { continue };
-            let mark = sink.sync()?;
+            let (mark, unsynced) = sink.flush()?;
+            files.extend(unsynced);
             failpoint::pass("between_sinks");
             if let Some(path) = file {
                 self.committed.files.insert(path.clone(), mark.length);
@@ -314,49 +380,48 @@ impl Checkpoint {
             timeline.note(end.now, &self.committed.positions, &mut rows)?;
         }
         self.committed.put(&news, &mut rows)?;
-        self.decide(&before, &changed, &logged, rows)?;
         self.written = false;
-        self.spare.extend(changed.into_iter().chain(logged).map(|mut batch| {
+        let write = Write { state: self.state.clone(), files, changed, logged, rows, durability: Durability::Synced };
+        self.decide(&before, write)
+    }
+
+    /// Notes that a write has been done, and keeps its memory.
+    pub fn finish(&mut self, written: Written) {
+        self.spare.extend(written.0.into_iter().map(|mut batch| {
             batch.clear();
             batch
         }));
-        Ok(true)
     }
 
-    /// Makes an epoch part of the state, once it is visible in the topics, where there are some.
-    fn decide(
-        &mut self,
-        before: &Positions,
-        changed: &[Batch],
-        logged: &[Batch],
-        mut rows: Batch,
-    ) -> Result<(), CheckpointError> {
-        let (mut durability, mut logged) = (Durability::Synced, logged);
+    /// Makes an epoch visible in the topics, where there are some, and then part of the state.
+    fn decide(&mut self, before: &Positions, mut write: Write) -> Result<Begun, CheckpointError> {
+        if self.topics.is_none() && self.group.is_none() {
+            return Ok(Begun::Write(Box::new(write)));
+        }
+        write.sync_files()?;
         match (&mut self.topics, &self.group) {
             (topics, Some(group)) => group.commit(topics.as_mut(), &self.committed, before)?,
             (Some(topics), None) if topics.ending == Ending::Marked => {
-                Pending::put(self.committed.epoch, &rows, changed, &mut self.pending);
+                Pending::put(self.committed.epoch, &write.rows, &write.changed, &mut self.pending);
                 failpoint::pass("before_state");
                 // What is logged is large, and in nobody's way while it does not count: it is written once.
-                let batches: Vec<&Batch> = std::mem::take(&mut logged).iter().chain([&self.pending]).collect();
+                let logged = std::mem::take(&mut write.logged);
+                let batches: Vec<&Batch> = logged.iter().chain([&self.pending]).collect();
                 self.state.write_all(&batches, Durability::Synced)?;
                 failpoint::pass("after_state");
                 failpoint::pass("before_commit");
                 topics.commit(&self.committed, before)?;
                 failpoint::pass("after_commit");
-                Pending::clear(&mut rows);
-                durability = Durability::Buffered;
+                Pending::clear(&mut write.rows);
+                write.durability = Durability::Buffered;
+                self.finish(Written(logged));
             }
             (Some(topics), None) => topics.broker.flush()?,
             (None, None) => {}
         }
-        let batches: Vec<&Batch> = changed.iter().chain(logged).chain([&rows]).collect();
-        if durability == Durability::Synced {
-            failpoint::pass("before_state");
-        }
-        self.state.write_all(&batches, durability)?;
-        failpoint::pass(if durability == Durability::Synced { "after_state" } else { "after_apply" });
-        Ok(())
+        let written = write.run()?;
+        self.finish(written);
+        Ok(Begun::Committed)
     }
 
     /// Keeps count of what the workers have changed; what is to be written of it is returned: changes, and the log.

@@ -12,8 +12,8 @@ use thiserror::Error;
 
 use crate::dependency::Rules;
 use crate::event::{
-    Carried, Dependent, EntityId, Event, EventHeader, EventId, Found, Key, KeyHash, Order, PartitionId, Reference,
-    Stored, StreamId, Timestamp, event, has_line_breaks,
+    Carried, Dependent, EntityId, Epoch, Event, EventHeader, EventId, Found, Key, KeyHash, Order, PartitionId,
+    Reference, Stored, StreamId, Timestamp, event, has_line_breaks,
 };
 
 /// The version of every value that this program writes.
@@ -25,8 +25,8 @@ pub(super) const ID_BYTES: usize = 12;
 /// A value in the state that this program cannot read.
 #[derive(Debug, Error)]
 pub enum StoredError {
-    /// It was written by a later program.
-    #[error("a value in the state has version {0}, this program reads up to {VERSION}: use the newer program")]
+    /// It was written by another version of the program.
+    #[error("a value in the state has version {0}, which this program does not read: use the one that wrote it")]
     Version(u8),
     /// It is damaged.
     #[error("a value in the state is damaged: {0}")]
@@ -64,6 +64,8 @@ enum StoredFound<'a> {
     Present(#[serde(borrow)] StoredEvent<'a>),
     /// It is in the table of referents: however many events have taken it, it is stored once.
     Kept,
+    /// It lies before the event in the same value of the log, the how manieth of the referents there this tells: for the same reason.
+    Logged(u32),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -142,10 +144,11 @@ impl<'a> StoredEvent<'a> {
 }
 
 impl<'a> StoredDependent<'a> {
-    fn of(rules: &Rules, dependent: &'a Dependent) -> Self {
+    /// `number` tells which referent of its value one is, where it is there already.
+    fn of(rules: &Rules, dependent: &'a Dependent, number: impl Fn(&Event) -> Option<u32>) -> Self {
         StoredDependent {
             event: StoredEvent::of(&dependent.event),
-            references: dependent.references.iter().map(|r| StoredReference::of(rules, r)).collect(),
+            references: dependent.references.iter().map(|r| StoredReference::of(rules, r, &number)).collect(),
             present: dependent.present,
             arrays: dependent.arrays,
             order: dependent.order.as_ref().map(|order| (StoredKey::of(&order.key), order.ticket)),
@@ -154,7 +157,7 @@ impl<'a> StoredDependent<'a> {
         }
     }
 
-    fn restore(&self, rules: &Rules, stored: Stored) -> Result<Box<Dependent>, StoredError> {
+    fn restore(&self, rules: &Rules, stored: Stored, referents: &[Event]) -> Result<Box<Dependent>, StoredError> {
         let event = self.event.restore(rules)?;
         let stream = rules.stream(event.header.header.stream);
         let references = self.references.iter().map(|reference| {
@@ -174,6 +177,11 @@ impl<'a> StoredDependent<'a> {
                     StoredFound::GivenUp => Found::GivenUp,
                     StoredFound::Kept => Found::Kept,
                     StoredFound::Present(event) => Found::Present(event.restore(rules)?),
+                    StoredFound::Logged(number) => {
+                        let no_such =
+                            || StoredError::Damaged(format!("there is no referent {number} before its event"));
+                        Found::Present(referents.get(*number as usize).ok_or_else(no_such)?.clone())
+                    }
                 },
             })
         });
@@ -196,7 +204,7 @@ impl<'a> StoredDependent<'a> {
 }
 
 impl<'a> StoredReference<'a> {
-    fn of(rules: &Rules, reference: &'a Reference) -> Self {
+    fn of(rules: &Rules, reference: &'a Reference, number: impl Fn(&Event) -> Option<u32>) -> Self {
         StoredReference {
             dependency: reference.dependency,
             deadline: reference.deadline.0,
@@ -207,10 +215,21 @@ impl<'a> StoredReference<'a> {
                 Found::GivenUp => StoredFound::GivenUp,
                 Found::Kept => StoredFound::Kept,
                 Found::Present(_) if rules.entity(reference.entity).is_lasting() => StoredFound::Kept,
-                Found::Present(event) => StoredFound::Present(StoredEvent::of(event)),
+                Found::Present(event) => match number(event) {
+                    Some(number) => StoredFound::Logged(number),
+                    None => StoredFound::Present(StoredEvent::of(event)),
+                },
             },
         }
     }
+}
+
+/// The referents that a waiting event has taken and the state does not keep for ever.
+pub(super) fn carried<'a>(rules: &'a Rules, dependent: &'a Dependent) -> impl Iterator<Item = &'a Event> {
+    dependent.references.iter().filter_map(|reference| match &reference.found {
+        Found::Present(event) if !rules.entity(reference.entity).is_lasting() => Some(event),
+        _ => None,
+    })
 }
 
 fn options() -> impl Options {
@@ -259,24 +278,41 @@ pub fn stored_waiting_bytes(rules: &Rules, dependent: &Dependent) -> usize {
     value.len() + ID_BYTES
 }
 
-/// Appends a waiting event as a value. Of the referents that it carries only those are in it that the state does not keep for ever.
+/// Appends a waiting event as a value. Of the referents that it has taken only those are in it that the state does not keep for ever.
 pub(super) fn put_dependent(rules: &Rules, dependent: &Dependent, out: &mut Vec<u8>) {
-    write(&StoredDependent::of(rules, dependent), out);
+    write(&StoredDependent::of(rules, dependent, |_| None), out);
+}
+
+/// The same for the log: in place of a referent that lies before it in the value there is its number.
+pub(super) fn put_logged(
+    rules: &Rules,
+    dependent: &Dependent,
+    number: impl Fn(&Event) -> Option<u32>,
+    out: &mut Vec<u8>,
+) {
+    write(&StoredDependent::of(rules, dependent, number), out);
 }
 
 /// About how many bytes [`put_dependent`] appends.
 pub(super) fn dependent_bytes(rules: &Rules, dependent: &Dependent) -> usize {
     const HEADER: usize = 32;
-    let carried = dependent.references.iter().map(|reference| match &reference.found {
-        Found::Present(event) if !rules.entity(reference.entity).is_lasting() => HEADER + event.slice.len(),
-        _ => HEADER / 2,
-    });
-    HEADER + dependent.event.slice.len() + carried.sum::<usize>()
+    let carried = carried(rules, dependent).map(|referent| HEADER / 2 + referent.slice.len());
+    HEADER + dependent.references.len() * HEADER / 2 + dependent.event.slice.len() + carried.sum::<usize>()
 }
 
 /// Reads the value of a waiting event. What it lacked is to be asked for again, and what it had taken and the state keeps.
 pub(super) fn get_dependent(rules: &Rules, bytes: &[u8], stored: Stored) -> Result<Box<Dependent>, StoredError> {
-    read::<StoredDependent>(bytes)?.restore(rules, stored)
+    read::<StoredDependent>(bytes)?.restore(rules, stored, &[])
+}
+
+/// Reads what [`put_logged`] wrote in an epoch, behind these referents.
+pub(super) fn get_logged(
+    rules: &Rules,
+    bytes: &[u8],
+    epoch: Epoch,
+    referents: &[Event],
+) -> Result<Box<Dependent>, StoredError> {
+    read::<StoredDependent>(bytes)?.restore(rules, Stored::Log(epoch), referents)
 }
 
 /// The position of the event in the value of a waiting one, without reading the rest of it.

@@ -26,7 +26,7 @@ pub(super) const DRAIN_PREFIX: &[u8] = b"drain/";
 pub(super) const HIDDEN_PREFIX: &[u8] = b"hidden/";
 
 /// The version of the log's values.
-const LOG_VERSION: u8 = 1;
+const LOG_VERSION: u8 = 2;
 
 /// Bytes of the log's keys: epoch, worker, part.
 const LOG_KEY_BYTES: usize = 12;
@@ -91,12 +91,33 @@ pub struct Restored {
     pub has_referents: bool,
 }
 
-/// Begins a value for the log, `version | count | ids that left`, to which `(length | event) …` may be appended.
+/// What lies in a value of the log: the number before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Logged {
+    /// An event that waits.
+    Event = 0,
+    /// A referent that events behind it in the value have taken.
+    Referent = 1,
+}
+
+/// Begins a value for the log, `version | count | ids that left`, to which more may be [appended](put_in_log).
 pub(super) fn begin_log_value(removed: &[EventId], value: &mut Vec<u8>) {
     value.push(LOG_VERSION);
     value.extend_from_slice(&u32::try_from(removed.len()).unwrap_or(u32::MAX).to_le_bytes());
     for id in removed {
         codec::put_id(*id, value);
+    }
+}
+
+/// Appends `what | length | bytes` to a value of the log.
+pub(super) fn put_in_log(what: Logged, value: &mut Vec<u8>, put: impl FnOnce(&mut Vec<u8>)) {
+    value.push(what as u8);
+    let at = value.len();
+    value.extend_from_slice(&[0; 4]);
+    put(value);
+    let length = u32::try_from(value.len() - at - 4).unwrap_or(u32::MAX);
+    if let Some(slot) = value.get_mut(at..at + 4) {
+        slot.copy_from_slice(&length.to_le_bytes());
     }
 }
 
@@ -141,10 +162,12 @@ impl Log {
             for id in value.removed() {
                 log.live.remove(&id);
             }
-            for event in value.events() {
-                let (at, bytes) = event?;
-                log.live.insert(codec::dependent_id(bytes).ok_or_else(ends_early)?, (key, at));
-                of_epoch.written += 1;
+            for logged in value.all() {
+                let (at, what, bytes) = logged?;
+                if what == Logged::Event {
+                    log.live.insert(codec::dependent_id(bytes).ok_or_else(ends_early)?, (key, at));
+                    of_epoch.written += 1;
+                }
             }
             Ok(())
         })?;
@@ -164,14 +187,11 @@ impl Log {
     fn each(&self, state: &State, rules: &Rules, mut see: impl FnMut(Box<Dependent>)) -> Result<(), RestoreError> {
         each(state, Table::Log, &[], |key, value| {
             let (epoch, key) = split_log_key(key)?;
-            for event in LogValue::read(value)?.events() {
-                let (at, bytes) = event?;
+            let is_live = |at, bytes: &[u8]| {
                 let id = codec::dependent_id(bytes).ok_or_else(ends_early)?;
-                if self.live.get(&id) == Some(&(key, at)) {
-                    see(codec::get_dependent(rules, bytes, Stored::Log(epoch))?);
-                }
-            }
-            Ok(())
+                Ok(self.live.get(&id) == Some(&(key, at)))
+            };
+            Ok(LogValue::read(value)?.each(rules, epoch, is_live, &mut see)?)
         })
     }
 
@@ -179,20 +199,16 @@ impl Log {
         let Some((key, wanted)) = self.live.get(&id) else { return Ok(None) };
         let (epoch, key) = split_log_key(key)?;
         let Some(value) = state.get(Table::Log, &key)? else { return Ok(None) };
-        for event in LogValue::read(&value)?.events() {
-            let (at, bytes) = event?;
-            if at == *wanted {
-                return Ok(Some(codec::get_dependent(rules, bytes, Stored::Log(epoch))?));
-            }
-        }
-        Ok(None)
+        let mut found = None;
+        LogValue::read(&value)?.each(rules, epoch, |at, _| Ok(at == *wanted), |dependent| found = Some(dependent))?;
+        Ok(found)
     }
 }
 
 /// A value of the log, taken apart.
 struct LogValue<'a> {
     removed: &'a [u8],
-    events: &'a [u8],
+    rest: &'a [u8],
 }
 
 impl<'a> LogValue<'a> {
@@ -203,8 +219,8 @@ impl<'a> LogValue<'a> {
         }
         let (count, rest) = rest.split_first_chunk::<4>().ok_or_else(ends_early)?;
         let bytes = (u32::from_le_bytes(*count) as usize).saturating_mul(codec::ID_BYTES);
-        let (removed, events) = rest.split_at_checked(bytes).ok_or_else(ends_early)?;
-        Ok(LogValue { removed, events })
+        let (removed, rest) = rest.split_at_checked(bytes).ok_or_else(ends_early)?;
+        Ok(LogValue { removed, rest })
     }
 
     /// Events of earlier values that have left.
@@ -212,26 +228,48 @@ impl<'a> LogValue<'a> {
         self.removed.chunks_exact(codec::ID_BYTES).filter_map(codec::id_at_end)
     }
 
-    /// The events written in it, each with its offset.
-    fn events(&self) -> impl Iterator<Item = Result<(usize, &'a [u8]), StoredError>> {
-        let (all, mut rest) = (self.events.len(), self.events);
+    /// What is written in it, each with its offset.
+    fn all(&self) -> impl Iterator<Item = Result<(usize, Logged, &'a [u8]), StoredError>> {
+        let (all, mut rest) = (self.rest.len(), self.rest);
         std::iter::from_fn(move || {
             if rest.is_empty() {
                 return None;
             }
             let at = all - rest.len();
-            let event = split_event(&mut rest);
-            Some(event.map(|event| (at, event)).ok_or_else(ends_early))
+            let logged = split_logged(&mut rest);
+            Some(logged.map(|(what, bytes)| (at, what, bytes)).ok_or_else(ends_early))
         })
+    }
+
+    /// Shows the events in it that are wanted; these share the referents that they have taken.
+    fn each(
+        &self,
+        rules: &Rules,
+        epoch: Epoch,
+        is_wanted: impl Fn(usize, &[u8]) -> Result<bool, StoredError>,
+        mut see: impl FnMut(Box<Dependent>),
+    ) -> Result<(), StoredError> {
+        let mut referents = Vec::new();
+        for logged in self.all() {
+            let (at, what, bytes) = logged?;
+            match what {
+                Logged::Referent => referents.push(codec::get_event(rules, bytes)?),
+                Logged::Event if is_wanted(at, bytes)? => see(codec::get_logged(rules, bytes, epoch, &referents)?),
+                Logged::Event => {}
+            }
+        }
+        Ok(())
     }
 }
 
-/// Takes the next event off; where that fails nothing is left.
-fn split_event<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
-    let (length, after) = std::mem::take(rest).split_first_chunk::<4>()?;
-    let (event, after) = after.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+/// Takes the next one off; where that fails nothing is left.
+fn split_logged<'a>(rest: &mut &'a [u8]) -> Option<(Logged, &'a [u8])> {
+    let (what, after) = std::mem::take(rest).split_first()?;
+    let what = [Logged::Event, Logged::Referent].into_iter().find(|logged| *logged as u8 == *what)?;
+    let (length, after) = after.split_first_chunk::<4>()?;
+    let (bytes, after) = after.split_at_checked(u32::from_le_bytes(*length) as usize)?;
     *rest = after;
-    Some(event)
+    Some((what, bytes))
 }
 
 fn split_log_key(key: &[u8]) -> Result<(Epoch, [u8; LOG_KEY_BYTES]), StoredError> {

@@ -1,13 +1,13 @@
 //! One worker's keys in memory: the referent of each, and the events that wait for it.
 //!
 //! An entry that is in the table knows its key's referent: there is none in the state that it does not know of. Events that wait are kept in a
-//! slab and chained from their entry, first come first, so that waking is in order and leaving from the middle costs nothing.
+//! slab, and their entry has a list of them, first come first, so that waking is in order and leaving from the middle costs nothing.
+
+mod chain;
+mod entries;
+mod waiters;
 
 use std::sync::Arc;
-
-use hashbrown::HashTable;
-use hashbrown::hash_table::Entry as Slot;
-use slab::Slab;
 
 use crate::dependency::Rules;
 use crate::event::{self, Dependent, EntityId, Event, Key, KeyHash, Order, Reference, Timestamp, event_bytes};
@@ -15,8 +15,9 @@ use crate::event::{self, Dependent, EntityId, Event, Key, KeyHash, Order, Refere
 use super::ages::Ages;
 use super::held::{Held, Packed};
 
-/// The end of a chain.
-const NONE: u32 = u32::MAX;
+pub(super) use chain::Chain;
+use entries::{Entries, Hand};
+use waiters::Waiters;
 
 /// A waiting event's place in the slab. Good until the event leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,35 +35,14 @@ impl WaiterId {
     }
 }
 
-/// A chain of waiting events, in the order in which they came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Chain {
-    head: u32,
-    tail: u32,
-    len: u32,
-    /// Tells it from chains that the same entry had before and that were detached.
-    number: u32,
-}
-
-impl Chain {
-    const EMPTY: Chain = Chain { head: NONE, tail: NONE, len: 0, number: 0 };
-
-    pub(super) fn len(&self) -> usize {
-        self.len as usize
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-}
-
 /// What is known of one key.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) hash: KeyHash,
     pub(super) key: Key,
     pub(super) referent: Option<Event>,
-    chain: Chain,
+    /// Who waits for it: `None` for nobody.
+    chain: Option<Box<Chain>>,
     /// Whether the state has the referent too, or will with the commit of this epoch.
     pub(super) stored: bool,
     pub(super) entity: EntityId,
@@ -91,10 +71,8 @@ pub(super) struct Waiter {
     /// What is counted of it, kept here so that the event itself is not touched before its turn comes: it waited, and is in no cache.
     bytes: usize,
     arrival: Timestamp,
-    prev: u32,
-    next: u32,
-    /// The number of its chain.
-    chain: u32,
+    /// Its number in its chain.
+    number: u32,
 }
 
 /// Bytes of memory by what they are for.
@@ -137,29 +115,27 @@ pub(super) struct Cold {
 
 #[derive(Debug)]
 pub(super) struct Table {
-    entries: HashTable<Entry>,
-    waiters: Slab<Waiter>,
+    entries: Entries,
+    waiters: Waiters,
     ages: Ages,
     rules: Arc<Rules>,
     memory: Memory,
     tickets: u64,
-    chains: u32,
-    hand: usize,
-    old_hand: usize,
+    hand: Hand,
+    old_hand: Hand,
 }
 
 impl Table {
     pub(super) fn new(rules: Arc<Rules>) -> Self {
         Table {
-            entries: HashTable::new(),
-            waiters: Slab::new(),
+            entries: Entries::new(),
+            waiters: Waiters::default(),
             ages: Ages::default(),
             rules,
             memory: Memory::default(),
             tickets: 0,
-            chains: 0,
-            hand: 0,
-            old_hand: 0,
+            hand: Hand::default(),
+            old_hand: Hand::default(),
         }
     }
 
@@ -168,7 +144,7 @@ impl Table {
     }
 
     pub(super) fn waiters(&self) -> impl Iterator<Item = (WaiterId, &Waiter)> {
-        self.waiters.iter().map(|(at, waiter)| (WaiterId(narrow(at)), waiter))
+        self.waiters.iter()
     }
 
     /// The second in which the event arrived that has waited longest.
@@ -182,32 +158,37 @@ impl Table {
 
     /// What is known of a key; `None` where memory knows nothing.
     pub(super) fn entry(&mut self, entity: EntityId, hash: KeyHash, key: &Key) -> Option<&mut Entry> {
-        let entry = self.entries.find_mut(hash.0, |e| e.entity == entity && e.key == *key)?;
+        let entry = self.entries.find_mut(entity, hash, key)?;
         entry.touched = true;
         Some(entry)
     }
 
     /// Looks at what will be needed of a key: something that depends on its entry and its referent, and means nothing.
     pub(super) fn preload(&self, entity: EntityId, hash: KeyHash, key: &Key) -> usize {
-        let entry = self.entries.find(hash.0, |e| e.entity == entity && e.key == *key);
+        let entry = self.entries.find(entity, hash, key);
         entry.map_or(0, |entry| match &entry.referent {
             Some(referent) => event::look_at(referent),
             // Who comes to wait too is put behind the last who does.
-            None => self.waiters.get(entry.chain.tail as usize).map_or(0, |last| last.next as usize),
+            None => entry.chain.as_ref().map_or(0, |chain| chain.last()),
         })
+    }
+
+    /// Looks at the places that the next `count` events that come to wait will have.
+    pub(super) fn preload_places(&self, count: usize) -> usize {
+        self.waiters.look_at_free(count)
     }
 
     /// Looks at the first event that waits for a key, which its referent is about to wake.
     pub(super) fn preload_waiting(&self, entity: EntityId, hash: KeyHash, key: &Key) -> usize {
-        let entry = self.entries.find(hash.0, |e| e.entity == entity && e.key == *key);
-        entry.and_then(|entry| self.waiters.get(entry.chain.head as usize)).map_or(0, |waiter| waiter.held.look_at())
+        let entry = self.entries.find(entity, hash, key);
+        let chain = entry.and_then(|entry| entry.chain.as_ref());
+        chain.map_or(0, |chain| self.preload_chain(chain, 1))
     }
 
     /// Looks at the first `count` events of a chain.
     pub(super) fn preload_chain(&self, chain: &Chain, count: usize) -> usize {
-        let first = self.waiters.get(chain.head as usize);
-        let waiters = std::iter::successors(first, |waiter| self.waiters.get(waiter.next as usize));
-        waiters.take(count).fold(0, |seen, waiter| seen ^ waiter.held.look_at())
+        let waiters = chain.places().take(count).filter_map(|place| self.waiters.get(place));
+        waiters.fold(0, |seen, waiter| seen ^ waiter.held.look_at())
     }
 
     /// Makes the key known, with no referent, if it was not.
@@ -216,23 +197,19 @@ impl Table {
     }
 
     fn slot(&mut self, entity: EntityId, hash: KeyHash, key: &Key) -> &mut Entry {
-        let same = |e: &Entry| e.entity == entity && e.key == *key;
-        match self.entries.entry(hash.0, same, |e| e.hash.0) {
-            Slot::Occupied(entry) => entry.into_mut(),
-            Slot::Vacant(vacant) => {
-                *part(&mut self.memory, &self.rules, entity) += size_of::<Entry>() + key.heap_bytes();
-                let entry = Entry {
-                    hash,
-                    key: key.clone(),
-                    referent: None,
-                    chain: Chain::EMPTY,
-                    stored: false,
-                    entity,
-                    touched: true,
-                };
-                vacant.insert(entry).into_mut()
-            }
+        let (entry, is_new) = self.entries.find_or_insert(entity, hash, key, || Entry {
+            hash,
+            key: key.clone(),
+            referent: None,
+            chain: None,
+            stored: false,
+            entity,
+            touched: true,
+        });
+        if is_new {
+            *part(&mut self.memory, &self.rules, entity) += size_of::<Entry>() + key.heap_bytes();
         }
+        entry
     }
 
     /// Puts a referent in place of what was there.
@@ -263,33 +240,25 @@ impl Table {
         self.ages.add(arrival);
         let ticket = self.tickets;
         let held = Held::Whole(dependent);
-        let waiter = Waiter { held, parked, ticket, deferred, bytes, arrival, prev: NONE, next: NONE, chain: 0 };
-        let id = narrow(self.waiters.insert(waiter));
+        let waiter = Waiter { held, parked, ticket, deferred, bytes, arrival, number: 0 };
+        let id = self.waiters.insert(waiter);
         if let Parked::At(reference) = parked {
             self.chain(id, reference);
         }
-        (WaiterId(id), self.tickets)
+        (id, ticket)
     }
 
-    fn chain(&mut self, id: u32, reference: u32) {
-        let waiter = self.waiters.get(id as usize);
+    fn chain(&mut self, id: WaiterId, reference: u32) {
+        let waiter = self.waiters.get(id.0);
         let Some((entity, hash, key)) = waiter.and_then(|w| w.held.name(&self.rules, reference)) else { return };
-        let fresh = self.chains.wrapping_add(1);
-        let chain = &mut self.slot(entity, hash, &key).chain;
-        let tail = std::mem::replace(&mut chain.tail, id);
-        chain.len += 1;
-        if tail == NONE {
-            chain.head = id;
-            chain.number = fresh;
+        let entry = self.slot(entity, hash, &key);
+        let is_first = entry.chain.is_none();
+        let number = entry.chain.get_or_insert_default().push(id.0);
+        if is_first {
+            *part(&mut self.memory, &self.rules, entity) += size_of::<Chain>();
         }
-        let number = chain.number;
-        self.chains = fresh;
-        if let Some(waiter) = self.waiters.get_mut(tail as usize) {
-            waiter.next = id;
-        }
-        if let Some(waiter) = self.waiters.get_mut(id as usize) {
-            waiter.prev = tail;
-            waiter.chain = number;
+        if let Some(waiter) = self.waiters.get_mut(id.0) {
+            waiter.number = number;
         }
     }
 
@@ -298,21 +267,22 @@ impl Table {
         let Some(waiter) = self.waiter(id) else { return false };
         let Parked::At(reference) = waiter.parked else { return false };
         let Some((entity, hash, key)) = waiter.held.name(&self.rules, reference) else { return false };
-        let entry = self.entries.find(hash.0, |e| e.entity == entity && e.key == key);
-        entry.is_some_and(|entry| !entry.chain.is_empty() && entry.chain.number == waiter.chain)
+        let entry = self.entries.find(entity, hash, &key);
+        let chain = entry.and_then(|entry| entry.chain.as_ref());
+        chain.is_some_and(|chain| chain.place(waiter.number) == Some(id.0))
     }
 
     pub(super) fn waiter(&self, id: WaiterId) -> Option<&Waiter> {
-        self.waiters.get(id.0 as usize)
+        self.waiters.get(id.0)
     }
 
     pub(super) fn waiter_mut(&mut self, id: WaiterId) -> Option<&mut Waiter> {
-        self.waiters.get_mut(id.0 as usize)
+        self.waiters.get_mut(id.0)
     }
 
     /// A waiting event as it works, to be changed where it is.
     pub(super) fn whole_mut(&mut self, id: WaiterId) -> Option<&mut Dependent> {
-        let waiter = self.waiters.get_mut(id.0 as usize)?;
+        let waiter = self.waiters.get_mut(id.0)?;
         if let Held::Packed(packed) = &waiter.held {
             let dependent = packed.unpack(&self.rules);
             waiter.hold(waiting_bytes(&dependent), Held::Whole(dependent), &mut self.memory);
@@ -325,81 +295,76 @@ impl Table {
 
     /// Packs an event that waits for a referent, where that saves memory. `value` is a buffer.
     pub(super) fn pack(&mut self, id: WaiterId, value: &mut Vec<u8>) {
-        let Some(waiter) = self.waiters.get_mut(id.0 as usize) else { return };
+        let Some(waiter) = self.waiters.get_mut(id.0) else { return };
         let (Held::Whole(dependent), Parked::At(_)) = (&waiter.held, waiter.parked) else { return };
         if let Some(packed) = Packed::new(&self.rules, dependent, value) {
-            let bytes = size_of::<Waiter>() + packed.heap_bytes();
+            let bytes = size_of::<Option<Waiter>>() + PLACE_BYTES + packed.heap_bytes();
             waiter.hold(bytes, Held::Packed(packed), &mut self.memory);
         }
     }
 
     /// Takes an event out of the slab, and out of its entry's chain if it is in one.
     pub(super) fn take(&mut self, id: WaiterId) -> Option<Box<Dependent>> {
-        let waiter = self.waiters.try_remove(id.0 as usize)?;
+        let waiter = self.waiters.remove(id.0)?;
         *waiting_part(&mut self.memory, waiter.deferred) -= waiter.bytes;
         self.ages.remove(waiter.arrival);
-        let Waiter { held, parked, prev, next, .. } = waiter;
+        let Waiter { held, parked, number, .. } = waiter;
         let dependent = held.whole(&self.rules);
         if let Parked::At(reference) = parked
             && let Some(reference) = dependent.references.get(reference as usize)
         {
-            self.unchain(prev, next, reference);
+            self.unchain(id, number, reference);
         }
         Some(dependent)
     }
 
-    fn unchain(&mut self, before: u32, after: u32, r: &Reference) {
-        if let Some(prev) = self.waiters.get_mut(before as usize) {
-            prev.next = after;
+    fn unchain(&mut self, id: WaiterId, number: u32, r: &Reference) {
+        let Some(entry) = self.entries.find_mut(r.entity, r.hash, &r.key) else { return };
+        let Some(chain) = entry.chain.as_mut().filter(|chain| chain.place(number) == Some(id.0)) else { return };
+        chain.remove(number);
+        if chain.is_empty() {
+            entry.chain = None;
+            *part(&mut self.memory, &self.rules, r.entity) -= size_of::<Chain>();
+            self.remove_if_empty(r.entity, r.hash, &r.key);
+        } else if chain.is_sparse() {
+            chain.close_gaps();
+            for (number, place) in (0u32..).zip(chain.places()) {
+                if let Some(waiter) = self.waiters.get_mut(place) {
+                    waiter.number = number;
+                }
+            }
         }
-        if let Some(next) = self.waiters.get_mut(after as usize) {
-            next.prev = before;
-        }
-        let Some(entry) = self.entries.find_mut(r.hash.0, |e| e.entity == r.entity && e.key == r.key) else { return };
-        entry.chain.len -= 1;
-        if before == NONE {
-            entry.chain.head = after;
-        }
-        if after == NONE {
-            entry.chain.tail = before;
-        }
-        self.remove_if_empty(r.entity, r.hash, &r.key);
     }
 
     fn remove_if_empty(&mut self, entity: EntityId, hash: KeyHash, key: &Key) {
-        let same = |e: &Entry| e.entity == entity && e.key == *key;
-        let Ok(found) = self.entries.find_entry(hash.0, same) else { return };
-        if found.get().referent.is_none() && found.get().chain.is_empty() {
-            found.remove();
+        let is_empty = |entry: &Entry| entry.referent.is_none() && entry.chain.is_none();
+        if self.entries.remove_if(entity, hash, key, is_empty) {
             *part(&mut self.memory, &self.rules, entity) -= size_of::<Entry>() + key.heap_bytes();
         }
     }
 
     /// Takes the chain of all events that wait for a key out of its entry.
     pub(super) fn detach(&mut self, entity: EntityId, hash: KeyHash, key: &Key) -> Chain {
-        match self.entry(entity, hash, key) {
-            Some(entry) => std::mem::replace(&mut entry.chain, Chain::EMPTY),
-            None => Chain::EMPTY,
-        }
+        let Some(chain) = self.entry(entity, hash, key).and_then(|entry| entry.chain.take()) else {
+            return Chain::default();
+        };
+        *part(&mut self.memory, &self.rules, entity) -= size_of::<Chain>();
+        *chain
     }
 
     /// Takes the first event out of a detached chain.
     pub(super) fn next_of(&mut self, chain: &mut Chain) -> Option<Box<Dependent>> {
-        let waiter = self.waiters.try_remove(chain.head as usize)?;
+        let waiter = self.waiters.remove(chain.pop()?)?;
         *waiting_part(&mut self.memory, waiter.deferred) -= waiter.bytes;
         self.ages.remove(waiter.arrival);
-        chain.head = waiter.next;
-        chain.len -= 1;
         Some(waiter.held.whole(&self.rules))
     }
 
     /// Moves the clock hand on over `steps` buckets (Corbató 1968: what was not touched since it last passed is cold) and collects cold entries.
     pub(super) fn sweep(&mut self, steps: usize, mut cold: impl FnMut(&Entry) -> bool) -> Vec<Cold> {
         let mut found = Vec::new();
-        let buckets = self.entries.num_buckets();
-        for _ in 0..steps.min(buckets) {
-            self.hand = if self.hand + 1 >= buckets { 0 } else { self.hand + 1 };
-            let Some(entry) = self.entries.get_bucket_mut(self.hand) else { continue };
+        for _ in 0..steps.min(self.entries.buckets()) {
+            let Some(entry) = self.entries.next(&mut self.hand) else { continue };
             if std::mem::take(&mut entry.touched) || !cold(entry) {
                 continue;
             }
@@ -410,11 +375,9 @@ impl Table {
 
     /// Forgets referents that are no longer kept, in the next `steps` buckets.
     pub(super) fn forget_old(&mut self, steps: usize, is_old: impl Fn(EntityId, &Event) -> bool) {
-        let buckets = self.entries.num_buckets();
         let mut old = Vec::new();
-        for _ in 0..steps.min(buckets) {
-            self.old_hand = if self.old_hand + 1 >= buckets { 0 } else { self.old_hand + 1 };
-            let Some(entry) = self.entries.get_bucket(self.old_hand) else { continue };
+        for _ in 0..steps.min(self.entries.buckets()) {
+            let Some(entry) = self.entries.next(&mut self.old_hand) else { continue };
             if entry.referent.as_ref().is_some_and(|event| is_old(entry.entity, event)) {
                 old.push((entry.entity, entry.hash, entry.key.clone()));
             }
@@ -425,18 +388,14 @@ impl Table {
     }
 
     pub(super) fn buckets(&self) -> usize {
-        self.entries.num_buckets()
+        self.entries.buckets()
     }
 
-    /// The first of the events that wait for a key.
-    pub(super) fn first_waiter(&self, cold: &Cold) -> Option<WaiterId> {
-        let entry = self.entries.find(cold.hash.0, |e| e.entity == cold.entity && e.key == cold.key)?;
-        Some(WaiterId(entry.chain.head)).filter(|_| !entry.chain.is_empty())
-    }
-
-    /// The event that came after this one to wait for the same key.
-    pub(super) fn waiter_after(&self, waiter: WaiterId) -> Option<WaiterId> {
-        self.waiter(waiter).map(|w| WaiterId(w.next)).filter(|next| next.0 != NONE)
+    /// The events that wait for a key, in the order in which they came.
+    pub(super) fn waiters_of(&self, cold: &Cold) -> Vec<WaiterId> {
+        let entry = self.entries.find(cold.entity, cold.hash, &cold.key);
+        let chain = entry.and_then(|entry| entry.chain.as_ref());
+        chain.map_or_else(Vec::new, |chain| chain.places().map(WaiterId).collect())
     }
 }
 
@@ -449,8 +408,12 @@ impl Waiter {
 }
 
 impl Entry {
+    fn is(&self, entity: EntityId, key: &Key) -> bool {
+        self.entity == entity && self.key == *key
+    }
+
     pub(super) fn waiters(&self) -> usize {
-        self.chain.len()
+        self.chain.as_ref().map_or(0, |chain| chain.len())
     }
 }
 
@@ -468,19 +431,18 @@ pub fn referent_bytes(event: &Event) -> usize {
     size_of::<Entry>() + key + event_bytes(event)
 }
 
+/// Memory that the place of a waiting event takes in its chain, which grows by doubling.
+const PLACE_BYTES: usize = 2 * size_of::<u32>();
+
 /// Memory that a waiting event takes in the tables, without the referents that it carries: they are shared.
 pub fn waiting_bytes(dependent: &Dependent) -> usize {
     let spilled = if dependent.references.spilled() { dependent.references.len() } else { 0 };
     let keys: usize = dependent.references.iter().map(|r| r.key.heap_bytes()).sum();
-    size_of::<Waiter>()
+    size_of::<Option<Waiter>>()
+        + PLACE_BYTES
         + size_of::<Dependent>()
         + spilled * size_of::<Reference>()
         + keys
         + dependent.order.as_ref().map_or(0, |_| size_of::<Order>())
         + event_bytes(&dependent.event)
-}
-
-/// A slab holds fewer than 2³² events: at 200 bytes each that is 800 GB of memory.
-fn narrow(at: usize) -> u32 {
-    u32::try_from(at).unwrap_or(NONE)
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use crate::checkpoint::{Checkpoint, EpochEnd};
+use crate::checkpoint::{Begun, Checkpoint, EpochEnd, Written};
 use crate::clock::Clock;
 use crate::event::{DroppedReason, Epoch, ExpiredReason, Partitions, RejectedReason, StreamId, Timestamp, WorkerIndex};
 use crate::metrics::{Checksum, MemoryPart, Metrics, Totals};
@@ -13,6 +13,7 @@ use crate::mode::{Backlog, Changes, Memory, Phase};
 use crate::sink::SinkKind;
 use crate::source::{Fingerprints, GroupOffsets};
 
+use super::durable::Durable;
 use super::intake::{Closed, Intake};
 use super::lookup::CommittedEpoch;
 use super::{RunError, UntilEnd};
@@ -102,16 +103,18 @@ pub(super) struct WorkerEnd {
 }
 
 /// What the committer is told.
-#[derive(Debug)]
 pub(super) enum Told {
     Chunk(Chunk),
     End(Box<WorkerEnd>),
+    /// The epoch whose commit has begun is part of the state.
+    Written(Written),
     Failed(RunError),
 }
 
 /// All that the committer works with.
 pub(super) struct Committer {
     pub(super) checkpoint: Checkpoint,
+    pub(super) durable: Durable,
     pub(super) intake: Arc<Intake>,
     pub(super) told: Receiver<Told>,
     pub(super) workers: usize,
@@ -139,6 +142,21 @@ struct Gathered {
     ends: Vec<WorkerEnd>,
 }
 
+/// An epoch whose commit has begun.
+struct Committing {
+    epoch: Epoch,
+    began: Instant,
+    totals: Totals,
+    arrivals: Times,
+    accepted_at: Times,
+    checksums: [Checksum; 3],
+    waiting_in_memory: u64,
+    /// Whether all has been read to the end that it had at the start, what was revoked is given up with it, and the job stops.
+    caught_up: bool,
+    revoked: bool,
+    stopped: bool,
+}
+
 /// What comes after an epoch.
 enum Then {
     Open(Phase),
@@ -150,9 +168,10 @@ impl Committer {
     pub(super) fn run(mut self) -> Result<(u64, Checkpoint), RunError> {
         let mut epoch = self.checkpoint.committed().epoch.next();
         let mut phase = if self.replay { Phase::Replay } else { Phase::CatchUp };
+        let mut committing = None;
         self.intake.open(epoch, phase);
         loop {
-            let gathered = self.gather(epoch)?;
+            let gathered = self.gather(epoch, committing)?;
             let closed = self.intake.closed();
             let waiting: u64 = gathered.ends.iter().map(|end| end.waiting).sum();
             let then = self.then(phase, &closed, &gathered.ends);
@@ -164,15 +183,11 @@ impl Committer {
                 }
                 self.intake.open(epoch.next(), next);
             }
-            let (caught_up, revoked, stopped) = (closed.caught_up, closed.revoked, closed.stopped);
-            self.commit(epoch, phase, closed, gathered)?;
-            if revoked {
-                self.intake.given_up();
-            }
-            self.tell_health(caught_up && phase != Phase::Replay, stopped);
+            committing = self.begin(epoch, phase, closed, gathered)?;
             match then {
                 Then::Open(next) => phase = next,
                 Then::Finish => {
+                    self.wait(&mut committing)?;
                     if let Some(offsets) = self.group_offsets.take() {
                         offsets.finish(&self.checkpoint.committed().positions, &self.partitions);
                     }
@@ -183,8 +198,8 @@ impl Committer {
         }
     }
 
-    /// Takes lines until every worker has ended the epoch.
-    fn gather(&mut self, epoch: Epoch) -> Result<Gathered, RunError> {
+    /// Takes lines until every worker has ended the epoch, and the one before is committed.
+    fn gather(&mut self, epoch: Epoch, mut committing: Option<Committing>) -> Result<Gathered, RunError> {
         let mut gathered = Gathered::default();
         while gathered.ends.len() < self.workers {
             // A sink that holds lines back is asked again, whether there are more or not.
@@ -199,12 +214,34 @@ impl Committer {
                     gathered.totals.read += end.read;
                     gathered.ends.push(*end);
                 }
+                Ok(Told::Written(written)) => self.written(&mut committing, written),
                 Ok(Told::Failed(error)) => return Err(error),
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return Err(RunError::Worker("the workers are gone".into())),
+                Err(RecvTimeoutError::Disconnected) => return Err(gone()),
             }
         }
+        self.wait(&mut committing)?;
         Ok(gathered)
+    }
+
+    /// Waits until what was begun is committed. Workers have nothing to say meanwhile: they have ended the epoch that is open.
+    fn wait(&mut self, committing: &mut Option<Committing>) -> Result<(), RunError> {
+        while committing.is_some() {
+            match self.told.recv() {
+                Ok(Told::Written(written)) => self.written(committing, written),
+                Ok(Told::Failed(error)) => return Err(error),
+                Ok(Told::Chunk(_) | Told::End(_)) => debug_assert!(false, "of an epoch that has not been opened"),
+                Err(_) => return Err(gone()),
+            }
+        }
+        Ok(())
+    }
+
+    fn written(&mut self, committing: &mut Option<Committing>, written: Written) {
+        self.checkpoint.finish(written);
+        if let Some(committing) = committing.take() {
+            self.committed(committing, true);
+        }
     }
 
     fn take(&mut self, chunk: Chunk, gathered: &mut Gathered) -> Result<(), RunError> {
@@ -289,7 +326,14 @@ impl Committer {
         }
     }
 
-    fn commit(&mut self, epoch: Epoch, phase: Phase, closed: Closed, gathered: Gathered) -> Result<(), RunError> {
+    /// Begins to commit an epoch. What has to wait for the disk is returned; [`Told::Written`] tells when it is done.
+    fn begin(
+        &mut self,
+        epoch: Epoch,
+        phase: Phase,
+        closed: Closed,
+        gathered: Gathered,
+    ) -> Result<Option<Committing>, RunError> {
         let began = Instant::now();
         let mut totals = gathered.totals;
         totals.accepted = totals.read - totals.rejected.min(totals.read);
@@ -305,7 +349,7 @@ impl Committer {
                 (closed.positions, fingerprints)
             }
         };
-        let in_memory = self.report(&gathered.ends);
+        let waiting_in_memory = self.report(&gathered.ends);
         let mut changes = Vec::new();
         let mut accepted_at = Times::default();
         for end in gathered.ends {
@@ -315,37 +359,62 @@ impl Committer {
             self.metrics.events_moved_to_state(end.changes.waiting_moved);
             changes.push((end.worker, end.changes));
         }
-        let now = self.clock.now();
-        let partitions = self.partitions.clone();
+        let (now, partitions) = (self.clock.now(), self.partitions.clone());
         let end = EpochEnd { positions, origins: closed.origins, fingerprints, partitions, totals, now, changes };
-        let wrote = self.checkpoint.commit(epoch, end)?;
+        let committing = Committing {
+            epoch,
+            began,
+            totals,
+            arrivals: gathered.arrivals,
+            accepted_at,
+            checksums: gathered.checksums,
+            waiting_in_memory,
+            caught_up: closed.caught_up && phase != Phase::Replay,
+            revoked: closed.revoked,
+            stopped: closed.stopped,
+        };
+        match self.checkpoint.begin(epoch, end)? {
+            Begun::Idle => self.committed(committing, false),
+            Begun::Committed => self.committed(committing, true),
+            Begun::Write(write) => {
+                self.durable.write(epoch, write);
+                return Ok(Some(committing));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Tells of an epoch that is committed; nothing may have been written for it.
+    fn committed(&mut self, of: Committing, wrote: bool) {
+        self.committed.set(Some(of.epoch));
         // Not before: who sees a record counted may rely on its commit.
-        self.metrics.records_read(totals.read);
-        self.metrics.accepted(totals.accepted);
+        self.metrics.records_read(of.totals.read);
+        self.metrics.accepted(of.totals.accepted);
         while let Some(batch) = self.checkpoint.spare_batch() {
             self.intake.give_batch(batch);
         }
-        self.committed.set(Some(epoch));
         if let Some(offsets) = &mut self.group_offsets {
             offsets.committed(&self.checkpoint.committed().positions, &self.partitions);
         }
-        self.metrics.waiting(in_memory, self.checkpoint.committed().waiting_in_state);
+        self.metrics.waiting(of.waiting_in_memory, self.checkpoint.committed().waiting_in_state);
         if let Some(before) = self.checkpoint.rewrite_before() {
             self.rewrite.store(before.0, std::sync::atomic::Ordering::Relaxed);
         }
         let now = self.clock.now();
-        self.metrics.visible_latency(gathered.arrivals.until(now));
-        self.metrics.accept_latency(accepted_at.until(now));
-        for (kind, lines) in
-            SinkKind::ALL.into_iter().zip(gathered.checksums).filter(|(_, sum)| *sum != Checksum::default())
+        self.metrics.visible_latency(of.arrivals.until(now));
+        self.metrics.accept_latency(of.accepted_at.until(now));
+        for (kind, lines) in SinkKind::ALL.into_iter().zip(of.checksums).filter(|(_, sum)| *sum != Checksum::default())
         {
             self.metrics.sink_checksum(kind.as_str(), lines);
         }
         if wrote {
-            self.metrics.epoch_committed(began.elapsed());
+            self.metrics.epoch_committed(of.began.elapsed());
             self.metrics.state_bytes(self.state.disk_bytes());
         }
-        Ok(())
+        if of.revoked {
+            self.intake.given_up();
+        }
+        self.tell_health(of.caught_up, of.stopped);
     }
 
     /// Exports what the workers say of themselves. Returns how many events wait in their memory.
@@ -366,4 +435,8 @@ impl Committer {
         self.metrics.memory(MemoryPart::StateMemtables, state.memtables);
         ends.iter().map(|end| end.waiting).sum()
     }
+}
+
+fn gone() -> RunError {
+    RunError::Worker("the workers are gone".into())
 }

@@ -5,6 +5,7 @@
 
 mod buffers;
 mod committer;
+mod durable;
 mod expire;
 mod intake;
 mod lookup;
@@ -40,6 +41,7 @@ pub use expire::{Ended, ExpireError, expire};
 pub use open::identity;
 
 use committer::{Committer, Told};
+use durable::Durable;
 use intake::Intake;
 use lookup::{CommittedEpoch, Reader};
 use open::{Opened, Start};
@@ -381,6 +383,7 @@ fn run_opened(job: &Job, opened: Opened, start: &Start, clock: Clock) -> Result<
     };
     let committer = Committer {
         checkpoint: opened.checkpoint,
+        durable: Durable::start(tell.clone(), Arc::clone(&committed))?,
         intake: Arc::clone(&intake),
         told,
         workers,

@@ -3,10 +3,11 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::Access;
 
-use super::{Mark, Sink, SinkError};
+use super::{Mark, Sink, SinkError, Unsynced};
 
 /// Bytes that are gathered before the file is written to.
 const BUFFER_BYTES: usize = 1 << 20;
@@ -15,13 +16,13 @@ const BUFFER_BYTES: usize = 1 << 20;
 #[derive(Debug)]
 pub(super) struct FileSink {
     path: PathBuf,
-    file: File,
+    file: Arc<File>,
     buffer: Vec<u8>,
     /// Length of the file once the buffer is in it.
     length: u64,
-    length_synced: u64,
+    length_flushed: u64,
     bytes_written: u64,
-    /// After a failure the file's end is unknown, and a second `fdatasync` may claim what the first could not do.
+    /// After a failure the file's end is unknown.
     failed: bool,
 }
 
@@ -45,10 +46,10 @@ impl FileSink {
         };
         Ok(FileSink {
             path: path.to_owned(),
-            file,
+            file: Arc::new(file),
             buffer: Vec::with_capacity(BUFFER_BYTES),
             length: committed,
-            length_synced: committed,
+            length_flushed: committed,
             bytes_written: 0,
             failed: false,
         })
@@ -65,8 +66,8 @@ impl FileSink {
         })
     }
 
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.write_all(&self.buffer)?;
+    fn write_buffer(&mut self) -> io::Result<()> {
+        (&*self.file).write_all(&self.buffer)?;
         self.buffer.clear();
         Ok(())
     }
@@ -76,34 +77,35 @@ impl Sink for FileSink {
     fn write(&mut self, lines: &[u8]) -> Result<(), SinkError> {
         self.attempt(|sink| {
             if sink.buffer.len() + lines.len() > BUFFER_BYTES {
-                sink.flush()?;
+                sink.write_buffer()?;
             }
-            if lines.len() >= BUFFER_BYTES { sink.file.write_all(lines) } else { sink.buffer.write_all(lines) }
+            if lines.len() >= BUFFER_BYTES { (&*sink.file).write_all(lines) } else { sink.buffer.write_all(lines) }
         })?;
         self.length += lines.len() as u64;
         self.bytes_written += lines.len() as u64;
         Ok(())
     }
 
-    fn sync(&mut self) -> Result<Mark, SinkError> {
+    fn flush(&mut self) -> Result<(Mark, Option<Unsynced>), SinkError> {
         if self.failed {
             return Err(SinkError::Failed { path: self.path.clone() });
         }
-        if self.length > self.length_synced {
-            let mut found = 0;
-            self.attempt(|sink| {
-                sink.flush()?;
-                sink.file.sync_data()?;
-                found = sink.file.metadata()?.len();
-                Ok(())
-            })?;
-            if found != self.length {
-                self.failed = true;
-                return Err(SinkError::Changed { path: self.path.clone(), expected: self.length, found });
-            }
-            self.length_synced = self.length;
+        let mark = Mark { length: self.length };
+        if self.length == self.length_flushed {
+            return Ok((mark, None));
         }
-        Ok(Mark { length: self.length })
+        let mut found = 0;
+        self.attempt(|sink| {
+            sink.write_buffer()?;
+            found = sink.file.metadata()?.len();
+            Ok(())
+        })?;
+        if found != self.length {
+            self.failed = true;
+            return Err(SinkError::Changed { path: self.path.clone(), expected: self.length, found });
+        }
+        self.length_flushed = self.length;
+        Ok((mark, Some(Unsynced { file: Arc::clone(&self.file), path: self.path.clone() })))
     }
 
     fn bytes_written(&self) -> u64 {
@@ -173,7 +175,9 @@ mod tests {
     fn synced(path: &Path, mark: Option<Mark>, lines: &[&[u8]]) -> Mark {
         let mut sink = FileSink::open(path, mark).expect("opens");
         lines.iter().for_each(|line| sink.write(line).expect("writes"));
-        sink.sync().expect("syncs")
+        let (mark, unsynced) = sink.flush().expect("flushes");
+        unsynced.iter().for_each(|unsynced| unsynced.sync().expect("syncs"));
+        mark
     }
 
     #[test]
@@ -234,8 +238,8 @@ mod tests {
         let mut sink = FileSink::open(&path, None).expect("opens");
         sink.write(b"a\n").expect("writes");
         std::fs::write(&path, "somebody else's\n").expect("writes");
-        assert!(matches!(sink.sync(), Err(SinkError::Changed { expected: 2, found: 18, .. })));
+        assert!(matches!(sink.flush(), Err(SinkError::Changed { expected: 2, found: 18, .. })));
         assert!(matches!(sink.write(b"b\n"), Err(SinkError::Failed { .. })));
-        assert!(matches!(sink.sync(), Err(SinkError::Failed { .. })));
+        assert!(matches!(sink.flush(), Err(SinkError::Failed { .. })));
     }
 }

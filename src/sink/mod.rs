@@ -15,7 +15,9 @@ mod stdout;
 #[cfg(test)]
 mod tests;
 
+use std::fs::File;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 pub use broker::{Broker, LostEpoch, Marker, Place};
 pub use checksum::Checksummer;
@@ -158,13 +160,28 @@ pub struct Mark {
     pub length: u64,
 }
 
+/// A file whose end is not durable yet.
+#[derive(Clone, Debug)]
+pub struct Unsynced {
+    file: Arc<File>,
+    path: PathBuf,
+}
+
+impl Unsynced {
+    /// Waits until all that was flushed is durable; lines that the sink takes meanwhile may be or not. After an error nobody knows what is: nothing that was flushed
+    /// since the last success may be relied on.
+    pub fn sync(&self) -> Result<(), SinkError> {
+        self.file.sync_data().map_err(|error| SinkError::Write { target: self.path.display().to_string(), error })
+    }
+}
+
 /// A place that takes lines.
 pub trait Sink: Send {
-    /// Takes whole lines. What was taken may be lost until [`Sink::sync`] has returned.
+    /// Takes whole lines. What was taken may be lost until it was [flushed](Sink::flush) and what that gave was synced.
     fn write(&mut self, lines: &[u8]) -> Result<(), SinkError>;
 
-    /// Makes all that was written durable.
-    fn sync(&mut self) -> Result<Mark, SinkError>;
+    /// Hands all that was written to the system. What is not durable then is returned with the mark: to wait for the disk is for others.
+    fn flush(&mut self) -> Result<(Mark, Option<Unsynced>), SinkError>;
 
     /// Bytes written since it was opened.
     fn bytes_written(&self) -> u64;
@@ -201,8 +218,8 @@ impl Sink for NullSink {
         Ok(())
     }
 
-    fn sync(&mut self) -> Result<Mark, SinkError> {
-        Ok(Mark::default())
+    fn flush(&mut self) -> Result<(Mark, Option<Unsynced>), SinkError> {
+        Ok((Mark::default(), None))
     }
 
     fn bytes_written(&self) -> u64 {

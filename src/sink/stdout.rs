@@ -2,7 +2,7 @@
 
 use std::io::{self, ErrorKind, Write};
 
-use super::{Mark, Sink, SinkError};
+use super::{Mark, Sink, SinkError, Unsynced};
 
 /// Writes lines to standard output. It cannot be cut: after a crash lines may come twice.
 #[derive(Debug, Default)]
@@ -25,9 +25,9 @@ impl Sink for StdoutSink {
         Ok(())
     }
 
-    fn sync(&mut self) -> Result<Mark, SinkError> {
+    fn flush(&mut self) -> Result<(Mark, Option<Unsynced>), SinkError> {
         io::stdout().flush().map_err(failed)?;
-        Ok(Mark::default())
+        Ok((Mark::default(), None))
     }
 
     fn bytes_written(&self) -> u64 {

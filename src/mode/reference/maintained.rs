@@ -316,23 +316,25 @@ impl FromScratch {
                 let name = self.rules.stream(header.stream).provides.zip(header.key.as_ref());
                 let name = name.map(|(entity, key)| named(entity, key));
                 let provides = name.filter(|name| current.get(name) == Some(&at));
-                Some((at, Wait { provides, lacks: self.needs(record) }))
+                Some((at, Wait { provides, lacks: self.needs(at) }))
             })
             .collect();
         self.waits.extend(waits);
     }
 
-    /// The keys that an event needs resolved, found or not: what it has found does not wait.
-    fn needs(&self, record: &Record) -> Vec<Name> {
-        let references = record.dependent.references.iter().enumerate().filter(|(i, _)| !record.given_up.contains(i));
-        let resolved = references.filter_map(|(_, r)| Some(named(self.rules.entity(r.entity).resolved_of?, &r.key)));
-        resolved.collect()
+    /// The keys that an event lacks, and needs resolved. Not those that it has found: of such a key an earlier version may have ended unresolved not long ago.
+    fn needs(&self, at: usize) -> Vec<Name> {
+        let references = self.history.get(at).map_or(&[][..], |record| &record.dependent.references);
+        let missing = self.missing(at).into_iter().filter_map(|index| references.get(index));
+        missing.filter_map(|r| Some(named(self.rules.entity(r.entity).resolved_of?, &r.key))).collect()
     }
 
     /// Whether what is left of what an event needs leads back to it, through what waited when this epoch began.
     fn leads_back(&self, at: usize) -> bool {
-        let Some(record) = self.history.get(at).filter(|_| self.waits.contains_key(&at)) else { return false };
-        let (mut next, mut seen) = (self.needs(record), BTreeSet::new());
+        if !self.waits.contains_key(&at) {
+            return false;
+        }
+        let (mut next, mut seen) = (self.needs(at), BTreeSet::new());
         while let Some(name) = next.pop() {
             for (other, wait) in self.waits.iter().filter(|(_, wait)| wait.provides.as_ref() == Some(&name)) {
                 if *other == at {

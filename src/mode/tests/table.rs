@@ -45,8 +45,7 @@ impl Desk {
 
     fn waiting(&self, key: i64) -> Vec<WaiterId> {
         let (entity, hash, key) = self.hash(key);
-        let first = self.table.first_waiter(&Cold { hash, entity, key });
-        std::iter::successors(first, |waiter| self.table.waiter_after(*waiter)).collect()
+        self.table.waiters_of(&Cold { hash, entity, key })
     }
 
     fn detach(&mut self, key: i64) -> Chain {

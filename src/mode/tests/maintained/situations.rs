@@ -190,6 +190,17 @@ fn a_cycle_that_was_broken_is_none() {
 }
 
 #[test]
+fn what_is_found_leads_nowhere() {
+    // 2 has found the version of 1 that is there, and lacks what never comes; the version before that needed 2, and its wait has just ended.
+    let streams = [
+        "plain key provides=step",
+        "step key -> step:resolved:optional:name=a:wait=1 step:resolved:optional:name=b:wait=1",
+    ];
+    let steps = [read(&["step id=1 a=2"]), Step::Pass(1), read(&["plain id=1", "step id=2 a=9 b=1"]), Step::Pass(1)];
+    assert_eq!(expired(&streams, &steps), ["0 Deadline", "2 Deadline"]);
+}
+
+#[test]
 fn what_is_given_up_leads_nowhere() {
     // The first leads back over what it has given up by then, and lacks what never comes; to the second it leads over what it lacks.
     let streams = ["step key -> step:resolved:optional:name=a:wait=2:partial step:resolved:optional:name=b:wait=2"];
