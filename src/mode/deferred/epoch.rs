@@ -25,7 +25,7 @@ pub(in crate::mode) fn end_epoch(engine: &mut Engine, effects: &mut Effects) -> 
     if engine.phase != Phase::Ending {
         evict::evict(engine);
     }
-    engine.residency.over_at_first = evict::over(engine, 1).bytes();
+    engine.residency.over_at_first = evict::over(engine).bytes();
     let mut log = LogWriter::new(engine);
     for parked in parked.chunks(LOGGED_TOGETHER) {
         engine.preload_waiting(parked.iter().map(|(waiter, ..)| *waiter));
@@ -56,7 +56,7 @@ pub(in crate::mode) fn is_full(engine: &mut Engine) -> bool {
     let limit = engine.settings.changes_bytes;
     let bytes = |engine: &Engine| {
         let residency = &engine.residency;
-        let over = evict::over(engine, 1).bytes().saturating_sub(residency.over_at_first);
+        let over = evict::over(engine).bytes().saturating_sub(residency.over_at_first);
         residency.changes.batch.bytes() + residency.parked_bytes + over
     };
     // To look for those that have left takes as long as there are events: not again before an eighth more has come.

@@ -24,15 +24,16 @@ pub(super) fn forget_old(engine: &mut Engine) {
     });
 }
 
-/// Packs events that were parked in this epoch and wait still, where memory is half full: what waits for longer than an epoch need not be at hand.
+/// Packs events that were parked in this epoch and wait still, where those that wait fill a quarter of their memory: what waits for longer than an epoch need not
+/// be at hand. Referents do not count: in time they fill any memory, and the cold ones of them go first.
 pub(super) fn pack(engine: &mut Engine, parked: impl Iterator<Item = (WaiterId, u64)>) {
     let mut value = std::mem::take(&mut engine.residency.log_value);
+    let (streaming, deferred) = (engine.settings.streaming_bytes / 4, engine.settings.deferred_bytes / 4);
     for (waiter, ticket) in parked {
-        let full = over(engine, 2);
-        if full.bytes() == 0 {
-            break;
-        }
-        if engine.table.waiter(waiter).is_some_and(|w| w.ticket == ticket && full.takes(w.deferred)) {
+        let memory = engine.table.memory();
+        let is_full =
+            |of_deferred| if of_deferred { memory.cached_waiting > deferred } else { memory.waiting > streaming };
+        if engine.table.waiter(waiter).is_some_and(|w| w.ticket == ticket && is_full(w.deferred)) {
             engine.table.pack(waiter, &mut value);
         }
     }
@@ -56,7 +57,7 @@ fn go_round(engine: &mut Engine, waiters_too: bool) {
     let steps = STEPS.min(steps_left).max(1);
     let rules = Arc::clone(&engine.rules);
     while steps_left > 0 && goes_on(engine) {
-        let over = over(engine, 1);
+        let over = over(engine);
         let is_cold = |entry: &Entry| match entry.waiters() {
             0 => over.takes(rules.entity(entry.entity).deferred),
             _ => waiters_too,
@@ -76,7 +77,7 @@ fn go_round(engine: &mut Engine, waiters_too: bool) {
 /// Whether more is to leave: what is moved out is written with this epoch, so that where it is very much the rest waits for the next ones.
 fn goes_on(engine: &Engine) -> bool {
     let bytes_max = engine.settings.changes_bytes.saturating_mul(2);
-    over(engine, 1).bytes() > 0 && engine.residency.changes.batch.bytes() <= bytes_max
+    over(engine).bytes() > 0 && engine.residency.changes.batch.bytes() <= bytes_max
 }
 
 /// By how many bytes each memory is over its bound.
@@ -96,12 +97,11 @@ impl Over {
     }
 }
 
-/// By how many bytes each memory is over its bound, or, with another `part` than 1, over that fraction of it.
-pub(super) fn over(engine: &Engine, part: usize) -> Over {
+pub(super) fn over(engine: &Engine) -> Over {
     let memory = engine.memory();
     Over {
-        streaming: memory.streaming().saturating_sub(engine.settings.streaming_bytes / part),
-        deferred: memory.deferred().saturating_sub(engine.settings.deferred_bytes / part),
+        streaming: memory.streaming().saturating_sub(engine.settings.streaming_bytes),
+        deferred: memory.deferred().saturating_sub(engine.settings.deferred_bytes),
     }
 }
 
@@ -110,7 +110,7 @@ fn move_out_waiters(engine: &mut Engine, cold: &Cold) {
         if !goes_on(engine) {
             return;
         }
-        let over = over(engine, 1);
+        let over = over(engine);
         let Some(w) = engine.table.waiter(waiter).filter(|w| over.takes(w.deferred)) else { continue };
         let Parked::At(at) = w.parked else { continue };
         if let Some(dependent) = engine.table.take(waiter) {

@@ -84,7 +84,7 @@ fn a_queue_that_fills_memory_moves_the_rest_to_the_state() {
 }
 
 #[test]
-fn where_memory_is_more_than_half_full_what_waits_is_packed_and_resolved_all_the_same() {
+fn where_what_waits_fills_memory_it_is_packed_and_resolved_all_the_same() {
     let rules = rules(&["a key", "b key", "e -> a:deferred b:deferred"]);
     let lines: Vec<String> = (0..200).map(|n| format!("e a=1 b={n}")).collect();
     let lines: Vec<&str> = std::iter::once("a id=1").chain(lines.iter().map(String::as_str)).collect();
