@@ -33,6 +33,8 @@ pub(crate) enum On {
     Plain,
     /// The state of a deferred job outgrows its memory; its files are read and written past the page cache.
     Large,
+    /// The same input, with memory for all of the state.
+    Ample,
     /// The input of the hot referent, which is followed.
     Hot,
 }
@@ -78,7 +80,7 @@ impl fmt::Display for Contestant {
         let on = match (self.on, self.what) {
             (On::Plain, _) => "",
             (On::Large, What::Deferred) => ", state 10 x memory",
-            (On::Large, _) => ", large referents",
+            (On::Large, _) | (On::Ample, _) => ", large referents",
             (On::Hot, _) => ", hot referent",
         };
         f.pad(&format!("{name}{on}"))

@@ -129,7 +129,9 @@ impl Sitting {
             targets.push(ratio(0.5, deferred, streaming));
         }
         for (deferred, streaming) in [(DEFERRED_1, STREAMING_1), (DEFERRED_2, STREAMING_2)] {
+            let ample = Contestant { on: On::Ample, ..deferred };
             let (deferred, streaming) = (on_large(deferred), on_large(streaming));
+            targets.push(ratio(0.5, deferred, ample));
             targets.push(ratio(0.25, deferred, streaming));
             let runs = || self.runs_of(deferred).map(|run| &run.measured);
             // What is kept is all referents; their size in memory and what is on disk, the lesser.
@@ -271,9 +273,11 @@ pub(crate) const PLAIN: [Contestant; 8] =
     [DECODE, INDEPENDENT, BOUND_1, STREAMING_1, DEFERRED_1, BOUND_2, STREAMING_2, DEFERRED_2];
 
 /// The contestants on the large input.
-pub(crate) const LARGE: [Contestant; 4] = [
+pub(crate) const LARGE: [Contestant; 6] = [
     Contestant::new(What::Streaming, 1, On::Large),
+    Contestant::new(What::Deferred, 1, On::Ample),
     Contestant::new(What::Deferred, 1, On::Large),
     Contestant::new(What::Streaming, 2, On::Large),
+    Contestant::new(What::Deferred, 2, On::Ample),
     Contestant::new(What::Deferred, 2, On::Large),
 ];

@@ -250,10 +250,10 @@ impl Engine {
             if let Some(dependent) = self.table.take(waiter) {
                 self.take_and_go_on(dependent, &claim.lacks, &referent);
             }
-        } else if let Some(waiter_here) = self.table.waiter_mut(waiter) {
+        } else if let Some(dependent) = self.table.whole_mut(waiter) {
             // It is being woken already, in slices.
-            waiter_here.dependent.take(claim.lacks.entity, claim.lacks.hash, &claim.lacks.key, &referent);
-            let stored_bytes = codec::dependent_bytes(&self.rules, &waiter_here.dependent);
+            dependent.take(claim.lacks.entity, claim.lacks.hash, &claim.lacks.key, &referent);
+            let stored_bytes = codec::dependent_bytes(&self.rules, dependent);
             self.residency.parked(waiter, claim.ticket, stored_bytes);
         }
     }

@@ -4,7 +4,7 @@
 //! [`Changes`] value. Queries are answered from a state that has every earlier epoch, so that what moved out at the end of one epoch is found in the next.
 //!
 //! Waiting events are written to a log, an epoch's new ones in one value, since most of them leave within a few epochs: a key of its own is only given
-//! to an event that leaves memory. Referents of deferred dependencies are written in the epoch in which they come.
+//! to an event that leaves memory. Where memory is more than half full, events are packed before that, into the bytes that the log has of them. Referents of deferred dependencies are written in the epoch in which they come.
 
 mod changes;
 mod epoch;
@@ -93,6 +93,8 @@ pub(super) struct Residency {
     parked: Vec<(WaiterId, u64, u32)>,
     /// About how many bytes the log will have of them: too many, where some have left again.
     parked_bytes: usize,
+    /// Bytes of changes up to which the list need not be looked through again for those that have left.
+    looked_at_bytes: usize,
     /// By how much memory was over its bounds when the epoch began.
     over_at_first: usize,
     changes: Changes,
@@ -125,6 +127,7 @@ impl Residency {
             asked: 0,
             parked: Vec::new(),
             parked_bytes: 0,
+            looked_at_bytes: 0,
             over_at_first: 0,
             changes: Changes::default(),
             removed: Vec::new(),

@@ -95,11 +95,10 @@ pub enum Phase {
 impl Engine {
     /// An engine with nothing in it, for one of `workers` workers.
     pub fn new(rules: Arc<Rules>, me: WorkerIndex, workers: usize, settings: Settings) -> Self {
-        let kept = rules.entities().iter().map(|e| e.deferred).collect();
         let claims = Claims::new(&rules);
         let deletions = Deletions::new(&rules);
         Engine {
-            table: Table::new(kept),
+            table: Table::new(Arc::clone(&rules)),
             residency: Residency::new(&settings),
             rules,
             me,

@@ -8,6 +8,7 @@
 //!   `deadline`s of what waits, what it lacks besides the referent that it waits at (`claims`), the queues of `ordered_by` (`order`), and the graph of
 //!   events that may wait for each other (`cycle`, which maintained results have too).
 //! * `deletion`: tombstones, and what they hide from whom.
+//! * `held`: how memory holds an event that waits, whole or packed; `ages`: since when events wait.
 //! * `preload`: looks at memory before it is needed.
 //! * `streaming`: what is particular to references that are joined in memory: rebuilding them after a restart.
 //! * `deferred`: what is particular to references that are kept in the state: what moves there, and what is fetched back; `answer` looks it up, and
@@ -15,6 +16,7 @@
 //! * [`maintained`]: results that are revised, by differential dataflow, with a table of its own in place of the engine.
 //! * [`mod@reference`]: the slow, obviously right resolver that the others are tested against.
 
+mod ages;
 mod answer;
 mod arrival;
 mod claims;
@@ -24,6 +26,7 @@ mod deadline;
 mod deferred;
 mod deletion;
 mod engine;
+mod held;
 mod independent;
 pub mod maintained;
 mod operator;

@@ -8,7 +8,8 @@ use std::hint::black_box;
 use crate::event::{Dependent, Found};
 
 use super::engine::Engine;
-use super::table::{Chain, Waiter, WaiterId, look_at};
+use super::held::look_at;
+use super::table::{Chain, Waiter, WaiterId};
 use super::{Message, Visit};
 
 impl Engine {
@@ -45,8 +46,7 @@ impl Engine {
     /// Looks at events that wait and are about to be written down.
     pub(super) fn preload_waiting(&self, waiters: impl Iterator<Item = WaiterId>) {
         const CACHE_LINE: usize = 64;
-        let look =
-            |waiter: &Waiter| waiter.dependent.event.slice.iter().step_by(CACHE_LINE).fold(0, |seen, byte| seen ^ byte);
+        let look = |waiter: &Waiter| waiter.held.bytes().iter().step_by(CACHE_LINE).fold(0, |seen, byte| seen ^ byte);
         let seen = waiters.filter_map(|waiter| self.table.waiter(waiter)).map(look);
         black_box(seen.fold(0, |all, seen| all ^ seen));
     }

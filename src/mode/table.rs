@@ -7,9 +7,13 @@ mod chain;
 mod entries;
 mod waiters;
 
-use std::collections::btree_map::{self, BTreeMap};
+use std::sync::Arc;
 
-use crate::event::{self, Dependent, EntityId, Event, Key, KeyHash, Order, Timestamp, event_bytes};
+use crate::dependency::Rules;
+use crate::event::{self, Dependent, EntityId, Event, Key, KeyHash, Order, Reference, Timestamp, event_bytes};
+
+use super::ages::Ages;
+use super::held::{Held, Packed};
 
 pub(super) use chain::Chain;
 use entries::{Entries, Hand};
@@ -58,7 +62,7 @@ pub(super) enum Parked {
 /// A waiting event.
 #[derive(Debug)]
 pub(super) struct Waiter {
-    pub(super) dependent: Box<Dependent>,
+    pub(super) held: Held,
     pub(super) parked: Parked,
     /// Unlike its place in the slab, never used again for another wait.
     pub(super) ticket: u64,
@@ -102,38 +106,6 @@ impl Memory {
     }
 }
 
-/// How many events wait, by the second in which they arrived. A queue of arrivals would keep those that have left until their turn to be the first comes: to
-/// clear up after a million of them that leave at once takes longer than an event should wait.
-#[derive(Debug, Default)]
-struct Ages {
-    waiting: BTreeMap<i64, u32>,
-}
-
-impl Ages {
-    const SECOND: i64 = 1_000_000;
-
-    fn add(&mut self, arrival: Timestamp) {
-        *self.waiting.entry(Ages::of(arrival)).or_default() += 1;
-    }
-
-    fn remove(&mut self, arrival: Timestamp) {
-        if let btree_map::Entry::Occupied(mut waiting) = self.waiting.entry(Ages::of(arrival)) {
-            *waiting.get_mut() -= 1;
-            if *waiting.get() == 0 {
-                waiting.remove();
-            }
-        }
-    }
-
-    fn of(arrival: Timestamp) -> i64 {
-        arrival.0.div_euclid(Ages::SECOND)
-    }
-
-    fn first(&self) -> Option<Timestamp> {
-        self.waiting.first_key_value().map(|(second, _)| Timestamp(second.saturating_mul(Ages::SECOND)))
-    }
-}
-
 /// An entry that the clock hand found cold.
 pub(super) struct Cold {
     pub(super) hash: KeyHash,
@@ -146,8 +118,7 @@ pub(super) struct Table {
     entries: Entries,
     waiters: Waiters,
     ages: Ages,
-    /// By entity: whether its referents are kept in the state.
-    kept: Vec<bool>,
+    rules: Arc<Rules>,
     memory: Memory,
     tickets: u64,
     hand: Hand,
@@ -155,12 +126,12 @@ pub(super) struct Table {
 }
 
 impl Table {
-    pub(super) fn new(kept: Vec<bool>) -> Self {
+    pub(super) fn new(rules: Arc<Rules>) -> Self {
         Table {
             entries: Entries::new(),
             waiters: Waiters::default(),
             ages: Ages::default(),
-            kept,
+            rules,
             memory: Memory::default(),
             tickets: 0,
             hand: Hand::default(),
@@ -217,7 +188,7 @@ impl Table {
     /// Looks at the first `count` events of a chain.
     pub(super) fn preload_chain(&self, chain: &Chain, count: usize) -> usize {
         let waiters = chain.places().take(count).filter_map(|place| self.waiters.get(place));
-        waiters.fold(0, |seen, waiter| seen ^ look_at(&waiter.dependent))
+        waiters.fold(0, |seen, waiter| seen ^ waiter.held.look_at())
     }
 
     /// Makes the key known, with no referent, if it was not.
@@ -236,7 +207,7 @@ impl Table {
             touched: true,
         });
         if is_new {
-            *part(&mut self.memory, &self.kept, entity) += size_of::<Entry>() + key.heap_bytes();
+            *part(&mut self.memory, &self.rules, entity) += size_of::<Entry>() + key.heap_bytes();
         }
         entry
     }
@@ -248,7 +219,7 @@ impl Table {
         entry.touched = true;
         entry.stored = stored;
         let before = entry.referent.replace(referent).map_or(0, |old| event_bytes(&old));
-        let part = part(&mut self.memory, &self.kept, entity);
+        let part = part(&mut self.memory, &self.rules, entity);
         *part = *part + bytes - before;
     }
 
@@ -256,7 +227,7 @@ impl Table {
     pub(super) fn forget(&mut self, entity: EntityId, hash: KeyHash, key: &Key) {
         if let Some(entry) = self.entry(entity, hash, key) {
             let bytes = entry.referent.take().map_or(0, |old| event_bytes(&old));
-            *part(&mut self.memory, &self.kept, entity) -= bytes;
+            *part(&mut self.memory, &self.rules, entity) -= bytes;
             self.remove_if_empty(entity, hash, key);
         }
     }
@@ -268,7 +239,8 @@ impl Table {
         *waiting_part(&mut self.memory, deferred) += bytes;
         self.ages.add(arrival);
         let ticket = self.tickets;
-        let waiter = Waiter { dependent, parked, ticket, deferred, bytes, arrival, number: 0 };
+        let held = Held::Whole(dependent);
+        let waiter = Waiter { held, parked, ticket, deferred, bytes, arrival, number: 0 };
         let id = self.waiters.insert(waiter);
         if let Parked::At(reference) = parked {
             self.chain(id, reference);
@@ -277,15 +249,13 @@ impl Table {
     }
 
     fn chain(&mut self, id: WaiterId, reference: u32) {
-        let Some(r) = self.waiters.get(id.0).and_then(|w| w.dependent.references.get(reference as usize)) else {
-            return;
-        };
-        let (entity, hash, key) = (r.entity, r.hash, r.key.clone());
+        let waiter = self.waiters.get(id.0);
+        let Some((entity, hash, key)) = waiter.and_then(|w| w.held.name(&self.rules, reference)) else { return };
         let entry = self.slot(entity, hash, &key);
         let is_first = entry.chain.is_none();
         let number = entry.chain.get_or_insert_default().push(id.0);
         if is_first {
-            *part(&mut self.memory, &self.kept, entity) += size_of::<Chain>();
+            *part(&mut self.memory, &self.rules, entity) += size_of::<Chain>();
         }
         if let Some(waiter) = self.waiters.get_mut(id.0) {
             waiter.number = number;
@@ -296,8 +266,8 @@ impl Table {
     pub(super) fn lacks_referent(&self, id: WaiterId) -> bool {
         let Some(waiter) = self.waiter(id) else { return false };
         let Parked::At(reference) = waiter.parked else { return false };
-        let Some(r) = waiter.dependent.references.get(reference as usize) else { return false };
-        let entry = self.entries.find(r.entity, r.hash, &r.key);
+        let Some((entity, hash, key)) = waiter.held.name(&self.rules, reference) else { return false };
+        let entry = self.entries.find(entity, hash, &key);
         let chain = entry.and_then(|entry| entry.chain.as_ref());
         chain.is_some_and(|chain| chain.place(waiter.number) == Some(id.0))
     }
@@ -310,25 +280,51 @@ impl Table {
         self.waiters.get_mut(id.0)
     }
 
+    /// A waiting event as it works, to be changed where it is.
+    pub(super) fn whole_mut(&mut self, id: WaiterId) -> Option<&mut Dependent> {
+        let waiter = self.waiters.get_mut(id.0)?;
+        if let Held::Packed(packed) = &waiter.held {
+            let dependent = packed.unpack(&self.rules);
+            waiter.hold(waiting_bytes(&dependent), Held::Whole(dependent), &mut self.memory);
+        }
+        match &mut waiter.held {
+            Held::Whole(dependent) => Some(dependent),
+            Held::Packed(_) => None,
+        }
+    }
+
+    /// Packs an event that waits for a referent, where that saves memory. `value` is a buffer.
+    pub(super) fn pack(&mut self, id: WaiterId, value: &mut Vec<u8>) {
+        let Some(waiter) = self.waiters.get_mut(id.0) else { return };
+        let (Held::Whole(dependent), Parked::At(_)) = (&waiter.held, waiter.parked) else { return };
+        if let Some(packed) = Packed::new(&self.rules, dependent, value) {
+            let bytes = WAITER_BYTES + packed.heap_bytes();
+            waiter.hold(bytes, Held::Packed(packed), &mut self.memory);
+        }
+    }
+
     /// Takes an event out of the slab, and out of its entry's chain if it is in one.
     pub(super) fn take(&mut self, id: WaiterId) -> Option<Box<Dependent>> {
         let waiter = self.waiters.remove(id.0)?;
         *waiting_part(&mut self.memory, waiter.deferred) -= waiter.bytes;
         self.ages.remove(waiter.arrival);
-        if let Parked::At(reference) = waiter.parked {
-            self.unchain(id, &waiter, reference);
+        let Waiter { held, parked, number, .. } = waiter;
+        let dependent = held.whole(&self.rules);
+        if let Parked::At(reference) = parked
+            && let Some(reference) = dependent.references.get(reference as usize)
+        {
+            self.unchain(id, number, reference);
         }
-        Some(waiter.dependent)
+        Some(dependent)
     }
 
-    fn unchain(&mut self, id: WaiterId, waiter: &Waiter, reference: u32) {
-        let Some(r) = waiter.dependent.references.get(reference as usize) else { return };
+    fn unchain(&mut self, id: WaiterId, number: u32, r: &Reference) {
         let Some(entry) = self.entries.find_mut(r.entity, r.hash, &r.key) else { return };
-        let Some(chain) = entry.chain.as_mut().filter(|chain| chain.place(waiter.number) == Some(id.0)) else { return };
-        chain.remove(waiter.number);
+        let Some(chain) = entry.chain.as_mut().filter(|chain| chain.place(number) == Some(id.0)) else { return };
+        chain.remove(number);
         if chain.is_empty() {
             entry.chain = None;
-            *part(&mut self.memory, &self.kept, r.entity) -= size_of::<Chain>();
+            *part(&mut self.memory, &self.rules, r.entity) -= size_of::<Chain>();
             self.remove_if_empty(r.entity, r.hash, &r.key);
         } else if chain.is_sparse() {
             chain.close_gaps();
@@ -343,7 +339,7 @@ impl Table {
     fn remove_if_empty(&mut self, entity: EntityId, hash: KeyHash, key: &Key) {
         let is_empty = |entry: &Entry| entry.referent.is_none() && entry.chain.is_none();
         if self.entries.remove_if(entity, hash, key, is_empty) {
-            *part(&mut self.memory, &self.kept, entity) -= size_of::<Entry>() + key.heap_bytes();
+            *part(&mut self.memory, &self.rules, entity) -= size_of::<Entry>() + key.heap_bytes();
         }
     }
 
@@ -352,7 +348,7 @@ impl Table {
         let Some(chain) = self.entry(entity, hash, key).and_then(|entry| entry.chain.take()) else {
             return Chain::default();
         };
-        *part(&mut self.memory, &self.kept, entity) -= size_of::<Chain>();
+        *part(&mut self.memory, &self.rules, entity) -= size_of::<Chain>();
         *chain
     }
 
@@ -361,7 +357,7 @@ impl Table {
         let waiter = self.waiters.remove(chain.pop()?)?;
         *waiting_part(&mut self.memory, waiter.deferred) -= waiter.bytes;
         self.ages.remove(waiter.arrival);
-        Some(waiter.dependent)
+        Some(waiter.held.whole(&self.rules))
     }
 
     /// Moves the clock hand on over `steps` buckets (Corbató 1968: what was not touched since it last passed is cold) and collects cold entries.
@@ -403,6 +399,14 @@ impl Table {
     }
 }
 
+impl Waiter {
+    fn hold(&mut self, bytes: usize, held: Held, memory: &mut Memory) {
+        let part = waiting_part(memory, self.deferred);
+        *part = *part + bytes - self.bytes;
+        (self.bytes, self.held) = (bytes, held);
+    }
+}
+
 impl Entry {
     fn is(&self, entity: EntityId, key: &Key) -> bool {
         self.entity == entity && self.key == *key
@@ -413,17 +417,8 @@ impl Entry {
     }
 }
 
-/// Touches all of an event that waits but the bytes of its record: something that means nothing.
-pub(super) fn look_at(dependent: &Dependent) -> usize {
-    let seen = event::look_at(&dependent.event) ^ dependent.completed_at.0 as usize;
-    dependent.references.iter().fold(seen, |seen, reference| seen ^ reference.hash.0 as usize)
-}
-
-fn part<'a>(memory: &'a mut Memory, kept: &[bool], entity: EntityId) -> &'a mut usize {
-    match kept.get(usize::from(entity.0)) {
-        Some(true) => &mut memory.cached_referents,
-        _ => &mut memory.referents,
-    }
+fn part<'a>(memory: &'a mut Memory, rules: &Rules, entity: EntityId) -> &'a mut usize {
+    if rules.entity(entity).deferred { &mut memory.cached_referents } else { &mut memory.referents }
 }
 
 fn waiting_part(memory: &mut Memory, deferred: bool) -> &mut usize {
@@ -436,17 +431,16 @@ pub fn referent_bytes(event: &Event) -> usize {
     size_of::<Entry>() + key + event_bytes(event)
 }
 
-/// Memory that the place of a waiting event takes in its chain, which grows by doubling.
-const PLACE_BYTES: usize = 2 * size_of::<u32>();
+/// Memory that a waiting event takes besides itself: its place in the slab, and in its chain, which grows by doubling.
+const WAITER_BYTES: usize = size_of::<Option<Waiter>>() + 2 * size_of::<u32>();
 
 /// Memory that a waiting event takes in the tables, without the referents that it carries: they are shared.
 pub fn waiting_bytes(dependent: &Dependent) -> usize {
     let spilled = if dependent.references.spilled() { dependent.references.len() } else { 0 };
     let keys: usize = dependent.references.iter().map(|r| r.key.heap_bytes()).sum();
-    size_of::<Option<Waiter>>()
-        + PLACE_BYTES
+    WAITER_BYTES
         + size_of::<Dependent>()
-        + spilled * size_of::<crate::event::Reference>()
+        + spilled * size_of::<Reference>()
         + keys
         + dependent.order.as_ref().map_or(0, |_| size_of::<Order>())
         + event_bytes(&dependent.event)

@@ -481,8 +481,8 @@ fn engine_settings(job: &Job, state_has_referents: bool) -> mode::Settings {
     let changes_bytes = (job.state.memory / CHANGES_SHARE).clamp(*CHANGES_BYTES.start(), *CHANGES_BYTES.end());
     mode::Settings {
         streaming_bytes: share(job.streaming_memory),
-        // Half of the state's budget is the cache of its hot entries, the other half is RocksDB's.
-        deferred_bytes: share(job.state.memory / 2),
+        // Three quarters of the state's budget are the cache of its hot entries, the rest is RocksDB's.
+        deferred_bytes: share(job.state.memory / 4 * 3),
         changes_bytes: share(changes_bytes.min(job.epoch_size)),
         accepted: job.sinks.accepted.is_some(),
         state_has_referents,

@@ -276,13 +276,17 @@ pub(super) fn open_state<T, E: From<OpenError>>(
     job: &Job,
     look: impl FnOnce(Option<&State>) -> Result<T, E>,
 ) -> Result<(State, T), E> {
-    let options = Options { path: job.state.path.clone(), memory: store_memory(job), direct_io: job.state.direct_io };
+    let (memory, memtables) = store_memory(job);
+    let options = Options { path: job.state.path.clone(), memory, memtables, direct_io: job.state.direct_io };
     State::open_checked(&options, &identity(job), look)
 }
 
-/// RocksDB's share of the state's memory: all of it, or half where the other half is a cache of deferred referents and waiting events.
-pub(super) fn store_memory(job: &Job) -> u64 {
-    if job.rules.entities().iter().any(|entity| entity.deferred) { job.state.memory / 2 } else { job.state.memory }
+/// RocksDB's share of the state's memory, and that of its memtables in it: all of it, or a quarter where the rest is a cache of deferred referents and waiting
+/// events, which finds more in the same memory than a cache of blocks does.
+pub(super) fn store_memory(job: &Job) -> (u64, u64) {
+    let memory = job.state.memory;
+    let is_deferred = job.rules.entities().iter().any(|entity| entity.deferred);
+    if is_deferred { (memory / 4, memory / 8) } else { (memory, memory / 4) }
 }
 
 /// What tells this job's state from another's.

@@ -38,7 +38,7 @@
 //! # Limits
 //!
 //! - [`Options::memory`] holds the block cache with index and filter blocks, and the memtables; at least [`MEMORY_MIN`].
-//!   Three quarters are handed out, the rest is headroom for compactions, iterators and the allocator. These need
+//!   Three quarters are handed out, [`Options::memtables`] of them to memtables, the rest is headroom for compactions, iterators and the allocator. These need
 //!   some 50 MB, so a budget below 256 MiB is overdrawn by that. The state itself may be larger by far.
 //! - [`OPEN_FILES_MAX`] files are open at once.
 //! - A key is below 8 MiB and a value below 4 GiB (limits of RocksDB); a batch fits in memory three times while it is written.
@@ -58,6 +58,6 @@ pub use batch::Batch;
 pub use directory::Destroyed;
 pub use error::{OpenError, StateError};
 pub use identity::{FORMAT_VERSION, Identity};
-pub use rocks::{MEMORY_MIN, OPEN_FILES_MAX};
+pub use rocks::{MEMORY_MIN, MEMTABLES_MIN, OPEN_FILES_MAX};
 pub use state::{Durability, Io, MemoryUse, Options, State};
 pub use table::Table;

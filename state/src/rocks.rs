@@ -22,7 +22,9 @@ use crate::state::{Durability, Io, MemoryUse, Options, is_expired};
 use crate::table::Table;
 
 /// The least memory budget of a state, in bytes.
-pub const MEMORY_MIN: u64 = 16 << 20;
+pub const MEMORY_MIN: u64 = 8 << 20;
+/// The least of it that memtables may take, in bytes.
+pub const MEMTABLES_MIN: u64 = 4 << 20;
 /// The most table files that are open at once.
 pub const OPEN_FILES_MAX: i32 = 512;
 
@@ -90,12 +92,12 @@ impl Rocks {
 
     /// Opens the database of a directory to read, without a trace.
     pub(crate) fn open_read_only(path: &Path, now: Arc<AtomicI64>, identity: &Identity) -> Result<Rocks, OpenError> {
-        let options = Options { path: path.to_owned(), memory: READ_ONLY_MEMORY, direct_io: false };
+        let options = Options { path: path.to_owned(), memory: READ_ONLY_MEMORY, memtables: 0, direct_io: false };
         Rocks::open_as(Access::Read, &options, now)?.verify(identity)
     }
 
     fn open_as(access: Access, settings: &Options, now: Arc<AtomicI64>) -> Result<Rocks, OpenError> {
-        let memory = Memory::new(settings.memory);
+        let memory = Memory::new(settings.memory, settings.memtables);
         let options = database_options(access, settings, &memory);
         let family = |name, options| ColumnFamilyDescriptor::new(name, options);
         let own = family(OWN_FAMILY, table_options(Table::Meta, &options, &memory, &now));
@@ -261,14 +263,15 @@ impl fmt::Debug for Rocks {
 }
 
 impl Memory {
-    fn new(budget: u64) -> Memory {
-        let budget = usize::try_from(budget.max(MEMORY_MIN)).unwrap_or(usize::MAX);
+    fn new(budget: u64, memtables: u64) -> Memory {
+        let budget = budget.max(MEMORY_MIN);
+        let memtables = memtables.clamp(MEMTABLES_MIN, budget / 2);
+        let [budget, memtable_bytes] = [budget, memtables].map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
         let mut options = LruCacheOptions::default();
         options.set_capacity(budget / 4 * 3);
         // Shards of at least 8 MiB, so that a value of the log and what is charged for memtables fit in one.
         options.set_num_shard_bits((budget >> 23).max(1).ilog2().min(6).cast_signed());
         let cache = Cache::new_lru_cache_opts(&options);
-        let memtable_bytes = budget / 4;
         // Without stalls: writers that wait on this manager may wait for ever (facebook/rocksdb#11010). The number of
         // memtables of each table is the limit instead.
         let memtables = WriteBufferManager::new_write_buffer_manager_with_cache(memtable_bytes, false, cache.clone());
@@ -313,10 +316,16 @@ fn database_options(access: Access, settings: &Options, memory: &Memory) -> rock
 fn table_options(table: Table, database: &rocksdb::Options, memory: &Memory, now: &Arc<AtomicI64>) -> rocksdb::Options {
     let mut options = database.clone();
     options.set_block_based_table_factory(&block_options(&memory.cache));
-    // A value of the log is mostly deleted before it leaves its memtable: compressing the rest is not worth the time.
-    let compression = if table == Table::Log { DBCompressionType::None } else { DBCompressionType::Lz4 };
-    options.set_compression_type(compression);
+    // What is in the upper levels is soon written again, and a value of the log is mostly deleted: to compress it would save little of the disk.
+    options.set_compression_type(DBCompressionType::None);
+    if table != Table::Log {
+        options.set_bottommost_compression_type(DBCompressionType::Lz4);
+    }
     options.set_level_compaction_dynamic_level_bytes(true);
+    if table == Table::Referent {
+        // Twice the default: what is merged at once is written once more for each time that the level below is, and who reads by key asks filters first.
+        options.set_level_zero_file_num_compaction_trigger(8);
+    }
     let share = match table {
         Table::Log => 1,
         Table::Referent | Table::Waiting => 2,
@@ -330,19 +339,16 @@ fn table_options(table: Table, database: &rocksdb::Options, memory: &Memory, now
     // A large state has fewer files than it would with files of one size: a reader opens all of them.
     options.set_target_file_size_multiplier(2);
     options.set_max_bytes_for_level_base(4 * file_bytes);
-    match table {
-        Table::Referent => {
-            let now = Arc::clone(now);
-            options.set_compaction_filter(c"expiry", move |_, _, stored: &[u8]| expiry_decision(stored, &now));
-            // So that what expired leaves the disk even where nothing is written near it.
-            options.set_periodic_compaction_seconds(DAY_SECONDS);
-        }
-        // Queues: what is put is deleted. A file that is half tombstones, or has a run of them, is compacted at once, or
-        // else scans would step over them again and again.
-        Table::Waiting | Table::Deadline | Table::Log => {
-            options.add_compact_on_deletion_collector_factory(4096, 2048, 0.5);
-        }
-        Table::Meta | Table::Ended => {}
+    if table == Table::Referent {
+        let now = Arc::clone(now);
+        options.set_compaction_filter(c"expiry", move |_, _, stored: &[u8]| expiry_decision(stored, &now));
+        // So that what expired leaves the disk even where nothing is written near it.
+        options.set_periodic_compaction_seconds(DAY_SECONDS);
+    }
+    // Queues: what is put is deleted. A file that is half tombstones, or has a run of them, is compacted at once, or else scans would step over them again and
+    // again.
+    if matches!(table, Table::Waiting | Table::Deadline | Table::Log) {
+        options.add_compact_on_deletion_collector_factory(4096, 2048, 0.5);
     }
     options
 }

@@ -25,6 +25,8 @@ pub struct Options {
     /// Bytes of memory for block cache, index and filter blocks, and memtables; below [`MEMORY_MIN`](crate::MEMORY_MIN)
     /// that is taken.
     pub memory: u64,
+    /// How many of them memtables may take; below [`MEMTABLES_MIN`](crate::MEMTABLES_MIN) that is taken, and half of `memory` at most.
+    pub memtables: u64,
     /// Reads table files, and writes them in flush and compaction, around the page cache of the system. The write-ahead
     /// log is not affected. Not every file system can (tmpfs cannot).
     pub direct_io: bool,

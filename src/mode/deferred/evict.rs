@@ -6,7 +6,7 @@ use crate::event::{EntityId, Key, KeyHash};
 
 use crate::mode::deletion;
 use crate::mode::engine::{Engine, Phase};
-use crate::mode::table::{Cold, Entry, Parked};
+use crate::mode::table::{Cold, Entry, Parked, WaiterId};
 
 /// Forgets some of the referents that are no longer retained, and of the tombstones that hide nothing any more: all of them in a minute, whatever the
 /// table's size.
@@ -24,6 +24,22 @@ pub(super) fn forget_old(engine: &mut Engine) {
     });
 }
 
+/// Packs events that were parked in this epoch and wait still, where memory is half full: what waits for longer than an epoch need not be at hand.
+pub(super) fn pack(engine: &mut Engine, parked: impl Iterator<Item = (WaiterId, u64)>) {
+    let mut value = std::mem::take(&mut engine.residency.log_value);
+    for (waiter, ticket) in parked {
+        let full = over(engine, 2);
+        if full.bytes() == 0 {
+            break;
+        }
+        if engine.table.waiter(waiter).is_some_and(|w| w.ticket == ticket && full.takes(w.deferred)) {
+            engine.table.pack(waiter, &mut value);
+        }
+    }
+    value.clear();
+    engine.residency.log_value = value;
+}
+
 /// Moves what is cold to the state until memory is within its bounds, or nothing cold is left.
 pub(super) fn evict(engine: &mut Engine) {
     const STEPS: usize = 512;
@@ -31,12 +47,20 @@ pub(super) fn evict(engine: &mut Engine) {
     let steps = STEPS.min(engine.table.buckets()).max(1);
     let rules = Arc::clone(&engine.rules);
     // The first round over all buckets finds what was not touched since the last; it takes the touch off the rest, which the second round then finds.
-    let mut steps_left = 2 * engine.table.buckets();
+    let round = engine.table.buckets();
+    let mut steps_left = 2 * round;
     while steps_left > 0 && goes_on(engine) {
-        let over = over(engine);
-        let is_cold = |entry: &Entry| over.takes(rules.entity(entry.entity).deferred) || entry.waiters() > 0;
+        let over = over(engine, 1);
+        // An event that waits has to be written and fetched again, and will be needed; a cold referent mostly never: events have their turn in the second round.
+        let waiters_too = steps_left <= round;
+        let is_cold = |entry: &Entry| match entry.waiters() {
+            0 => over.takes(rules.entity(entry.entity).deferred),
+            _ => waiters_too,
+        };
         for cold in engine.table.sweep(steps, is_cold) {
-            move_out_waiters(engine, &cold);
+            if waiters_too {
+                move_out_waiters(engine, &cold);
+            }
             if goes_on(engine) && over.takes(rules.entity(cold.entity).deferred) {
                 move_out_referent(engine, cold.entity, cold.hash, &cold.key);
             }
@@ -48,7 +72,7 @@ pub(super) fn evict(engine: &mut Engine) {
 /// Whether more is to leave: what is moved out is written with this epoch, so that where it is very much the rest waits for the next ones.
 fn goes_on(engine: &Engine) -> bool {
     let bytes_max = engine.settings.changes_bytes.saturating_mul(2);
-    over(engine).bytes() > 0 && engine.residency.changes.batch.bytes() <= bytes_max
+    over(engine, 1).bytes() > 0 && engine.residency.changes.batch.bytes() <= bytes_max
 }
 
 /// By how many bytes each memory is over its bound.
@@ -68,11 +92,12 @@ impl Over {
     }
 }
 
-pub(super) fn over(engine: &Engine) -> Over {
+/// By how many bytes each memory is over its bound, or, with another `part` than 1, over that fraction of it.
+pub(super) fn over(engine: &Engine, part: usize) -> Over {
     let memory = engine.memory();
     Over {
-        streaming: memory.streaming().saturating_sub(engine.settings.streaming_bytes),
-        deferred: memory.deferred().saturating_sub(engine.settings.deferred_bytes),
+        streaming: memory.streaming().saturating_sub(engine.settings.streaming_bytes / part),
+        deferred: memory.deferred().saturating_sub(engine.settings.deferred_bytes / part),
     }
 }
 
@@ -81,7 +106,7 @@ fn move_out_waiters(engine: &mut Engine, cold: &Cold) {
         if !goes_on(engine) {
             return;
         }
-        let over = over(engine);
+        let over = over(engine, 1);
         let Some(w) = engine.table.waiter(waiter).filter(|w| over.takes(w.deferred)) else { continue };
         let Parked::At(at) = w.parked else { continue };
         if let Some(dependent) = engine.table.take(waiter) {

@@ -4,10 +4,11 @@ use resolvent_state::{Batch, Table};
 use rustc_hash::FxHashMap;
 
 use crate::dependency::Rules;
-use crate::event::{Dependent, Epoch, EventId, Stored, WorkerIndex};
+use crate::event::{Epoch, Event, EventId, Stored, WorkerIndex};
 
 use crate::mode::codec;
 use crate::mode::engine::Engine;
+use crate::mode::held::Held;
 use crate::mode::restore::{self, LogEpoch, Logged};
 use crate::mode::table::WaiterId;
 
@@ -16,11 +17,11 @@ const LOG_VALUE_BYTES: usize = if cfg!(test) { 512 } else { 1 << 20 };
 
 pub(super) fn write_to_log(engine: &mut Engine, waiter: WaiterId, ticket: Option<u64>, log: &mut LogWriter) {
     let Some(w) = engine.table.waiter_mut(waiter).filter(|w| ticket.is_none_or(|t| w.ticket == t)) else { return };
-    if let Stored::Log(epoch) = w.dependent.stored {
+    if let Stored::Log(epoch) = w.held.stored() {
         engine.residency.changes.obsolete.push(epoch);
     }
-    w.dependent.stored = Stored::Log(engine.epoch);
-    log.add(&engine.rules, &w.dependent, &mut engine.residency.changes.logged);
+    w.held.set_stored(Stored::Log(engine.epoch));
+    log.add(&engine.rules, &w.held, &mut engine.residency.changes.logged);
 }
 
 /// Builds the log's values, one after the other in one buffer. A referent that events have taken is written once in a value, before the first of them: most are
@@ -42,11 +43,11 @@ impl LogWriter {
         LogWriter { epoch, worker, value, numbers: FxHashMap::default(), written: LogEpoch::default() }
     }
 
-    fn add(&mut self, rules: &Rules, dependent: &Dependent, batch: &mut Batch) {
+    fn add(&mut self, rules: &Rules, held: &Held, batch: &mut Batch) {
         if self.value.is_empty() {
             restore::begin_log_value(&[], &mut self.value);
         }
-        for referent in codec::carried(rules, dependent) {
+        for referent in held.carried(rules) {
             // A value is closed long before it has as many.
             let next = u32::try_from(self.numbers.len()).unwrap_or(u32::MAX);
             self.numbers.entry(referent.header.header.id).or_insert_with(|| {
@@ -54,14 +55,8 @@ impl LogWriter {
                 next
             });
         }
-        restore::put_in_log(Logged::Event, &mut self.value, |value| {
-            codec::put_logged(
-                rules,
-                dependent,
-                |referent| self.numbers.get(&referent.header.header.id).copied(),
-                value,
-            );
-        });
+        let number = |referent: &Event| self.numbers.get(&referent.header.header.id).copied();
+        restore::put_in_log(Logged::Event, &mut self.value, |value| held.put(rules, number, value));
         self.written.written += 1;
         self.written.live += 1;
         if self.value.len() >= LOG_VALUE_BYTES {

@@ -124,7 +124,7 @@ fn an_event_waits_in_the_state_for_a_deferred_reference_or_once_it_is_deferred()
 #[test]
 fn deadlines_come_the_earliest_first_and_not_for_events_that_have_left() {
     let rules = notation::rules(&["a key", "e -> a"]);
-    let mut table = Table::new(vec![false; rules.entities().len()]);
+    let mut table = Table::new(Arc::clone(&rules));
     let mut deadlines = Deadlines::default();
     let mut park = |table: &mut Table, offset: u64, due: u64| -> WaiterId {
         let dependent = notation::dependent(&rules, "e a=1", offset, ARRIVAL);
@@ -149,7 +149,7 @@ fn deadlines_come_the_earliest_first_and_not_for_events_that_have_left() {
 #[test]
 fn what_has_left_is_dropped_from_the_deadlines_once_it_is_the_greater_part() {
     let rules = notation::rules(&["a key", "e -> a"]);
-    let mut table = Table::new(vec![false; rules.entities().len()]);
+    let mut table = Table::new(Arc::clone(&rules));
     let mut deadlines = Deadlines::default();
     for offset in 0..3000 {
         let dependent = notation::dependent(&rules, "e a=1", offset, ARRIVAL);

@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::cluster::{BUDGET, Cluster, PLENTY};
 use super::notation::{self, Record, rules};
 use crate::dependency::Rules;
-use crate::mode::Phase;
+use crate::event::{Found, Outcome};
+use crate::mode::{self, Phase};
 
 fn records(rules: &Arc<Rules>, lines: &[&str]) -> Vec<Record> {
     lines.iter().enumerate().map(|(at, line)| notation::record(rules, line, at as u64)).collect()
@@ -73,10 +74,41 @@ fn a_queue_that_fills_memory_moves_the_rest_to_the_state() {
     measured.run_epoch(records(&rules, &lines));
     measured.commit();
     let memory = measured.memory()[0];
-    // With room for the events, but not for their queues too.
-    let mut cluster = Cluster::new(&rules, 1, memory.streaming() - memory.queues / 2, BUDGET, 1);
+    // With room for the queues, and for few of the events, packed or not.
+    let room = memory.queues + (memory.streaming() - memory.queues) / 8;
+    let mut cluster = Cluster::new(&rules, 1, room, BUDGET, 1);
     cluster.run_epoch(records(&rules, &lines));
     cluster.commit();
     assert!(cluster.waiting_in_memory() < 200);
     assert_eq!(cluster.waiting(), 200);
+}
+
+#[test]
+fn where_memory_is_more_than_half_full_what_waits_is_packed_and_resolved_all_the_same() {
+    let rules = rules(&["a key", "b key", "e -> a:deferred b:deferred"]);
+    let lines: Vec<String> = (0..200).map(|n| format!("e a=1 b={n}")).collect();
+    let lines: Vec<&str> = std::iter::once("a id=1").chain(lines.iter().map(String::as_str)).collect();
+    let referents: Vec<String> = (0..200).map(|n| format!("b id={n}")).collect();
+    for workers in [1, 3] {
+        let mut measured = Cluster::new(&rules, workers, PLENTY, BUDGET, 1);
+        measured.run_epoch(records(&rules, &lines));
+        measured.commit();
+        let most = measured.memory().iter().map(mode::Memory::deferred).max().unwrap_or_default();
+        // Room for all of them.
+        let mut cluster = Cluster::new(&rules, workers, most, BUDGET, 1);
+        cluster.run_epoch(records(&rules, &lines));
+        cluster.commit();
+        assert_eq!(cluster.waiting_in_memory(), 200);
+        let waiting = |cluster: &Cluster| cluster.memory().iter().map(|memory| memory.cached_waiting).sum::<usize>();
+        assert!(waiting(&cluster) < waiting(&measured) * 9 / 10, "{} bytes", waiting(&cluster));
+        cluster.told.clear();
+        cluster.run_epoch(referents.iter().zip(1000..).map(|(line, at)| notation::record(&rules, line, at)).collect());
+        cluster.commit();
+        assert_eq!((cluster.waiting(), waiting(&cluster)), (0, 0));
+        let complete = |outcome: &&Outcome| {
+            matches!(outcome, Outcome::Resolved(of) if of.references.len() == 2
+            && of.references.iter().all(|r| matches!(r.found, Found::Present(_))))
+        };
+        assert_eq!(cluster.told.iter().filter(complete).count(), 200);
+    }
 }

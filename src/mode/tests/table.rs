@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::notation;
 use crate::dependency::Rules;
-use crate::event::{EntityId, Event, Key, KeyHash, Timestamp, event_bytes};
+use crate::event::{Dependent, EntityId, Event, Key, KeyHash, Timestamp, event_bytes};
 use crate::mode::Memory;
 use crate::mode::table::{Chain, Cold, Parked, Table, WaiterId};
 
@@ -17,9 +17,9 @@ struct Desk {
 
 impl Desk {
     fn new() -> Desk {
-        let rules = notation::rules(&["a key", "e -> a:name=x a:name=y:optional"]);
+        let rules = notation::rules(&["a key -> a:name=x:optional", "e -> a:name=x a:name=y:optional"]);
         let a = rules.streams()[0].provides.expect("a provides an entity");
-        Desk { table: Table::new(vec![false; rules.entities().len()]), rules, a, offset: 0 }
+        Desk { table: Table::new(Arc::clone(&rules)), rules, a, offset: 0 }
     }
 
     fn park(&mut self, line: &str) -> WaiterId {
@@ -64,10 +64,12 @@ impl Desk {
 
 #[test]
 fn events_are_woken_in_the_order_in_which_they_came_whoever_left_meanwhile() {
-    for (left, woken) in [(&[][..], &[1, 2, 3, 4][..]), (&[0], &[2, 3, 4]), (&[1, 2], &[1, 4]), (&[3], &[1, 2, 3])] {
+    let cases = [(&[][..], &[1, 2, 3, 4][..]), (&[0], &[2, 3, 4]), (&[1, 2], &[1, 4]), (&[3], &[1, 2, 3])];
+    for ((left, woken), packs) in cases.into_iter().flat_map(|case| [(case, false), (case, true)]) {
         let mut desk = Desk::new();
         let waiters: Vec<WaiterId> = (0..4).map(|_| desk.park("e x=1")).collect();
         desk.park("e x=2");
+        waiters.iter().filter(|_| packs).for_each(|waiter| desk.table.pack(*waiter, &mut Vec::new()));
         for at in left {
             assert!(desk.table.take(waiters[*at]).is_some() && desk.table.take(waiters[*at]).is_none());
         }
@@ -85,6 +87,7 @@ fn an_event_whose_chain_was_detached_lacks_nothing_and_is_in_no_later_chain() {
     assert!(desk.table.lacks_referent(first) && desk.table.lacks_referent(second));
     let chain = desk.detach(1);
     assert!(!desk.table.lacks_referent(first), "it is being woken");
+    desk.table.pack(second, &mut Vec::new());
     let third = desk.park("e x=1");
     assert!(desk.table.lacks_referent(third) && !desk.table.lacks_referent(second));
     assert_eq!(desk.waiting(1), [third]);
@@ -130,6 +133,57 @@ fn memory_is_counted_when_it_is_taken_and_when_it_is_given_back() {
     let (entity, hash, key) = desk.hash(2);
     desk.table.forget(entity, hash, &key);
     assert_eq!(desk.table.memory(), Memory::default());
+}
+
+#[test]
+fn a_packed_event_takes_less_memory_and_is_what_it_was_once_it_is_taken() {
+    let mut desk = Desk::new();
+    let waiter = desk.park("e x=1 y=2");
+    let whole = desk.table.memory().waiting;
+    let before = desk.table.whole_mut(waiter).expect("it waits").clone();
+    desk.table.pack(waiter, &mut Vec::new());
+    let packed = desk.table.memory().waiting;
+    assert!(packed < whole, "{packed} of {whole} bytes");
+    desk.table.pack(waiter, &mut Vec::new());
+    assert_eq!(desk.table.memory().waiting, packed, "it is packed already");
+    assert!(desk.table.whole_mut(waiter).is_some());
+    assert_eq!(desk.table.memory().waiting, whole, "it works again");
+    desk.table.pack(waiter, &mut Vec::new());
+    let after = desk.table.take(waiter).expect("it waits");
+    assert_eq!(desk.table.memory().waiting, 0);
+    assert_eq!(after.event.slice, before.event.slice);
+    assert_eq!(after.event.header.header, before.event.header.header);
+    assert_eq!(after.completed_at, before.completed_at);
+    let names = |dependent: &Dependent| -> Vec<_> {
+        dependent.references.iter().map(|r| (r.entity, r.hash, r.key.clone(), r.dependency, r.deadline)).collect()
+    };
+    assert_eq!(names(&after), names(&before));
+    assert_eq!(after.missing().count(), before.missing().count());
+}
+
+#[test]
+fn what_would_not_save_memory_or_waits_for_its_turn_is_not_packed() {
+    let mut desk = Desk::new();
+    let packs = |desk: &mut Desk, waiter: WaiterId| {
+        let before = desk.table.memory().waiting;
+        desk.table.pack(waiter, &mut Vec::new());
+        desk.table.memory().waiting < before
+    };
+    let plain = desk.park("e x=1");
+    assert!(packs(&mut desk, plain));
+    let keyed = desk.park("a id=7 x=1");
+    let referent = desk.table.whole_mut(keyed).expect("it waits").event.clone();
+    assert!(!packs(&mut desk, keyed), "the table has its bytes: {referent:?}");
+    drop(referent);
+    assert!(packs(&mut desk, keyed));
+    let holds = desk.park("e x=1 y=2");
+    let (entity, hash, key) = desk.hash(2);
+    let referent = desk.referent("a id=2");
+    desk.table.whole_mut(holds).expect("it waits").take(entity, hash, &key, &referent);
+    assert!(!packs(&mut desk, holds), "it has a referent that is nowhere else");
+    let behind = notation::dependent(&desk.rules, "e x=1", 9, Timestamp(0));
+    let (behind, _) = desk.table.park(behind, Parked::Behind, false);
+    assert!(!packs(&mut desk, behind), "it is complete");
 }
 
 #[test]

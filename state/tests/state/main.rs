@@ -25,7 +25,7 @@ use resolvent_state::{Identity, Options, State, StateError, Table};
 type Content = BTreeMap<(Table, Vec<u8>), Vec<u8>>;
 
 fn options(path: &Path) -> Options {
-    Options { path: path.to_owned(), memory: 16 << 20, direct_io: false }
+    Options { path: path.to_owned(), memory: 16 << 20, memtables: 4 << 20, direct_io: false }
 }
 
 fn identity() -> Identity {
