@@ -1,7 +1,7 @@
 //! How memory holds a waiting event: as it works, or packed where memory is short.
 
 use crate::dependency::Rules;
-use crate::event::{self, Dependent, EntityId, Epoch, Event, Found, Key, KeyHash, Reference, Stored};
+use crate::event::{self, Dependent, EntityId, Epoch, Event, Key, KeyHash, Stored};
 
 use super::codec;
 
@@ -26,9 +26,8 @@ pub(super) struct Packed {
 impl Packed {
     /// Packs an event. `None` where that would not save memory: it holds referents that are nowhere else, or may itself be a referent that memory has.
     pub(super) fn new(rules: &Rules, dependent: &Dependent, value: &mut Vec<u8>) -> Option<Packed> {
-        let has_body = |r: &Reference| matches!(r.found, Found::Present(_)) && !rules.entity(r.entity).is_lasting();
         let is_shared = dependent.event.header.header.key.is_some() && Event::strong_count(&dependent.event) > 1;
-        if is_shared || dependent.references.iter().any(has_body) {
+        if is_shared || codec::carried(rules, dependent).next().is_some() {
             return None;
         }
         value.clear();
@@ -36,6 +35,11 @@ impl Packed {
         let mut packed = Packed { value: value.as_slice().into(), logged: Epoch(0) };
         packed.set_stored(dependent.stored);
         Some(packed)
+    }
+
+    /// The event as [`codec::put_dependent`] gives it, with no referent in it.
+    pub(super) fn value(&self) -> &[u8] {
+        &self.value
     }
 
     /// Bytes of memory that it takes.
@@ -66,23 +70,6 @@ impl Held {
         match self {
             Held::Whole(dependent) => dependent,
             Held::Packed(packed) => packed.unpack(rules),
-        }
-    }
-
-    /// The referents that it has taken and that are written with it.
-    pub(super) fn carried<'a>(&'a self, rules: &'a Rules) -> impl Iterator<Item = &'a Event> {
-        let whole = match self {
-            Held::Whole(dependent) => Some(codec::carried(rules, dependent)),
-            Held::Packed(_) => None,
-        };
-        whole.into_iter().flatten()
-    }
-
-    /// Appends it as the log has it. `number` tells which referent of the value one is.
-    pub(super) fn put(&self, rules: &Rules, number: impl Fn(&Event) -> Option<u32>, out: &mut Vec<u8>) {
-        match self {
-            Held::Whole(dependent) => codec::put_logged(rules, dependent, number, out),
-            Held::Packed(packed) => out.extend_from_slice(&packed.value),
         }
     }
 

@@ -298,7 +298,7 @@ impl Table {
         let Some(waiter) = self.waiters.get_mut(id.0) else { return };
         let (Held::Whole(dependent), Parked::At(_)) = (&waiter.held, waiter.parked) else { return };
         if let Some(packed) = Packed::new(&self.rules, dependent, value) {
-            let bytes = WAITER_BYTES + packed.heap_bytes();
+            let bytes = size_of::<Option<Waiter>>() + PLACE_BYTES + packed.heap_bytes();
             waiter.hold(bytes, Held::Packed(packed), &mut self.memory);
         }
     }
@@ -431,14 +431,15 @@ pub fn referent_bytes(event: &Event) -> usize {
     size_of::<Entry>() + key + event_bytes(event)
 }
 
-/// Memory that a waiting event takes besides itself: its place in the slab, and in its chain, which grows by doubling.
-const WAITER_BYTES: usize = size_of::<Option<Waiter>>() + 2 * size_of::<u32>();
+/// Memory that the place of a waiting event takes in its chain, which grows by doubling.
+const PLACE_BYTES: usize = 2 * size_of::<u32>();
 
 /// Memory that a waiting event takes in the tables, without the referents that it carries: they are shared.
 pub fn waiting_bytes(dependent: &Dependent) -> usize {
     let spilled = if dependent.references.spilled() { dependent.references.len() } else { 0 };
     let keys: usize = dependent.references.iter().map(|r| r.key.heap_bytes()).sum();
-    WAITER_BYTES
+    size_of::<Option<Waiter>>()
+        + PLACE_BYTES
         + size_of::<Dependent>()
         + spilled * size_of::<Reference>()
         + keys

@@ -42,17 +42,21 @@ pub(super) fn pack(engine: &mut Engine, parked: impl Iterator<Item = (WaiterId, 
 
 /// Moves what is cold to the state until memory is within its bounds, or nothing cold is left.
 pub(super) fn evict(engine: &mut Engine) {
+    // The first round over all buckets finds what was not touched since the last; it takes the touch off the rest, which the second round then finds. An event
+    // that waits has to be written and fetched again, and will be needed; a cold referent mostly never: events have their turn in the second round.
+    for waiters_too in [false, true] {
+        go_round(engine, waiters_too);
+    }
+}
+
+fn go_round(engine: &mut Engine, waiters_too: bool) {
     const STEPS: usize = 512;
+    let mut steps_left = engine.table.buckets();
     // A sweep goes round once at most.
-    let steps = STEPS.min(engine.table.buckets()).max(1);
+    let steps = STEPS.min(steps_left).max(1);
     let rules = Arc::clone(&engine.rules);
-    // The first round over all buckets finds what was not touched since the last; it takes the touch off the rest, which the second round then finds.
-    let round = engine.table.buckets();
-    let mut steps_left = 2 * round;
     while steps_left > 0 && goes_on(engine) {
         let over = over(engine, 1);
-        // An event that waits has to be written and fetched again, and will be needed; a cold referent mostly never: events have their turn in the second round.
-        let waiters_too = steps_left <= round;
         let is_cold = |entry: &Entry| match entry.waiters() {
             0 => over.takes(rules.entity(entry.entity).deferred),
             _ => waiters_too,

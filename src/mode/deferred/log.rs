@@ -4,7 +4,7 @@ use resolvent_state::{Batch, Table};
 use rustc_hash::FxHashMap;
 
 use crate::dependency::Rules;
-use crate::event::{Epoch, Event, EventId, Stored, WorkerIndex};
+use crate::event::{Dependent, Epoch, EventId, Stored, WorkerIndex};
 
 use crate::mode::codec;
 use crate::mode::engine::Engine;
@@ -47,7 +47,22 @@ impl LogWriter {
         if self.value.is_empty() {
             restore::begin_log_value(&[], &mut self.value);
         }
-        for referent in held.carried(rules) {
+        match held {
+            Held::Whole(dependent) => self.add_whole(rules, dependent),
+            // It carries no referent.
+            Held::Packed(packed) => {
+                restore::put_in_log(Logged::Event, &mut self.value, |value| value.extend_from_slice(packed.value()));
+            }
+        }
+        self.written.written += 1;
+        self.written.live += 1;
+        if self.value.len() >= LOG_VALUE_BYTES {
+            self.close(batch);
+        }
+    }
+
+    fn add_whole(&mut self, rules: &Rules, dependent: &Dependent) {
+        for referent in codec::carried(rules, dependent) {
             // A value is closed long before it has as many.
             let next = u32::try_from(self.numbers.len()).unwrap_or(u32::MAX);
             self.numbers.entry(referent.header.header.id).or_insert_with(|| {
@@ -55,13 +70,14 @@ impl LogWriter {
                 next
             });
         }
-        let number = |referent: &Event| self.numbers.get(&referent.header.header.id).copied();
-        restore::put_in_log(Logged::Event, &mut self.value, |value| held.put(rules, number, value));
-        self.written.written += 1;
-        self.written.live += 1;
-        if self.value.len() >= LOG_VALUE_BYTES {
-            self.close(batch);
-        }
+        restore::put_in_log(Logged::Event, &mut self.value, |value| {
+            codec::put_logged(
+                rules,
+                dependent,
+                |referent| self.numbers.get(&referent.header.header.id).copied(),
+                value,
+            );
+        });
     }
 
     fn close(&mut self, batch: &mut Batch) {
