@@ -122,3 +122,29 @@ fn in_twenty_random_orders() {
         }
     }
 }
+
+/// Nothing is corrected here, so a result that was told stands; and they are told in any order.
+#[test]
+fn maintained_results_add_up_to_the_same() {
+    let Some(world) = World::read() else { return };
+    let job = JOB.replacen("[job]", "[job]\nemit = \"changes\"", 1);
+    let mut lines: Vec<&str> = world.snapshot.lines().chain(world.updates.lines()).collect();
+    Random::new(PERMUTATIONS).shuffle(&mut lines);
+    let (first, second) = lines.split_at(lines.len() / 2);
+    let (first, second) = (first.join("\n") + "\n", second.join("\n") + "\n");
+    let orders = [(&world.snapshot, &world.updates), (&world.updates, &world.snapshot), (&first, &second)];
+    for ((first, second), workers) in orders.into_iter().zip(WORKERS) {
+        let workspace = Workspace::with(&job, "");
+        workspace.write("snapshot.jsonl", first);
+        workspace.write("updates.jsonl", second);
+        workspace.run(Program::Sedd, &["--workers", workers]).succeeded();
+        let (added, taken): (Vec<_>, Vec<_>) =
+            workspace.outcomes().into_iter().partition(|outcome| outcome.line["change"] == 1);
+        let mut standing = result_set(&added);
+        for (result, count) in result_set(&taken) {
+            *standing.get_mut(&result).expect("it was told before") -= count;
+        }
+        standing.retain(|_, count| *count > 0);
+        assert!(standing == world.expected, "{workers} workers: other results than those of a plain resolve");
+    }
+}

@@ -1,5 +1,6 @@
 //! The protocol, run against a broker in memory and crashed at every point of it.
 
+mod files;
 mod model;
 
 use proptest::prelude::*;

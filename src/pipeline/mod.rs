@@ -1,6 +1,6 @@
 //! The only place where stages meet: opens what a job needs, runs the dataflow, and brings it to rest.
 //!
-//! Three kinds of threads: one reads the source, the timely workers decode and resolve, one commits. What they share is the `intake` (blocks and
+//! Four kinds of threads: one reads the source, the timely workers decode and resolve, one takes outcomes and commits, and one waits for the disk for it. What they share is the `intake` (blocks and
 //! epochs towards the workers) and a channel (lines and changes towards the committer).
 
 mod buffers;
