@@ -4,7 +4,8 @@
 //! [`Changes`] value. Queries are answered from a state that has every earlier epoch, so that what moved out at the end of one epoch is found in the next.
 //!
 //! Waiting events are written to a log, an epoch's new ones in one value, since most of them leave within a few epochs: a key of its own is only given
-//! to an event that leaves memory. Where those that wait fill a quarter of their memory, events are packed before that, into the bytes that the log has of them. Referents of deferred dependencies are written in the epoch in which they come.
+//! to an event that leaves memory. Where those that wait fill a quarter of their memory, events are packed before that, into the bytes that the log has of
+//! them. Referents of deferred dependencies are written in the epoch in which they come.
 
 mod changes;
 mod epoch;

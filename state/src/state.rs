@@ -92,7 +92,7 @@ impl State {
     ///
     /// Refuses, without a trace in the directory but for RocksDB's `LOG`, what is not this job's or is damaged: see
     /// [`OpenError`]. After a crash the logs are read three times: to look for damage in them, to check that all else is
-    /// there, and to recover. They are bounded by half of the memory budget.
+    /// there, and to recover. They are bounded by twice what memtables may take.
     pub fn open(options: &Options, identity: &Identity) -> Result<State, OpenError> {
         Ok(State::open_checked(options, identity, |_| Ok::<_, OpenError>(()))?.0)
     }
@@ -148,7 +148,7 @@ impl State {
     /// Opens a state to read, also one that a running job has open; nothing in the directory is modified.
     ///
     /// It shows the job's commits up to a moment during this call, and none that come later. What the job has not yet
-    /// flushed is read into memory, up to half of the job's memory budget.
+    /// flushed is read into memory, up to twice what the job's memtables may take.
     pub fn open_read_only(path: &Path) -> Result<State, OpenError> {
         let identity = match directory::look(path)? {
             Content::State(identity) => identity,
