@@ -104,10 +104,15 @@ pub(super) enum Emit {
     Once,
     /// Results are maintained, and each change is told.
     Changes,
+    /// What is written is neither: of that its user is told, and of nothing that hangs on it.
+    Unclear,
 }
 
 fn read_emit(job: &Section<'_>, launcher: Mode) -> Option<Emit> {
-    let emit = job.choice("emit", &[("once", Emit::Once), ("changes", Emit::Changes)])?;
+    if !job.has("emit") {
+        return None;
+    }
+    let emit = job.choice("emit", &[("once", Emit::Once), ("changes", Emit::Changes)]).unwrap_or(Emit::Unclear);
     let program = match launcher {
         Mode::Streaming => return Some(emit),
         Mode::Independent => "independent",

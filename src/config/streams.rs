@@ -46,8 +46,10 @@ pub(super) fn read(root: &Section<'_>, launcher: Mode, emit: Emit) -> Option<Rul
             None
         }
     };
-    if emit == Emit::Once {
-        return rules;
+    match emit {
+        Emit::Once => return rules,
+        Emit::Unclear => return None,
+        Emit::Changes => {}
     }
     upkeep::check(&drafts, &declared.sections);
     let mut of_stream = declared.upkeep;
