@@ -26,6 +26,7 @@ mod deadline;
 mod deferred;
 mod deletion;
 mod engine;
+mod exchange;
 mod held;
 mod independent;
 pub mod maintained;
@@ -53,6 +54,7 @@ pub use deadline::{lacks_deferred, next as next_deadline};
 pub use deferred::{Answer, Changes, Query};
 pub use deletion::{Hidden, tombstones_kept};
 pub use engine::{Backlog, Engine, Phase, Settings};
+pub use exchange::ByWorker;
 pub use independent::accept;
 pub use operator::{Lookup, resolve};
 pub use restore::{
