@@ -1,7 +1,8 @@
 //! The modes: what is here, what waits, what is due.
 //!
 //! [`Engine`] is the pure half: messages in, [`Effects`] out, on a clock that it is told. It holds one worker's shards of every entity, in memory
-//! first, and asks for what it put into the state through [`Query`]s that its shell answers. `operator` is the shell that timely drives.
+//! first, and asks for what it put into the state through [`Query`]s that its shell answers. `operator` is the shell that timely drives,
+//! `exchange` how messages get to the engine that they are for.
 //!
 //! * `independent`: events that wait for nothing.
 //! * `engine`: a dependent visits (`visit`), waits, is woken when a referent comes (`arrival`) and leaves; with the `table` of what is here, the
@@ -26,6 +27,7 @@ mod deadline;
 mod deferred;
 mod deletion;
 mod engine;
+mod exchange;
 mod held;
 mod independent;
 pub mod maintained;
@@ -53,6 +55,7 @@ pub use deadline::{lacks_deferred, next as next_deadline};
 pub use deferred::{Answer, Changes, Query};
 pub use deletion::{Hidden, tombstones_kept};
 pub use engine::{Backlog, Engine, Phase, Settings};
+pub use exchange::ByWorker;
 pub use independent::accept;
 pub use operator::{Lookup, resolve};
 pub use restore::{

@@ -3,9 +3,8 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use timely::container::CapacityContainerBuilder;
+use timely::container::{CapacityContainerBuilder, ContainerBuilder, PushInto};
 use timely::dataflow::Stream;
-use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::core::{Concat, ConnectLoop, Enter, Leave, LoopVariable};
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
@@ -17,6 +16,7 @@ use crate::clock::Clock;
 use crate::event::{Epoch, Outcome};
 
 use super::engine::{Engine, Phase};
+use super::exchange::{self, ByWorker, ToOwner};
 use super::{Answer, Effects, Message, Query, Visit};
 
 /// Slices that one tick works through: a few milliseconds, then others get their turn.
@@ -35,7 +35,8 @@ pub trait Lookup {
 }
 
 type InLoop = Product<u64, u32>;
-type Out<D> = OutputBuilder<InLoop, CapacityContainerBuilder<Vec<D>>>;
+type Out = OutputBuilder<InLoop, CapacityContainerBuilder<Vec<Outcome>>>;
+type Again = OutputBuilder<InLoop, ByWorker>;
 
 /// The right to send at the time at which a query was asked.
 struct Held {
@@ -62,15 +63,14 @@ pub fn resolve<'scope>(
 
         let mut builder = OperatorBuilder::new("resolve".to_owned(), inner);
         lookup.notify(inner.worker().sync_activator_for(builder.operator_info().address.to_vec()));
-        let mut input = builder.new_input(arriving, Exchange::new(|message: &Message| message.to.0 as u64));
+        let mut input = builder.new_input(arriving, ToOwner::pact());
         let (again, again_stream) = builder.new_output();
         let (out, out_stream) = builder.new_output();
         builder.set_notify_for(0, FrontierInterest::Never);
         builder.build(move |capabilities| {
             drop(capabilities);
             let mut shell = Shell { engine, effects: Effects::default(), held: Vec::new(), asked: 0 };
-            let (mut again, mut out): (Out<Message>, Out<Outcome>) =
-                (OutputBuilder::from(again), OutputBuilder::from(out));
+            let (mut again, mut out): (Again, Out) = (OutputBuilder::from(again), OutputBuilder::from(out));
             move |_frontiers| {
                 shell.begin(&current, &clock);
                 for (ask, answers) in lookup.answers() {
@@ -81,6 +81,7 @@ pub fn resolve<'scope>(
                     for message in messages.drain(..) {
                         shell.handle(message.visit);
                     }
+                    exchange::recycle(std::mem::take(messages));
                     if let Some(ask) = shell.ask(&mut lookup) {
                         let (again, out) = (capability.retain_stamp(0), capability.retain_stamp(1));
                         shell.held.push(Held { ask, again, out });
@@ -135,8 +136,8 @@ impl Shell {
         ask: usize,
         answers: Vec<Answer>,
         lookup: &mut impl Lookup,
-        again: &mut Out<Message>,
-        out: &mut Out<Outcome>,
+        again: &mut Again,
+        out: &mut Out,
     ) {
         let Some(at) = self.held.iter().position(|held| held.ask == ask) else { return };
         let held = self.held.swap_remove(at);
@@ -151,7 +152,11 @@ impl Shell {
     }
 }
 
-fn send<D: 'static>(output: &mut Out<D>, capability: &impl CapabilityTrait<InLoop>, data: &mut Vec<D>) {
+fn send<D: 'static, B: ContainerBuilder<Container = Vec<D>> + PushInto<D> + 'static>(
+    output: &mut OutputBuilder<InLoop, B>,
+    capability: &impl CapabilityTrait<InLoop>,
+    data: &mut Vec<D>,
+) {
     if !data.is_empty() {
         output.activate().session_with_builder(capability).give_iterator(data.drain(..));
     }

@@ -58,6 +58,7 @@ impl Engine {
 
     fn preload_referents(&self, dependent: &Dependent) -> usize {
         let asked = dependent.references.iter().filter(|r| matches!(r.found, Found::Unknown | Found::Missing));
+        let asked = asked.filter(|r| r.hash.owner(self.workers) == self.me);
         asked.map(|r| self.table.preload(r.entity, r.hash, &r.key)).fold(0, usize::wrapping_add)
     }
 }

@@ -27,7 +27,7 @@ use crate::decode::{Decoded, Decoder};
 use crate::dependency::{Mode, Place, Rules};
 use crate::event::{Block, Content, Dependent, Epoch, EventId, KeyHash, Outcome, Partitions, Timestamp, WorkerIndex};
 use crate::mode::maintained::StoredRow;
-use crate::mode::{self, Backlog, Engine, Message, Phase, Referent, Visit};
+use crate::mode::{self, Backlog, ByWorker, Engine, Message, Phase, Referent, Visit};
 use crate::sink::Format;
 
 use super::RunError;
@@ -186,7 +186,7 @@ fn end_epoch(
     }
 }
 
-type Out<'a> = OutputBuilderSession<'a, u64, CapacityContainerBuilder<Vec<Message>>>;
+type Out<'a> = OutputBuilderSession<'a, u64, ByWorker>;
 
 /// The source: takes blocks, decodes them, and sends events on their way.
 fn read<'scope>(
@@ -290,7 +290,7 @@ impl Reading {
         }
         match taken {
             Taken::Block(block) => {
-                let mut session = output.session(capability);
+                let mut session = output.session_with_builder(capability);
                 self.decode(&block, phase, |message| session.give(message));
                 if let Content::Lines { bytes, .. } | Content::Records { bytes, .. } = block.content {
                     self.intake.blocks.give(bytes);
@@ -314,7 +314,7 @@ impl Reading {
             capability.downgrade(&epoch.0);
         }
         self.half.begin(epoch, self.intake.current().1);
-        output.session(capability).give(Message { to: self.me, visit: Visit::Tick(self.clock.now()) });
+        output.session_with_builder(capability).give(Message { to: self.me, visit: Visit::Tick(self.clock.now()) });
     }
 
     /// Sends the events that waited when an earlier run stopped on their way, once the replay is over. Also in an epoch that takes no more
@@ -326,7 +326,7 @@ impl Reading {
         }
         capability.downgrade(&epoch.0);
         self.half.begin(epoch, phase);
-        let mut session = output.session(capability);
+        let mut session = output.session_with_builder(capability);
         for dependent in self.waiting.drain(..) {
             session.give(mode::wake(dependent, self.workers));
         }
