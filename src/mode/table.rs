@@ -106,7 +106,7 @@ impl Memory {
     }
 }
 
-/// An entry that the clock hand found cold.
+/// An entry that the clock hand found, and that is to leave.
 pub(super) struct Cold {
     pub(super) hash: KeyHash,
     pub(super) entity: EntityId,
@@ -360,15 +360,16 @@ impl Table {
         Some(waiter.held.whole(&self.rules))
     }
 
-    /// Moves the clock hand on over `steps` buckets (Corbató 1968: what was not touched since it last passed is cold) and collects cold entries.
-    pub(super) fn sweep(&mut self, steps: usize, mut cold: impl FnMut(&Entry) -> bool) -> Vec<Cold> {
+    /// Moves the clock hand on over `steps` buckets (Corbató 1968: what was not touched since it last passed is cold) and collects the entries that are to leave,
+    /// which is said of each with whether it was touched.
+    pub(super) fn sweep(&mut self, steps: usize, mut leaves: impl FnMut(&Entry, bool) -> bool) -> Vec<Cold> {
         let mut found = Vec::new();
         for _ in 0..steps.min(self.entries.buckets()) {
             let Some(entry) = self.entries.next(&mut self.hand) else { continue };
-            if std::mem::take(&mut entry.touched) || !cold(entry) {
-                continue;
+            let touched = std::mem::take(&mut entry.touched);
+            if leaves(entry, touched) {
+                found.push(Cold { hash: entry.hash, entity: entry.entity, key: entry.key.clone() });
             }
-            found.push(Cold { hash: entry.hash, entity: entry.entity, key: entry.key.clone() });
         }
         found
     }

@@ -41,16 +41,33 @@ pub(super) fn pack(engine: &mut Engine, parked: impl Iterator<Item = (WaiterId, 
     engine.residency.log_value = value;
 }
 
-/// Moves what is cold to the state until memory is within its bounds, or nothing cold is left.
+/// What leaves memory in a round over all buckets.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Round {
+    /// Referents that were not looked at since the hand last passed.
+    Cold,
+    /// Events that wait for a key for which [`MANY`] do.
+    Crowds,
+    /// Whatever was not looked at since the hand last passed.
+    Rest,
+}
+
+/// So many events that wait for one key are worth being written and fetched again: what it costs to fetch them, which happens at once, is shared by all of them.
+/// Few in tests, so that small cases have them.
+const MANY: usize = if cfg!(test) { 4 } else { 64 };
+
+/// Moves what is needed least to the state until memory is within its bounds, or nothing of that kind is left.
+///
+/// The first round finds the referents that were not looked at since the last, which mostly are never needed again, and takes the look off the rest. If that is not
+/// enough, all that is left is in use. To fetch a referent takes as long as to fetch all who wait for a key, of whom many fill more memory: these go next, and then
+/// any referent. Events that wait with few others have to be written, and are each fetched on their own: they go last.
 pub(super) fn evict(engine: &mut Engine) {
-    // The first round over all buckets finds what was not touched since the last; it takes the touch off the rest, which the second round then finds. An event
-    // that waits has to be written and fetched again, and will be needed; a cold referent mostly never: events have their turn in the second round.
-    for waiters_too in [false, true] {
-        go_round(engine, waiters_too);
+    for round in [Round::Cold, Round::Crowds, Round::Cold, Round::Rest] {
+        go_round(engine, round);
     }
 }
 
-fn go_round(engine: &mut Engine, waiters_too: bool) {
+fn go_round(engine: &mut Engine, round: Round) {
     const STEPS: usize = 512;
     let mut steps_left = engine.table.buckets();
     // A sweep goes round once at most.
@@ -58,12 +75,14 @@ fn go_round(engine: &mut Engine, waiters_too: bool) {
     let rules = Arc::clone(&engine.rules);
     while steps_left > 0 && goes_on(engine) {
         let over = over(engine);
-        let is_cold = |entry: &Entry| match entry.waiters() {
-            0 => over.takes(rules.entity(entry.entity).deferred),
-            _ => waiters_too,
+        let leaves = |entry: &Entry, touched: bool| match (entry.waiters(), round) {
+            (0, Round::Cold | Round::Rest) => !touched && over.takes(rules.entity(entry.entity).deferred),
+            (0, Round::Crowds) | (_, Round::Cold) => false,
+            (waiters, Round::Crowds) => waiters >= MANY,
+            (_, Round::Rest) => !touched,
         };
-        for cold in engine.table.sweep(steps, is_cold) {
-            if waiters_too {
+        for cold in engine.table.sweep(steps, leaves) {
+            if round != Round::Cold {
                 move_out_waiters(engine, &cold);
             }
             if goes_on(engine) && over.takes(rules.entity(cold.entity).deferred) {

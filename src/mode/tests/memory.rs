@@ -112,3 +112,37 @@ fn where_what_waits_fills_memory_it_is_packed_and_resolved_all_the_same() {
         assert_eq!(cluster.told.iter().filter(complete).count(), 200);
     }
 }
+
+#[test]
+fn who_wait_together_leave_memory_before_referents_in_use() {
+    let rules = rules(&["a key", "e -> a:deferred"]);
+    let referents = (0..50).map(|n| format!("a id={n}"));
+    let crowd = (0..30).map(|_| "e a=1000".to_owned());
+    let others = (0..3).map(|n| format!("e a={}", 2000 + n));
+    let lines: Vec<String> = referents.chain(crowd).chain(others).collect();
+    let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+    let mut measured = Cluster::new(&rules, 1, PLENTY, BUDGET, 1);
+    measured.run_epoch(records(&rules, &lines));
+    measured.commit();
+    let memory = measured.memory()[0];
+    // With room for all referents, and for few of the events, packed or not.
+    let room = memory.cached_referents + memory.cached_waiting / 8;
+    let mut cluster = Cluster::new(&rules, 1, room, BUDGET, 1);
+    cluster.run_epoch(records(&rules, &lines));
+    cluster.commit();
+    assert_eq!(cluster.memory()[0].cached_referents, memory.cached_referents, "no key is gone");
+    assert!(cluster.memory()[0].deferred() <= room && (4..15).contains(&cluster.waiting_in_memory()));
+    assert_eq!(cluster.waiting(), 33);
+    let late = ["a id=1000", "a id=2000", "a id=2001", "a id=2002"];
+    cluster.run_epoch(late.iter().zip(1000..).map(|(line, at)| notation::record(&rules, line, at)).collect());
+    while cluster.is_behind() {
+        cluster.commit();
+        cluster.run_epoch(Vec::new());
+    }
+    cluster.commit();
+    assert_eq!(cluster.waiting(), 0);
+    assert_eq!(
+        cluster.told.iter().filter(|outcome| matches!(outcome, Outcome::Resolved(_))).count(),
+        lines.len() + late.len()
+    );
+}

@@ -6,7 +6,7 @@ use super::notation;
 use crate::dependency::Rules;
 use crate::event::{Dependent, EntityId, Event, Key, KeyHash, Timestamp, event_bytes};
 use crate::mode::Memory;
-use crate::mode::table::{Chain, Cold, Parked, Table, WaiterId};
+use crate::mode::table::{Chain, Cold, Entry, Parked, Table, WaiterId};
 
 struct Desk {
     rules: Arc<Rules>,
@@ -191,16 +191,17 @@ fn what_was_not_touched_since_the_hand_last_passed_is_cold() {
     let mut desk = Desk::new();
     (0..100).for_each(|key| desk.put(key, "a id=1"));
     let round = desk.table.buckets();
-    assert_eq!(desk.table.sweep(round, |_| true).len(), 0, "all were touched when they came");
+    let is_cold = |_: &Entry, touched: bool| !touched;
+    assert_eq!(desk.table.sweep(round, is_cold).len(), 0, "all were touched when they came");
     for key in 0..40 {
         let (entity, hash, key) = desk.hash(key);
         desk.table.entry(entity, hash, &key);
     }
     let half = round / 2;
-    let cold = desk.table.sweep(half, |_| true).len() + desk.table.sweep(round - half, |_| true).len();
+    let cold = desk.table.sweep(half, is_cold).len() + desk.table.sweep(round - half, is_cold).len();
     assert_eq!(cold, 60, "the hand goes on where it stopped");
-    assert_eq!(desk.table.sweep(round, |_| false).len(), 0);
-    assert_eq!(desk.table.sweep(round, |_| true).len(), 100, "what is cold and stays is found again");
+    assert_eq!(desk.table.sweep(round, |_, _| false).len(), 0);
+    assert_eq!(desk.table.sweep(round, is_cold).len(), 100, "what is cold and stays is found again");
 }
 
 #[test]
