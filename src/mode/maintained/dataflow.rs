@@ -30,7 +30,6 @@ use super::{FoundVersions, Resolution, Row, Version, home};
 use crate::dependency::Rules;
 use crate::event::{Epoch, Found, Timestamp, WorkerIndex};
 use crate::mode::engine::GRAPH;
-use crate::mode::exchange::{self, ToOwner};
 use crate::mode::{Message, Name, Phase, Visit};
 
 /// What a worker does to bring an arrangement into one piece, each time that it looks at it, in rows: what was replaced goes then, also where nothing new comes.
@@ -115,7 +114,7 @@ fn keep<'scope>(
     current: impl Fn() -> (Epoch, Phase) + 'static,
 ) -> (Here<'scope>, Collection<'scope, u64, Note>) {
     let mut builder = OperatorBuilder::new("table".to_owned(), messages.scope());
-    let mut input = builder.new_input(messages, ToOwner::pact());
+    let mut input = builder.new_input(messages, Exchange::new(|message: &Message| message.to.0 as u64));
     let (alone, alone_stream) = builder.new_output();
     let (plain, plain_stream) = builder.new_output();
     let (transitive, transitive_stream) = builder.new_output();
@@ -151,7 +150,6 @@ fn keep<'scope>(
                         table.arrive(dependent);
                     }
                 }
-                exchange::recycle(std::mem::take(messages));
                 let mut new: Updates = table.take_updates();
                 drop(table);
                 send(&mut notes, &capability, std::mem::take(&mut new.notes).into_iter());
