@@ -45,7 +45,8 @@ struct Held {
     out: CapabilitySet<InLoop>,
 }
 
-/// Lets messages visit the shards of this worker's engine, and gives out what becomes of events.
+/// Lets messages visit the shards of this worker's engine, and gives out what becomes of events. They are to be gathered by [`ByWorker`]: each container goes whole
+/// to the worker that its first message names.
 ///
 /// `current` tells the open epoch and its phase; all messages between two of its answers are of that epoch, for the sources begin one only when
 /// the one before has gone through everywhere.
