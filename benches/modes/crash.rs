@@ -19,7 +19,7 @@ use resolvent::source::workload::Generator;
 use crate::http::{Scrape, get};
 use crate::launch::Job;
 use crate::pure::job::{Common, Ends, configuration, workload};
-use crate::pure::results::{Sample, Series};
+use crate::pure::series::{Sample, Series};
 use crate::pure::setting::{Mode, Setting};
 use crate::reference::{Truth, lines};
 use crate::{PATIENCE, Result};

@@ -32,7 +32,7 @@ use mimalloc::MiMalloc;
 
 use arguments::Arguments;
 use pure::advice::advice;
-use pure::compare::{compare, differences, report};
+use pure::compare::{compare, differences};
 use pure::page::{origin, page};
 use pure::results::Results;
 use pure::table::tables;
@@ -63,13 +63,13 @@ fn main() -> ExitCode {
     }
 }
 
-/// Measures, or reads what was measured; tells it, and compares it. Returns whether something is worse than before.
+/// Measures, or reads what was measured; tells it, and compares it. Returns whether something is worse than before, or nothing could be compared.
 fn run(arguments: &Arguments) -> Result<bool> {
     // Before anything is measured for minutes.
     let old = arguments.compare.as_deref().map(read).transpose()?;
     let (results, file) = match &arguments.from {
         Some(file) => (read(file)?, file.clone()),
-        None => measure(arguments)?,
+        None => measure(arguments, old.as_ref())?,
     };
     println!("{}", origin(&results.about));
     println!("base: {}", results.about.base.describe());
@@ -81,10 +81,10 @@ fn run(arguments: &Arguments) -> Result<bool> {
     fs::write(&html, page(&results))?;
     println!("\nnumbers: {}\npage:    {}", file.display(), html.display());
     let Some(old) = old else { return Ok(false) };
-    let (text, is_worse) = report(&compare(&old, &results));
-    println!("\nbefore: {}\nnow:    {}\n\n{text}", origin(&old.about), origin(&results.about));
+    let comparison = compare(&old, &results);
+    println!("\nbefore: {}\nnow:    {}\n\n{}", origin(&old.about), origin(&results.about), comparison.report());
     differences(&old, &results).iter().for_each(|difference| println!("warning: {difference}"));
-    Ok(is_worse)
+    Ok(comparison.has_failed())
 }
 
 fn read(file: &Path) -> Result<Results> {
@@ -92,13 +92,13 @@ fn read(file: &Path) -> Result<Results> {
     Results::parse(&text).map_err(|error| format!("{}: {error}", file.display()).into())
 }
 
-fn measure(arguments: &Arguments) -> Result<(Results, PathBuf)> {
+fn measure(arguments: &Arguments, old: Option<&Results>) -> Result<(Results, PathBuf)> {
     let temporary = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let scratch = temporary.join("modes");
     let output = arguments.output.as_deref().unwrap_or_else(|| temporary.parent().unwrap_or(temporary));
     fs::create_dir_all(&scratch)?;
     fs::create_dir_all(output)?;
     let file = output.join(format!("modes-{}.jsonl", jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ")));
-    let results = Sitting::new(arguments, &scratch, File::create(&file)?)?.run()?;
+    let results = Sitting::new(arguments, &scratch, File::create(&file)?)?.run(old)?;
     Ok((results, file))
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 use crate::arguments::Arguments;
 use crate::crash::Crash;
 use crate::machine::{self, Machine};
+use crate::pure::compare::is_to_be_searched_again;
 use crate::pure::job::Common;
 use crate::pure::plan::{is_searched, records};
 use crate::pure::results::{About, Found, Line, Point, Results, Run};
@@ -70,21 +71,25 @@ impl<'a> Sitting<'a> {
         Ok(sitting)
     }
 
-    /// Measures everything.
+    /// Measures everything. What comes out lower than in an earlier sitting is searched again.
     ///
     /// # Errors
     ///
     /// At the first wrong answer, and where a job cannot be run.
-    pub(crate) fn run(mut self) -> Result<Results> {
+    pub(crate) fn run(mut self, old: Option<&Results>) -> Result<Results> {
         self.curves()?;
         let settings = self.settings.clone();
         for setting in settings {
             for mode in self.arguments.modes.clone() {
                 self.compare_at(mode, setting)?;
                 if !self.arguments.quick && is_searched(&setting, &self.base, self.arguments.cross) {
-                    self.search(mode, setting)?;
+                    let guess = self.results.sustained(mode, &self.base).map(|(rate, _)| rate);
+                    self.search(mode, setting, self.known(mode, setting), guess.unwrap_or(self.arguments.at))?;
                 }
             }
+        }
+        if let Some(old) = old {
+            self.search_again(old)?;
         }
         if !self.arguments.no_crash {
             for mode in CRASHED.into_iter().filter(|mode| self.arguments.modes.contains(mode)) {
@@ -123,8 +128,8 @@ impl<'a> Sitting<'a> {
         Ok(())
     }
 
-    /// Searches the highest sustained rate. A rate that is just not sustained is tried once more: chance makes a rate look too high, hardly ever too low.
-    fn search(&mut self, mode: Mode, setting: Setting) -> Result<()> {
+    /// What the measurements so far say about the highest sustained rate.
+    fn known(&self, mode: Mode, setting: Setting) -> Search {
         let bound = self.results.about.bound_seconds;
         let mut search = Search::new();
         let mut known: Vec<&Run> =
@@ -132,12 +137,41 @@ impl<'a> Sitting<'a> {
         // What was sustained once counts more than what was not.
         known.sort_by_key(|run| run.tried(bound) == Tried::Sustained);
         known.iter().for_each(|run| search.take_in(run.point.rate, run.tried(bound)));
-        let of_base = self.results.sustained(mode, &self.base).map(|(rate, _)| rate);
-        let guess = of_base.unwrap_or(self.arguments.at);
         if setting != self.base && search.not_sustained.is_none() {
-            // The base's rate is nearer than the one that was measured.
+            // The base's rate, at which the search begins then, is nearer than the one that was measured.
             search.sustained = None;
         }
+        search
+    }
+
+    /// Searches what came out lower than before once more, all of it in turns, until it does not, or often enough.
+    fn search_again(&mut self, old: &Results) -> Result<()> {
+        loop {
+            let mut lower = Vec::new();
+            for (mode, setting) in self.results.searched() {
+                let (before, now) = (old.best_search(mode, &setting), self.results.best_search(mode, &setting));
+                if let Some(((before, _), now)) =
+                    before.zip(now).filter(|((before, _), now)| is_to_be_searched_again(before, now))
+                {
+                    lower.push((mode, setting, before, now.0));
+                }
+            }
+            if lower.is_empty() {
+                return Ok(());
+            }
+            for (mode, setting, before, now) in lower {
+                eprintln!("{mode}, {}: lower than before, searched again", setting.name(&self.base));
+                // That a rate was not sustained may have been chance, and is to be seen again.
+                let known = Search { sustained: now.sustained, ..Search::new() };
+                self.search(mode, setting, known, before.sustained.unwrap_or(self.arguments.at))?;
+            }
+        }
+    }
+
+    /// Searches the highest sustained rate, beginning with what is known, or at `guess` where that is nothing. A rate that is just not sustained is tried
+    /// once more: chance makes a rate look too high, hardly ever too low.
+    fn search(&mut self, mode: Mode, setting: Setting, known: Search, guess: u64) -> Result<()> {
+        let (bound, mut search) = (self.results.about.bound_seconds, known);
         let close = if setting == self.base { CLOSE } else { CLOSE_ENOUGH };
         while let Some(rate) = search.next(guess, close) {
             let point = Point { mode, setting, rate };

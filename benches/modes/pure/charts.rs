@@ -1,6 +1,7 @@
 //! The pictures of a sitting.
 
-use super::results::{Point, Results, Run, Series};
+use super::results::{Point, Results, Run};
+use super::series::Series;
 use super::setting::{Axis as Varied, Mode, Setting};
 use super::statistics::Spread;
 use super::svg::{Axis, Chart, Line, Scale};
@@ -191,8 +192,8 @@ fn rates(series: &Series) -> Vec<(f64, f64)> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::results::Sample;
     use super::super::results::samples::{found, results, run};
+    use super::super::series::Sample;
     use super::super::setting::BASE;
     use super::*;
 

@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use super::advice::advice;
 use super::charts::{self, CLOSE_SECONDS};
-use super::results::{About, Results, Series};
+use super::results::{About, Results};
+use super::series::Series;
 use super::setting::{Axis, Mode};
 use super::svg::{Chart, escaped};
 use super::table::{Table, tables};
@@ -189,8 +190,8 @@ fn setup(about: &About, out: &mut String) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::results::Sample;
     use super::super::results::samples::{found, results, run};
+    use super::super::series::Sample;
     use super::super::setting::{BASE, Setting};
     use super::*;
 

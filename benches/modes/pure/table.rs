@@ -48,7 +48,7 @@ const MEMORY: &[&str] = &[
     "state_memtables",
 ];
 
-const SUSTAINED: &[&str] = &["mode", "setting", "sustained/s", "not sustained/s", ""];
+const SUSTAINED: &[&str] = &["mode", "setting", "sustained/s", "not sustained/s", "searches", ""];
 
 /// All tables of a sitting.
 pub(crate) fn tables(results: &Results) -> Vec<Table> {
@@ -157,16 +157,19 @@ fn latencies(results: &Results, point: &Point, runs: &[&Run]) -> Vec<Vec<String>
 
 fn sustained(results: &Results) -> Vec<Vec<String>> {
     let rate = |rate: Option<u64>| rate.map_or("-".to_owned(), |rate| text::short(rate as f64));
-    let modes = |mode: Mode| results.found.iter().filter(move |found| found.mode == mode);
-    let rows = Mode::ALL.into_iter().flat_map(modes).map(|found| {
-        let note = if found.search.generator_bound { "the generator was the limit: at least" } else { "" };
-        vec![
-            found.mode.to_string(),
-            found.setting.name(&results.about.base),
-            rate(found.search.sustained),
-            rate(found.search.not_sustained),
+    let searched = results.searched();
+    let of_mode = |mode: Mode| searched.iter().filter(move |(other, _)| *other == mode);
+    let rows = Mode::ALL.into_iter().flat_map(of_mode).filter_map(|(mode, setting)| {
+        let (search, searches) = results.best_search(*mode, setting)?;
+        let note = if search.generator_bound { "the generator was the limit: at least" } else { "" };
+        Some(vec![
+            mode.to_string(),
+            setting.name(&results.about.base),
+            rate(search.sustained),
+            rate(search.not_sustained),
+            searches.to_string(),
             note.to_owned(),
-        ]
+        ])
     });
     rows.collect()
 }
