@@ -31,7 +31,7 @@ use clap::Parser;
 use mimalloc::MiMalloc;
 
 use arguments::Arguments;
-use pure::advice::advice;
+use pure::advice::{advice, rule};
 use pure::compare::{compare, differences};
 use pure::page::{origin, page};
 use pure::results::Results;
@@ -76,6 +76,7 @@ fn run(arguments: &Arguments) -> Result<bool> {
     tables(&results).iter().for_each(|table| print!("{}", table.to_text()));
     println!();
     advice(&results).iter().for_each(|sentence| println!("{sentence}"));
+    println!("{}", rule(&results));
     results.warnings().iter().for_each(|warning| println!("warning: {warning}"));
     let html = file.with_extension("html");
     fs::write(&html, page(&results))?;

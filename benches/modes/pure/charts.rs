@@ -35,7 +35,8 @@ fn seconds(seconds: f64) -> String {
     format!("{} s", text::short(seconds))
 }
 
-/// Latency against throughput in the base setting: each mode with the highest rate that it sustains ringed.
+/// Latency against throughput in the base setting: each mode with the highest rate that it sustains ringed, where a search found it. The last rate that was
+/// offered, or that the generator brought, is no knee.
 pub(crate) fn latency(results: &Results) -> Chart {
     let base = &results.about.base;
     let points = results.points(true);
@@ -48,7 +49,7 @@ pub(crate) fn latency(results: &Results) -> Chart {
             let achieved = Spread::of(runs().map(|run| run.achieved()))?.median;
             Some((achieved, Spread::of(runs().map(|run| run.completion_p99_us().max(1.0)))?.median))
         };
-        let knee = results.sustained(mode, base).map(|(rate, _)| rate);
+        let knee = results.sustained(mode, base).filter(|(_, at_least)| !at_least).map(|(rate, _)| rate);
         let at_knee = own.iter().filter(|(point, _)| Some(point.rate) == knee);
         Line {
             ringed: at_knee.filter_map(|(_, runs)| place(runs, true)).collect(),
@@ -203,12 +204,17 @@ mod tests {
             .map(|(rate, p99)| run(Mode::Streaming, BASE, rate, p99, 50))
             .into();
         runs[2].summary.source_behind_seconds = 1.0;
-        let chart = latency(&results(runs, vec![found(Mode::Streaming, BASE, 20_000)]));
+        let chart = latency(&results(runs.clone(), vec![found(Mode::Streaming, BASE, 20_000)]));
         let line = &chart.lines[0];
         assert_eq!(line.points.len(), 2);
         assert_eq!(line.ringed, [line.points[1]]);
         assert_eq!(line.crossed.len(), 1);
         assert!(chart.render().contains("bound, 200 ms"));
+        let not_searched = latency(&results(runs.clone(), Vec::new()));
+        assert!(not_searched.lines[0].ringed.is_empty(), "the last rate that was tried is no knee");
+        let mut by_generator = found(Mode::Streaming, BASE, 20_000);
+        by_generator.search.generator_bound = true;
+        assert!(latency(&results(runs, vec![by_generator])).lines[0].ringed.is_empty());
     }
 
     #[test]

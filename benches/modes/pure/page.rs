@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde_json::Value;
 
-use super::advice::advice;
+use super::advice::{advice, rule};
 use super::charts::{self, CLOSE_SECONDS};
 use super::results::{About, Results};
 use super::series::Series;
@@ -31,7 +31,7 @@ pub(crate) fn page(results: &Results) -> String {
     for sentence in advice(results) {
         let _ = writeln!(out, "<li>{}</li>", escaped(&sentence));
     }
-    let _ = writeln!(out, "</ul>");
+    let _ = writeln!(out, "</ul>\n<p class=\"soft\">{}</p>", escaped(&rule(results)));
     curves(results, &mut out);
     crashes(&results.series, &mut out);
     section("All numbers", &mut out);
@@ -87,8 +87,8 @@ fn curves(results: &Results, out: &mut String) {
     figure(
         &charts::latency(results),
         &format!(
-            "From the arrival of the last referent to the outcome. Ringed: the highest rate that was sustained, with p99 within {bound} and no backlog. \
-             Crossed: the generator was the bottleneck."
+            "From the arrival of the last referent to the outcome. Ringed: the highest rate that is sustained, with p99 within {bound} and no backlog; \
+             without a ring it was not searched, or the generator was the limit. Crossed: the generator was the bottleneck."
         ),
         out,
     );
@@ -242,6 +242,7 @@ mod tests {
             "prefers-color-scheme: dark",
             "@media print",
             "was caught up with",
+            "How it is chosen: of the modes that keep up (p99 of completion latency within 200 ms",
         ] {
             assert!(page.contains(part), "{part}");
         }
