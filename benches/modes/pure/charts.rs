@@ -94,17 +94,25 @@ fn along(results: &Results, varied: Varied) -> Vec<Setting> {
     settings
 }
 
-/// A figure of each mode along an axis; `None` where that was not varied.
-fn by(results: &Results, varied: Varied, y: Axis, figure: impl Fn(Mode, &Setting) -> Option<f64>) -> Option<Chart> {
+/// A figure of each mode along an axis, and whether it may be more; `None` where that was not varied.
+fn by(
+    results: &Results,
+    varied: Varied,
+    y: Axis,
+    figure: impl Fn(Mode, &Setting) -> Option<(f64, bool)>,
+) -> Option<Chart> {
     let settings = along(results, varied);
     if settings.len() < 2 {
         return None;
     }
-    let points = |mode| -> Vec<(f64, f64)> {
+    let of_mode = |mode| {
         let places = settings.iter().enumerate();
-        places.filter_map(|(at, setting)| Some((at as f64, figure(mode, setting)?))).collect()
+        let found = places.filter_map(|(at, setting)| figure(mode, setting).map(|(y, more)| ((at as f64, y), more)));
+        let found: Vec<((f64, f64), bool)> = found.collect();
+        let at_least = found.iter().filter(|(_, more)| *more).map(|(point, _)| *point).collect();
+        Line { at_least, ..line(mode, found.into_iter().map(|(point, _)| point).collect()) }
     };
-    let lines = results.modes().into_iter().map(|mode| line(mode, points(mode)));
+    let lines = results.modes().into_iter().map(of_mode);
     let names = settings.iter().map(|setting| setting.value(varied)).collect();
     let label = match varied {
         Varied::Dependents => "events that refer to others",
@@ -125,8 +133,10 @@ fn by(results: &Results, varied: Varied, y: Axis, figure: impl Fn(Mode, &Setting
 pub(crate) fn throughput(results: &Results, varied: Varied) -> Option<Chart> {
     let searched = results.found.iter().any(|found| found.setting != results.about.base);
     let y = axis("records a second, sustained", Scale::Linear, a_rate);
-    by(results, varied, y, |mode, setting| results.sustained(mode, setting).map(|(rate, _)| rate as f64))
-        .filter(|_| searched)
+    by(results, varied, y, |mode, setting| {
+        results.sustained(mode, setting).map(|(rate, at_least)| (rate as f64, at_least))
+    })
+    .filter(|_| searched)
 }
 
 /// The most memory that was resident, at the rate at which settings are compared, along an axis.
@@ -134,7 +144,9 @@ pub(crate) fn memory(results: &Results, varied: Varied) -> Option<Chart> {
     let rate = results.about.at;
     let y = axis(format!("MiB of memory at {}/s, peak", text::short(rate as f64)), Scale::Linear, text::short);
     let peak = |run: &Run| run.memory_peak().map(|bytes| bytes / MIB);
-    by(results, varied, y, |mode, setting| results.median(&Point { mode, setting: *setting, rate }, peak))
+    by(results, varied, y, |mode, setting| {
+        Some((results.median(&Point { mode, setting: *setting, rate }, peak)?, false))
+    })
 }
 
 /// A run with a crash in it: what it gets done, and how far behind it is.
@@ -221,10 +233,12 @@ mod tests {
     fn what_was_not_varied_has_no_picture() {
         let more = Setting { dependents: 1.0, ..BASE };
         let runs = vec![run(Mode::Streaming, BASE, 40_000, 2, 50), run(Mode::Streaming, more, 40_000, 2, 80)];
-        let found = vec![found(Mode::Streaming, BASE, 90_000), found(Mode::Streaming, more, 70_000)];
+        let mut found = vec![found(Mode::Streaming, BASE, 90_000), found(Mode::Streaming, more, 70_000)];
+        found[1].search.generator_bound = true;
         let results = results(runs, found);
         let chart = throughput(&results, Varied::Dependents).unwrap();
         assert_eq!(chart.lines[0].points, [(0.0, 90_000.0), (1.0, 70_000.0)]);
+        assert_eq!(chart.lines[0].at_least, [(1.0, 70_000.0)], "the generator was the limit there");
         assert_eq!(chart.x.scale, Scale::Names(vec!["50 %".to_owned(), "100 %".to_owned()]));
         let chart = memory(&results, Varied::Dependents).unwrap();
         assert_eq!(chart.lines[0].points, [(0.0, 50.0), (1.0, 80.0)]);

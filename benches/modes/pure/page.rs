@@ -95,9 +95,13 @@ fn curves(results: &Results, out: &mut String) {
     let pictures = [
         (
             charts::throughput(results, Axis::Dependents),
-            "The highest sustained rate, by the share of events that refer to others.",
+            "The highest sustained rate, by the share of events that refer to others. Open, with an arrow: at least so much; the generator was the limit, or nothing \
+             was searched.",
         ),
-        (charts::throughput(results, Axis::Disorder), "The highest sustained rate, by disorder."),
+        (
+            charts::throughput(results, Axis::Disorder),
+            "The highest sustained rate, by disorder. Open, with an arrow: at least so much.",
+        ),
         (
             charts::memory(results, Axis::Disorder),
             "The most memory that the process held, by disorder. It holds the referents of one short run: it grows with what there is to remember.",
@@ -224,7 +228,11 @@ mod tests {
     #[test]
     fn the_page_is_whole_and_asks_nobody() {
         let page = page(&sitting());
-        assert_eq!(page.matches("<svg").count(), 5, "curve, throughput and memory by disorder, two of the crash");
+        assert_eq!(
+            page.matches("<svg class=\"wide\"").count(),
+            5,
+            "curve, throughput and memory by disorder, two of the crash"
+        );
         for elsewhere in ["http:", "https:", "<script", "<link", "url(", "@import", "src="] {
             assert!(!page.contains(elsewhere), "{elsewhere}");
         }

@@ -30,9 +30,9 @@ const RESOURCES: &[&str] = &[
 ];
 
 const LATENCIES: &[&str] =
-    &["mode", "setting", "offered/s", "latency", "p50", "p90", "p99", "least to most", "p99.9", "max"];
+    &["mode", "setting", "offered/s", "latency", "p50", "p90", "p99", "least to most", "p99.9", "max", ""];
 
-/// From the fifth on these are the parts of `resolvent_memory_bytes`.
+/// From the fifth to the last but one these are the parts of `resolvent_memory_bytes`.
 const MEMORY: &[&str] = &[
     "mode",
     "setting",
@@ -46,6 +46,7 @@ const MEMORY: &[&str] = &[
     "graph",
     "state_block_cache",
     "state_memtables",
+    "",
 ];
 
 const SUSTAINED: &[&str] = &["mode", "setting", "sustained/s", "not sustained/s", "searches", ""];
@@ -110,10 +111,11 @@ fn memory(results: &Results, point: &Point, runs: &[&Run]) -> Vec<String> {
     let show = |bytes: Option<Spread>| bytes.map_or("-".to_owned(), |bytes| text::bytes(bytes.median));
     let mut row = head(results, point);
     row.push(show(Spread::of(runs.iter().filter_map(|run| run.memory_peak()))));
-    for part in MEMORY.iter().skip(row.len()) {
+    for part in MEMORY.iter().skip(row.len()).filter(|part| !part.is_empty()) {
         let bytes = runs.iter().filter_map(|run| run.summary.memory_parts_peak_bytes.get(*part));
         row.push(show(Spread::of(bytes.map(|bytes| *bytes as f64))));
     }
+    row.push(mark(results, runs).to_owned());
     row
 }
 
@@ -149,7 +151,7 @@ fn latencies(results: &Results, point: &Point, runs: &[&Run]) -> Vec<Vec<String>
         let p99 = Spread::of(found.iter().map(|found| found.p99_us as f64))?;
         row.extend([median(|q| q.p50_us)?, median(|q| q.p90_us)?, text::micros(p99.median)]);
         row.push(format!("{} to {}", text::micros(p99.least), text::micros(p99.most)));
-        row.extend([median(|q| q.p999_us)?, median(|q| q.max_us)?]);
+        row.extend([median(|q| q.p999_us)?, median(|q| q.max_us)?, mark(results, runs).to_owned()]);
         Some(row)
     };
     kinds.iter().filter_map(row).collect()
@@ -239,6 +241,9 @@ mod tests {
     fn what_the_generator_did_not_bring_is_marked() {
         let mut results = sitting();
         results.runs[0].summary.source_behind_seconds = 1.0;
-        assert_eq!(tables(&results)[0].rows[0].last().unwrap(), "generator-bound: not the mode's");
+        let tables = tables(&results);
+        tables[..3].iter().for_each(|table| {
+            assert_eq!(table.rows[0].last().unwrap(), "generator-bound: not the mode's", "{}", table.title);
+        });
     }
 }
