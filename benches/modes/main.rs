@@ -20,14 +20,16 @@ mod machine;
 mod pure;
 mod reference;
 mod sitting;
+mod stop;
 
 use std::error::Error;
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
 use mimalloc::MiMalloc;
 
 use arguments::Arguments;
@@ -49,6 +51,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if let Err(wrong) = arguments.check() {
+        Arguments::command().error(ErrorKind::ValueValidation, wrong).exit();
+    }
     let ended = match &arguments.reference {
         Some(task) => reference::work(task).map(|()| false),
         None => run(&arguments),
@@ -94,12 +99,18 @@ fn read(file: &Path) -> Result<Results> {
 }
 
 fn measure(arguments: &Arguments, old: Option<&Results>) -> Result<(Results, PathBuf)> {
+    stop::listen()?;
     let temporary = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let scratch = temporary.join("modes");
     let output = arguments.output.as_deref().unwrap_or_else(|| temporary.parent().unwrap_or(temporary));
     fs::create_dir_all(&scratch)?;
     fs::create_dir_all(output)?;
     let file = output.join(format!("modes-{}.jsonl", jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ")));
-    let results = Sitting::new(arguments, &scratch, File::create(&file)?)?.run(old)?;
-    Ok((results, file))
+    let results = Sitting::new(arguments, &scratch, &file).and_then(|sitting| sitting.run(old));
+    // It stays where another sitting has something in it.
+    let _ = fs::remove_dir(&scratch);
+    if stop::is_asked_for() && file.exists() {
+        eprintln!("stopped; what was measured until then: {}", file.display());
+    }
+    Ok((results?, file))
 }

@@ -12,7 +12,7 @@ use crate::pure::job::Common;
 use crate::pure::plan::{is_searched, records};
 use crate::pure::results::{About, Found, Line, Point, Results, Run};
 use crate::pure::search::{Search, Tried};
-use crate::pure::setting::{Mode, Setting};
+use crate::pure::setting::{Arrivals, Mode, Setting};
 use crate::pure::text;
 use crate::reference::{Input, STEP, Truth};
 use crate::{Result, launch};
@@ -42,10 +42,10 @@ pub(crate) struct Sitting<'a> {
 }
 
 impl<'a> Sitting<'a> {
-    /// Computes the right answers for all that is to be measured. Numbers go to `file`, line by line.
-    pub(crate) fn new(arguments: &'a Arguments, scratch: &'a Path, file: File) -> Result<Sitting<'a>> {
+    /// Computes the right answers for all that is to be measured. Numbers go to a new file, line by line.
+    pub(crate) fn new(arguments: &'a Arguments, scratch: &'a Path, file: &Path) -> Result<Sitting<'a>> {
         let load_before = machine::load();
-        let axes = arguments.axes()?;
+        let axes = arguments.axes();
         let base = axes.base().ok_or("an axis has no value")?;
         let (settings, common) = (axes.settings(arguments.cross), arguments.common());
         let truths = truths(arguments, &settings, &base, &common)?;
@@ -66,6 +66,8 @@ impl<'a> Sitting<'a> {
             making_seconds_per_million: of_base.map_or(0.0, Truth::making_seconds_per_million),
         };
         let results = Results { about, runs: Vec::new(), found: Vec::new(), series: Vec::new() };
+        // Not before there is something to write.
+        let file = File::create(file)?;
         let mut sitting = Sitting { arguments, common, settings, base, truths, scratch, file, results };
         sitting.keep(&Line::About(Box::new(sitting.results.about.clone())))?;
         Ok(sitting)
@@ -122,7 +124,9 @@ impl<'a> Sitting<'a> {
     /// The rate at which settings are compared, once, unless that was measured already.
     fn compare_at(&mut self, mode: Mode, setting: Setting) -> Result<()> {
         let point = Point { mode, setting, rate: self.arguments.at };
-        if !self.results.runs.iter().any(|run| run.point == point) && !self.arguments.quick {
+        // A quick sitting has settings besides the base only where the command line names them.
+        let is_wanted = !self.arguments.quick || self.settings.len() > 1;
+        if is_wanted && !self.results.runs.iter().any(|run| run.point == point) {
             self.measure(point, 1, false)?;
         }
         Ok(())
@@ -201,7 +205,9 @@ impl<'a> Sitting<'a> {
     fn crash(&mut self, mode: Mode) -> Result<()> {
         eprintln!("{mode}: a crash and the recovery from it");
         let count = crash_records(self.arguments);
-        let crash = Crash { mode, setting: self.base, rate: self.arguments.at, records: count, common: &self.common };
+        // Whatever the arrivals of the base are: who writes the file does so at a constant rate.
+        let setting = Setting { arrivals: Arrivals::Constant, ..self.base };
+        let crash = Crash { mode, setting, rate: self.arguments.at, records: count, common: &self.common };
         let series = crash.run(self.truth(&self.base)?, self.scratch)?;
         self.keep(&Line::Series(series.clone()))?;
         self.results.series.push(series);

@@ -53,15 +53,21 @@ pub(crate) fn origin(about: &About) -> String {
     let number = |key: &str| about.machine.get(key).and_then(Value::as_u64).unwrap_or(0);
     let memory = text::bytes(number("memory_bytes") as f64);
     format!(
-        "{}, commit {}; {}, {} cores, {memory}, kernel {}; {}, {}",
+        "{}, {}; {}, {} cores, {memory}, kernel {}; {}, {}",
         about.began,
-        text("commit"),
+        checkout(&about.machine),
         text("cpu"),
         number("cores"),
         text("kernel"),
         text("rustc"),
         about.build
     )
+}
+
+/// The commit of the checkout, which may be another than that of an older build.
+fn checkout(machine: &Value) -> String {
+    let commit = machine.get("commit").and_then(Value::as_str).filter(|commit| !commit.is_empty());
+    commit.map_or("built outside of a checkout".to_owned(), |commit| format!("checkout at commit {commit}"))
 }
 
 fn warnings(results: &Results, out: &mut String) {
@@ -114,7 +120,11 @@ fn curves(results: &Results, out: &mut String) {
     }
     out.push_str("</div>\n");
     if results.found.is_empty() {
-        let _ = writeln!(out, "<p class=\"soft\">A quick run: nothing was searched, and only the rate varied.</p>");
+        let quick = if results.about.quick { " (a quick run)" } else { "" };
+        let _ = writeln!(
+            out,
+            "<p class=\"soft\">Nothing was searched{quick}: what is sustained is at least the highest rate that was kept up with.</p>"
+        );
     }
 }
 
@@ -123,6 +133,10 @@ fn crashes(all: &[Series], out: &mut String) {
         return;
     }
     section("A crash and the recovery from it", out);
+    let _ = writeln!(
+        out,
+        "<p class=\"soft\">Records are written to the job's file at a constant rate, whether it reads them or not.</p>"
+    );
     for series in all {
         let Series { mode, rate, killed_seconds, started_again_seconds, ready_seconds, .. } = series;
         let caught_up = series.caught_up_seconds(CLOSE_SECONDS);
@@ -263,5 +277,23 @@ mod tests {
         assert!(!page(&noisy).contains("noisy."));
         noisy.about.load_before = 3.0;
         assert!(page(&noisy).contains("the load was 3.00 before anything ran"));
+    }
+
+    #[test]
+    fn where_nothing_was_searched_that_is_said() {
+        let mut sitting = sitting();
+        assert!(!page(&sitting).contains("Nothing was searched"));
+        sitting.found.clear();
+        assert!(page(&sitting).contains("Nothing was searched: what"));
+        sitting.about.quick = true;
+        assert!(page(&sitting).contains("Nothing was searched (a quick run)"));
+    }
+
+    #[test]
+    fn the_checkout_is_named_where_there_is_one() {
+        let mut sitting = sitting();
+        assert!(origin(&sitting.about).contains("Z, checkout at commit abc; A <CPU>"));
+        sitting.about.machine["commit"] = "".into();
+        assert!(origin(&sitting.about).contains("Z, built outside of a checkout; A <CPU>"));
     }
 }
