@@ -36,6 +36,10 @@ pub(crate) fn advice(results: &Results) -> Vec<String> {
             sentences.extend(what_to_take(results, point.setting, point.rate));
         }
     }
+    if sentences.is_empty() {
+        sentences
+            .push("There is nothing to choose from: no two modes can be told apart by what was measured.".to_owned());
+    }
     sentences
 }
 
@@ -347,7 +351,8 @@ mod tests {
         assert_eq!(take(vec![at(Mode::Streaming, 2, 300)]), None, "there is no choice");
         let mut generators = vec![at(Mode::Streaming, 2, 300), at(Mode::Deferred, 110, 50)];
         generators.iter_mut().for_each(|run| run.summary.source_behind_seconds = 1.0);
-        assert_eq!(take(generators), None, "the generator was the bottleneck");
+        assert_eq!(take(generators.clone()), None, "the generator was the bottleneck");
+        assert!(advice(&results(generators, Vec::new()))[0].starts_with("There is nothing to choose from"));
     }
 
     #[test]

@@ -163,8 +163,8 @@ impl Comparison {
         let lower = self.count(Verdict::Lower);
         if lower > 0 {
             sentences.push(format!(
-                "{lower} highest rates are lower in fewer than {SEARCHES} searches: searches of the same code differ as much, so that does not count; \
-                 --compare searches again where it measures"
+                "lower in fewer than {SEARCHES} searches: {lower} highest rates; searches of the same code differ as much, so that does not count; --compare \
+                 searches again where it measures"
             ));
         }
         sentences
@@ -223,7 +223,7 @@ mod tests {
     fn a_single_lower_search_is_told_and_is_no_regression() {
         let (report, failed) = concluded(&sitting(3, 50, 100_000), &sitting(3, 50, 70_000));
         assert!(
-            !failed && report.contains("lower  (one search each)") && report.contains("1 highest rates"),
+            !failed && report.contains("lower  (one search each)") && report.contains("searches: 1 highest rates"),
             "{report}"
         );
         let mut again = sitting(3, 50, 70_000);
