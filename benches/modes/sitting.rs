@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::arguments::Arguments;
 use crate::crash::Crash;
 use crate::machine::{self, Machine};
-use crate::pure::compare::is_to_be_searched_again;
+use crate::pure::compare::searches::is_to_be_searched_again;
 use crate::pure::job::Common;
 use crate::pure::plan::{is_searched, records};
 use crate::pure::results::{About, Found, Line, Point, Results, Run};

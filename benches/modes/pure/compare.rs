@@ -8,7 +8,7 @@
 //! What cannot be compared is told, with the reason. Where that is everything, the comparison failed.
 
 mod points;
-mod searches;
+pub(crate) mod searches;
 
 use std::fmt::Write;
 
@@ -16,8 +16,6 @@ use points::{BEYOND_DOUBT, ERRORS};
 use searches::{ALONE, SEARCHES};
 
 use super::results::{About, Results};
-
-pub(crate) use searches::is_to_be_searched_again;
 
 /// The part by which a figure must be worse.
 const WORSE_BY: f64 = 0.1;

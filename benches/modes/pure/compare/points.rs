@@ -190,7 +190,8 @@ mod tests {
 
     #[test]
     fn every_latency_and_the_achieved_rate_are_compared() {
-        let slow: [(&str, fn(&mut Run)); 5] = [
+        type Change = fn(&mut Run);
+        let slow: [(&str, Change); 5] = [
             ("accept p99", |run| run.summary.latency.accept.p99_us *= 2),
             ("resolve p99", |run| run.summary.latency.resolve.p99_us *= 2),
             ("completion p99", |run| run.summary.latency.completion.p99_us *= 2),
