@@ -19,10 +19,10 @@ use resolvent::source::workload::Generator;
 use crate::http::{Scrape, get};
 use crate::launch::Job;
 use crate::pure::job::{Common, Ends, configuration, workload};
-use crate::pure::results::{Sample, Series};
+use crate::pure::series::{Sample, Series};
 use crate::pure::setting::{Mode, Setting};
 use crate::reference::{Truth, lines};
-use crate::{PATIENCE, Result};
+use crate::{PATIENCE, Result, stop};
 
 /// How often records that are due are written.
 const WRITE_EVERY: Duration = Duration::from_millis(5);
@@ -103,12 +103,14 @@ impl Crash<'_> {
         };
         let since = || began.elapsed().as_secs_f64();
         while since() < kill_at {
+            stop::check()?;
             series.samples.push(sample(address, since()));
             thread::sleep(SAMPLE_EVERY);
         }
         series.killed_seconds = since();
         job.kill()?;
         while since() < series.killed_seconds + DOWN_SECONDS {
+            stop::check()?;
             series.samples.push(sample(address, since()));
             thread::sleep(SAMPLE_EVERY);
         }
@@ -175,6 +177,7 @@ fn is_ready(address: &str) -> bool {
 fn wait_until_ready(address: &str) -> Result<()> {
     let began = Instant::now();
     while !is_ready(address) {
+        stop::check()?;
         if began.elapsed() > PATIENCE {
             return Err("the job to be killed does not become ready".into());
         }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::pure::job::{Common, Ends, configuration};
 use crate::pure::results::{Point, Run, Summary};
 use crate::pure::setting::Mode;
-use crate::{Result, machine};
+use crate::{Result, machine, stop};
 
 /// Beside the time that its records are offered for, a job has this long: what takes longer hangs.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -25,7 +25,7 @@ fn program(mode: Mode) -> &'static str {
     }
 }
 
-/// A job that ends with whoever holds it.
+/// A process that ends with whoever holds it: a job, or what computes the right answers.
 pub(crate) struct Job {
     child: Child,
     name: &'static str,
@@ -45,10 +45,16 @@ impl Job {
         Ok(Job { child, name: mode.as_str() })
     }
 
-    /// Waits until it ends by itself, and successfully.
+    /// One that was started.
+    pub(crate) fn of(child: Child, name: &'static str) -> Job {
+        Job { child, name }
+    }
+
+    /// Waits until it ends by itself, and successfully. Gives up where a signal asks to stop.
     pub(crate) fn wait(mut self, at_most: Duration) -> Result<()> {
         let began = Instant::now();
         loop {
+            stop::check()?;
             if let Some(status) = self.child.try_wait()? {
                 return if status.success() { Ok(()) } else { Err(format!("{} failed: {status}", self.name).into()) };
             }
@@ -59,8 +65,9 @@ impl Job {
         }
     }
 
-    /// Fails where it has ended.
+    /// Fails where it has ended, or a signal asks to stop.
     pub(crate) fn is_running(&mut self) -> Result<()> {
+        stop::check()?;
         match self.child.try_wait()? {
             None => Ok(()),
             Some(status) => Err(format!("{} ended before its time: {status}", self.name).into()),

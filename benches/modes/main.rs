@@ -20,19 +20,21 @@ mod machine;
 mod pure;
 mod reference;
 mod sitting;
+mod stop;
 
 use std::error::Error;
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
 use mimalloc::MiMalloc;
 
 use arguments::Arguments;
-use pure::advice::advice;
-use pure::compare::{compare, differences, report};
+use pure::advice::{advice, rule};
+use pure::compare::{compare, differences};
 use pure::page::{origin, page};
 use pure::results::Results;
 use pure::table::tables;
@@ -49,6 +51,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if let Err(wrong) = arguments.check() {
+        Arguments::command().error(ErrorKind::ValueValidation, wrong).exit();
+    }
     let ended = match &arguments.reference {
         Some(task) => reference::work(task).map(|()| false),
         None => run(&arguments),
@@ -63,28 +68,29 @@ fn main() -> ExitCode {
     }
 }
 
-/// Measures, or reads what was measured; tells it, and compares it. Returns whether something is worse than before.
+/// Measures, or reads what was measured; tells it, and compares it. Returns whether something is worse than before, or nothing could be compared.
 fn run(arguments: &Arguments) -> Result<bool> {
     // Before anything is measured for minutes.
     let old = arguments.compare.as_deref().map(read).transpose()?;
     let (results, file) = match &arguments.from {
         Some(file) => (read(file)?, file.clone()),
-        None => measure(arguments)?,
+        None => measure(arguments, old.as_ref())?,
     };
     println!("{}", origin(&results.about));
     println!("base: {}", results.about.base.describe());
     tables(&results).iter().for_each(|table| print!("{}", table.to_text()));
     println!();
     advice(&results).iter().for_each(|sentence| println!("{sentence}"));
+    println!("{}", rule(&results));
     results.warnings().iter().for_each(|warning| println!("warning: {warning}"));
     let html = file.with_extension("html");
     fs::write(&html, page(&results))?;
     println!("\nnumbers: {}\npage:    {}", file.display(), html.display());
     let Some(old) = old else { return Ok(false) };
-    let (text, is_worse) = report(&compare(&old, &results));
-    println!("\nbefore: {}\nnow:    {}\n\n{text}", origin(&old.about), origin(&results.about));
+    let comparison = compare(&old, &results);
+    println!("\nbefore: {}\nnow:    {}\n\n{}", origin(&old.about), origin(&results.about), comparison.report());
     differences(&old, &results).iter().for_each(|difference| println!("warning: {difference}"));
-    Ok(is_worse)
+    Ok(comparison.has_failed())
 }
 
 fn read(file: &Path) -> Result<Results> {
@@ -92,13 +98,19 @@ fn read(file: &Path) -> Result<Results> {
     Results::parse(&text).map_err(|error| format!("{}: {error}", file.display()).into())
 }
 
-fn measure(arguments: &Arguments) -> Result<(Results, PathBuf)> {
+fn measure(arguments: &Arguments, old: Option<&Results>) -> Result<(Results, PathBuf)> {
+    stop::listen()?;
     let temporary = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let scratch = temporary.join("modes");
     let output = arguments.output.as_deref().unwrap_or_else(|| temporary.parent().unwrap_or(temporary));
     fs::create_dir_all(&scratch)?;
     fs::create_dir_all(output)?;
     let file = output.join(format!("modes-{}.jsonl", jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ")));
-    let results = Sitting::new(arguments, &scratch, File::create(&file)?)?.run()?;
-    Ok((results, file))
+    let results = Sitting::new(arguments, &scratch, &file).and_then(|sitting| sitting.run(old));
+    // It stays where another sitting has something in it.
+    let _ = fs::remove_dir(&scratch);
+    if stop::is_asked_for() && file.exists() {
+        eprintln!("stopped; what was measured until then: {}", file.display());
+    }
+    Ok((results?, file))
 }

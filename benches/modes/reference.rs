@@ -1,8 +1,10 @@
 //! The right answers, computed by a process of their own: the reference resolver holds everything that it was ever told, and must not be in the way of
 //! what is measured.
 
+use std::fs::File;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use resolvent::config::{self, Overrides};
 use resolvent::metrics::{Checksum, cpu_seconds};
@@ -10,6 +12,7 @@ use resolvent::source::workload::Generator;
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
+use crate::launch::Job;
 use crate::pure::job::{Common, Ends, configuration, workload};
 use crate::pure::results::{Lines, Run};
 use crate::pure::setting::{Mode, Setting};
@@ -99,15 +102,15 @@ impl Truth {
         let Common { seed, reach, .. } = *common;
         let task =
             Task { input, seed, reach, records: records.div_ceil(STEP) * STEP, directory: directory.path().to_owned() };
-        let output = Command::new(std::env::current_exe()?)
+        let told = directory.path().join("truth.json");
+        let child = Command::new(std::env::current_exe()?)
             .arg("--reference")
             .arg(serde_json::to_string(&task)?)
-            .stderr(Stdio::inherit())
-            .output()?;
-        if !output.status.success() {
-            return Err(format!("the reference failed: {}", output.status).into());
-        }
-        let truth: Truth = serde_json::from_slice(&output.stdout)?;
+            .stdin(Stdio::null())
+            .stdout(File::create(&told)?)
+            .spawn()?;
+        Job::of(child, "the reference").wait(Duration::MAX)?;
+        let truth: Truth = serde_json::from_slice(&std::fs::read(&told)?)?;
         Ok(Truth { input: Some(input), ..truth })
     }
 

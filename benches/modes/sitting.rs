@@ -7,11 +7,12 @@ use std::path::Path;
 use crate::arguments::Arguments;
 use crate::crash::Crash;
 use crate::machine::{self, Machine};
+use crate::pure::compare::searches::is_to_be_searched_again;
 use crate::pure::job::Common;
 use crate::pure::plan::{is_searched, records};
 use crate::pure::results::{About, Found, Line, Point, Results, Run};
 use crate::pure::search::{Search, Tried};
-use crate::pure::setting::{Mode, Setting};
+use crate::pure::setting::{Arrivals, Mode, Setting};
 use crate::pure::text;
 use crate::reference::{Input, STEP, Truth};
 use crate::{Result, launch};
@@ -41,10 +42,10 @@ pub(crate) struct Sitting<'a> {
 }
 
 impl<'a> Sitting<'a> {
-    /// Computes the right answers for all that is to be measured. Numbers go to `file`, line by line.
-    pub(crate) fn new(arguments: &'a Arguments, scratch: &'a Path, file: File) -> Result<Sitting<'a>> {
+    /// Computes the right answers for all that is to be measured. Numbers go to a new file, line by line.
+    pub(crate) fn new(arguments: &'a Arguments, scratch: &'a Path, file: &Path) -> Result<Sitting<'a>> {
         let load_before = machine::load();
-        let axes = arguments.axes()?;
+        let axes = arguments.axes();
         let base = axes.base().ok_or("an axis has no value")?;
         let (settings, common) = (axes.settings(arguments.cross), arguments.common());
         let truths = truths(arguments, &settings, &base, &common)?;
@@ -65,26 +66,32 @@ impl<'a> Sitting<'a> {
             making_seconds_per_million: of_base.map_or(0.0, Truth::making_seconds_per_million),
         };
         let results = Results { about, runs: Vec::new(), found: Vec::new(), series: Vec::new() };
+        // Not before there is something to write.
+        let file = File::create(file)?;
         let mut sitting = Sitting { arguments, common, settings, base, truths, scratch, file, results };
         sitting.keep(&Line::About(Box::new(sitting.results.about.clone())))?;
         Ok(sitting)
     }
 
-    /// Measures everything.
+    /// Measures everything. What comes out lower than in an earlier sitting is searched again.
     ///
     /// # Errors
     ///
     /// At the first wrong answer, and where a job cannot be run.
-    pub(crate) fn run(mut self) -> Result<Results> {
+    pub(crate) fn run(mut self, old: Option<&Results>) -> Result<Results> {
         self.curves()?;
         let settings = self.settings.clone();
         for setting in settings {
             for mode in self.arguments.modes.clone() {
                 self.compare_at(mode, setting)?;
                 if !self.arguments.quick && is_searched(&setting, &self.base, self.arguments.cross) {
-                    self.search(mode, setting)?;
+                    let guess = self.results.sustained(mode, &self.base).map(|(rate, _)| rate);
+                    self.search(mode, setting, self.known(mode, setting), guess.unwrap_or(self.arguments.at))?;
                 }
             }
+        }
+        if let Some(old) = old {
+            self.search_again(old)?;
         }
         if !self.arguments.no_crash {
             for mode in CRASHED.into_iter().filter(|mode| self.arguments.modes.contains(mode)) {
@@ -117,14 +124,16 @@ impl<'a> Sitting<'a> {
     /// The rate at which settings are compared, once, unless that was measured already.
     fn compare_at(&mut self, mode: Mode, setting: Setting) -> Result<()> {
         let point = Point { mode, setting, rate: self.arguments.at };
-        if !self.results.runs.iter().any(|run| run.point == point) && !self.arguments.quick {
+        // A quick sitting has settings besides the base only where the command line names them.
+        let is_wanted = !self.arguments.quick || self.settings.len() > 1;
+        if is_wanted && !self.results.runs.iter().any(|run| run.point == point) {
             self.measure(point, 1, false)?;
         }
         Ok(())
     }
 
-    /// Searches the highest sustained rate. A rate that is just not sustained is tried once more: chance makes a rate look too high, hardly ever too low.
-    fn search(&mut self, mode: Mode, setting: Setting) -> Result<()> {
+    /// What the measurements so far say about the highest sustained rate.
+    fn known(&self, mode: Mode, setting: Setting) -> Search {
         let bound = self.results.about.bound_seconds;
         let mut search = Search::new();
         let mut known: Vec<&Run> =
@@ -132,12 +141,41 @@ impl<'a> Sitting<'a> {
         // What was sustained once counts more than what was not.
         known.sort_by_key(|run| run.tried(bound) == Tried::Sustained);
         known.iter().for_each(|run| search.take_in(run.point.rate, run.tried(bound)));
-        let of_base = self.results.sustained(mode, &self.base).map(|(rate, _)| rate);
-        let guess = of_base.unwrap_or(self.arguments.at);
         if setting != self.base && search.not_sustained.is_none() {
-            // The base's rate is nearer than the one that was measured.
+            // The base's rate, at which the search begins then, is nearer than the one that was measured.
             search.sustained = None;
         }
+        search
+    }
+
+    /// Searches what came out lower than before once more, all of it in turns, until it does not, or often enough.
+    fn search_again(&mut self, old: &Results) -> Result<()> {
+        loop {
+            let mut lower = Vec::new();
+            for (mode, setting) in self.results.searched() {
+                let (before, now) = (old.best_search(mode, &setting), self.results.best_search(mode, &setting));
+                if let Some(((before, _), now)) =
+                    before.zip(now).filter(|((before, _), now)| is_to_be_searched_again(before, now))
+                {
+                    lower.push((mode, setting, before, now.0));
+                }
+            }
+            if lower.is_empty() {
+                return Ok(());
+            }
+            for (mode, setting, before, now) in lower {
+                eprintln!("{mode}, {}: lower than before, searched again", setting.name(&self.base));
+                // That a rate was not sustained may have been chance, and is to be seen again.
+                let known = Search { sustained: now.sustained, ..Search::new() };
+                self.search(mode, setting, known, before.sustained.unwrap_or(self.arguments.at))?;
+            }
+        }
+    }
+
+    /// Searches the highest sustained rate, beginning with what is known, or at `guess` where that is nothing. A rate that is just not sustained is tried
+    /// once more: chance makes a rate look too high, hardly ever too low.
+    fn search(&mut self, mode: Mode, setting: Setting, known: Search, guess: u64) -> Result<()> {
+        let (bound, mut search) = (self.results.about.bound_seconds, known);
         let close = if setting == self.base { CLOSE } else { CLOSE_ENOUGH };
         while let Some(rate) = search.next(guess, close) {
             let point = Point { mode, setting, rate };
@@ -167,7 +205,9 @@ impl<'a> Sitting<'a> {
     fn crash(&mut self, mode: Mode) -> Result<()> {
         eprintln!("{mode}: a crash and the recovery from it");
         let count = crash_records(self.arguments);
-        let crash = Crash { mode, setting: self.base, rate: self.arguments.at, records: count, common: &self.common };
+        // Whatever the arrivals of the base are: who writes the file does so at a constant rate.
+        let setting = Setting { arrivals: Arrivals::Constant, ..self.base };
+        let crash = Crash { mode, setting, rate: self.arguments.at, records: count, common: &self.common };
         let series = crash.run(self.truth(&self.base)?, self.scratch)?;
         self.keep(&Line::Series(series.clone()))?;
         self.results.series.push(series);

@@ -17,13 +17,15 @@ pub(crate) struct Machine {
     pub(crate) memory_bytes: u64,
     pub(crate) kernel: String,
     pub(crate) rustc: String,
-    /// `+` after it: with changes that are not committed.
+    /// That of the checkout from which this program was built, as it is now; `+` after it: with changes that are not committed.
     pub(crate) commit: String,
 }
 
 impl Machine {
     pub(crate) fn here() -> Machine {
-        let changes = first_line("git", &["status", "--porcelain", "--untracked-files=no"]);
+        let git =
+            |arguments: &[&str]| first_line("git", &[&["-C", env!("CARGO_MANIFEST_DIR")][..], arguments].concat());
+        let changes = git(&["status", "--porcelain", "--untracked-files=no"]);
         let kibibytes = field("/proc/meminfo", "MemTotal:").trim_end_matches("kB").trim().parse::<u64>();
         Machine {
             cpu: field("/proc/cpuinfo", "model name").trim_start_matches(':').trim().to_owned(),
@@ -31,7 +33,7 @@ impl Machine {
             memory_bytes: kibibytes.map_or(0, |kibibytes| kibibytes * 1024),
             kernel: fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned(),
             rustc: first_line("rustc", &["--version"]),
-            commit: first_line("git", &["rev-parse", "--short", "HEAD"]) + if changes.is_empty() { "" } else { "+" },
+            commit: git(&["rev-parse", "--short", "HEAD"]) + if changes.is_empty() { "" } else { "+" },
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The pictures of a sitting.
 
-use super::results::{Point, Results, Run, Series};
+use super::results::{Point, Results, Run};
+use super::series::Series;
 use super::setting::{Axis as Varied, Mode, Setting};
 use super::statistics::Spread;
 use super::svg::{Axis, Chart, Line, Scale};
@@ -34,7 +35,8 @@ fn seconds(seconds: f64) -> String {
     format!("{} s", text::short(seconds))
 }
 
-/// Latency against throughput in the base setting: each mode with the highest rate that it sustains ringed.
+/// Latency against throughput in the base setting: each mode with the highest rate that it sustains ringed, where a search found it. The last rate that was
+/// offered, or that the generator brought, is no knee.
 pub(crate) fn latency(results: &Results) -> Chart {
     let base = &results.about.base;
     let points = results.points(true);
@@ -47,7 +49,7 @@ pub(crate) fn latency(results: &Results) -> Chart {
             let achieved = Spread::of(runs().map(|run| run.achieved()))?.median;
             Some((achieved, Spread::of(runs().map(|run| run.completion_p99_us().max(1.0)))?.median))
         };
-        let knee = results.sustained(mode, base).map(|(rate, _)| rate);
+        let knee = results.sustained(mode, base).filter(|(_, at_least)| !at_least).map(|(rate, _)| rate);
         let at_knee = own.iter().filter(|(point, _)| Some(point.rate) == knee);
         Line {
             ringed: at_knee.filter_map(|(_, runs)| place(runs, true)).collect(),
@@ -92,17 +94,25 @@ fn along(results: &Results, varied: Varied) -> Vec<Setting> {
     settings
 }
 
-/// A figure of each mode along an axis; `None` where that was not varied.
-fn by(results: &Results, varied: Varied, y: Axis, figure: impl Fn(Mode, &Setting) -> Option<f64>) -> Option<Chart> {
+/// A figure of each mode along an axis, and whether it may be more; `None` where that was not varied.
+fn by(
+    results: &Results,
+    varied: Varied,
+    y: Axis,
+    figure: impl Fn(Mode, &Setting) -> Option<(f64, bool)>,
+) -> Option<Chart> {
     let settings = along(results, varied);
     if settings.len() < 2 {
         return None;
     }
-    let points = |mode| -> Vec<(f64, f64)> {
+    let of_mode = |mode| {
         let places = settings.iter().enumerate();
-        places.filter_map(|(at, setting)| Some((at as f64, figure(mode, setting)?))).collect()
+        let found = places.filter_map(|(at, setting)| figure(mode, setting).map(|(y, more)| ((at as f64, y), more)));
+        let found: Vec<((f64, f64), bool)> = found.collect();
+        let at_least = found.iter().filter(|(_, more)| *more).map(|(point, _)| *point).collect();
+        Line { at_least, ..line(mode, found.into_iter().map(|(point, _)| point).collect()) }
     };
-    let lines = results.modes().into_iter().map(|mode| line(mode, points(mode)));
+    let lines = results.modes().into_iter().map(of_mode);
     let names = settings.iter().map(|setting| setting.value(varied)).collect();
     let label = match varied {
         Varied::Dependents => "events that refer to others",
@@ -123,8 +133,10 @@ fn by(results: &Results, varied: Varied, y: Axis, figure: impl Fn(Mode, &Setting
 pub(crate) fn throughput(results: &Results, varied: Varied) -> Option<Chart> {
     let searched = results.found.iter().any(|found| found.setting != results.about.base);
     let y = axis("records a second, sustained", Scale::Linear, a_rate);
-    by(results, varied, y, |mode, setting| results.sustained(mode, setting).map(|(rate, _)| rate as f64))
-        .filter(|_| searched)
+    by(results, varied, y, |mode, setting| {
+        results.sustained(mode, setting).map(|(rate, at_least)| (rate as f64, at_least))
+    })
+    .filter(|_| searched)
 }
 
 /// The most memory that was resident, at the rate at which settings are compared, along an axis.
@@ -132,7 +144,9 @@ pub(crate) fn memory(results: &Results, varied: Varied) -> Option<Chart> {
     let rate = results.about.at;
     let y = axis(format!("MiB of memory at {}/s, peak", text::short(rate as f64)), Scale::Linear, text::short);
     let peak = |run: &Run| run.memory_peak().map(|bytes| bytes / MIB);
-    by(results, varied, y, |mode, setting| results.median(&Point { mode, setting: *setting, rate }, peak))
+    by(results, varied, y, |mode, setting| {
+        Some((results.median(&Point { mode, setting: *setting, rate }, peak)?, false))
+    })
 }
 
 /// A run with a crash in it: what it gets done, and how far behind it is.
@@ -191,8 +205,8 @@ fn rates(series: &Series) -> Vec<(f64, f64)> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::results::Sample;
     use super::super::results::samples::{found, results, run};
+    use super::super::series::Sample;
     use super::super::setting::BASE;
     use super::*;
 
@@ -202,22 +216,29 @@ mod tests {
             .map(|(rate, p99)| run(Mode::Streaming, BASE, rate, p99, 50))
             .into();
         runs[2].summary.source_behind_seconds = 1.0;
-        let chart = latency(&results(runs, vec![found(Mode::Streaming, BASE, 20_000)]));
+        let chart = latency(&results(runs.clone(), vec![found(Mode::Streaming, BASE, 20_000)]));
         let line = &chart.lines[0];
         assert_eq!(line.points.len(), 2);
         assert_eq!(line.ringed, [line.points[1]]);
         assert_eq!(line.crossed.len(), 1);
         assert!(chart.render().contains("bound, 200 ms"));
+        let not_searched = latency(&results(runs.clone(), Vec::new()));
+        assert!(not_searched.lines[0].ringed.is_empty(), "the last rate that was tried is no knee");
+        let mut by_generator = found(Mode::Streaming, BASE, 20_000);
+        by_generator.search.generator_bound = true;
+        assert!(latency(&results(runs, vec![by_generator])).lines[0].ringed.is_empty());
     }
 
     #[test]
     fn what_was_not_varied_has_no_picture() {
         let more = Setting { dependents: 1.0, ..BASE };
         let runs = vec![run(Mode::Streaming, BASE, 40_000, 2, 50), run(Mode::Streaming, more, 40_000, 2, 80)];
-        let found = vec![found(Mode::Streaming, BASE, 90_000), found(Mode::Streaming, more, 70_000)];
+        let mut found = vec![found(Mode::Streaming, BASE, 90_000), found(Mode::Streaming, more, 70_000)];
+        found[1].search.generator_bound = true;
         let results = results(runs, found);
         let chart = throughput(&results, Varied::Dependents).unwrap();
         assert_eq!(chart.lines[0].points, [(0.0, 90_000.0), (1.0, 70_000.0)]);
+        assert_eq!(chart.lines[0].at_least, [(1.0, 70_000.0)], "the generator was the limit there");
         assert_eq!(chart.x.scale, Scale::Names(vec!["50 %".to_owned(), "100 %".to_owned()]));
         let chart = memory(&results, Varied::Dependents).unwrap();
         assert_eq!(chart.lines[0].points, [(0.0, 50.0), (1.0, 80.0)]);

@@ -10,6 +10,7 @@ pub(crate) mod page;
 pub(crate) mod plan;
 pub(crate) mod results;
 pub(crate) mod search;
+pub(crate) mod series;
 pub(crate) mod setting;
 pub(crate) mod statistics;
 pub(crate) mod svg;

@@ -4,9 +4,10 @@ use std::fmt::Write;
 
 use serde_json::Value;
 
-use super::advice::advice;
+use super::advice::{advice, rule};
 use super::charts::{self, CLOSE_SECONDS};
-use super::results::{About, Results, Series};
+use super::results::{About, Results};
+use super::series::Series;
 use super::setting::{Axis, Mode};
 use super::svg::{Chart, escaped};
 use super::table::{Table, tables};
@@ -30,7 +31,7 @@ pub(crate) fn page(results: &Results) -> String {
     for sentence in advice(results) {
         let _ = writeln!(out, "<li>{}</li>", escaped(&sentence));
     }
-    let _ = writeln!(out, "</ul>");
+    let _ = writeln!(out, "</ul>\n<p class=\"soft\">{}</p>", escaped(&rule(results)));
     curves(results, &mut out);
     crashes(&results.series, &mut out);
     section("All numbers", &mut out);
@@ -52,15 +53,21 @@ pub(crate) fn origin(about: &About) -> String {
     let number = |key: &str| about.machine.get(key).and_then(Value::as_u64).unwrap_or(0);
     let memory = text::bytes(number("memory_bytes") as f64);
     format!(
-        "{}, commit {}; {}, {} cores, {memory}, kernel {}; {}, {}",
+        "{}, {}; {}, {} cores, {memory}, kernel {}; {}, {}",
         about.began,
-        text("commit"),
+        checkout(&about.machine),
         text("cpu"),
         number("cores"),
         text("kernel"),
         text("rustc"),
         about.build
     )
+}
+
+/// The commit of the checkout, which may be another than that of an older build.
+fn checkout(machine: &Value) -> String {
+    let commit = machine.get("commit").and_then(Value::as_str).filter(|commit| !commit.is_empty());
+    commit.map_or("built outside of a checkout".to_owned(), |commit| format!("checkout at commit {commit}"))
 }
 
 fn warnings(results: &Results, out: &mut String) {
@@ -86,17 +93,21 @@ fn curves(results: &Results, out: &mut String) {
     figure(
         &charts::latency(results),
         &format!(
-            "From the arrival of the last referent to the outcome. Ringed: the highest rate that was sustained, with p99 within {bound} and no backlog. \
-             Crossed: the generator was the bottleneck."
+            "From the arrival of the last referent to the outcome. Ringed: the highest rate that is sustained, with p99 within {bound} and no backlog; \
+             without a ring it was not searched, or the generator was the limit. Crossed: the generator was the bottleneck."
         ),
         out,
     );
     let pictures = [
         (
             charts::throughput(results, Axis::Dependents),
-            "The highest sustained rate, by the share of events that refer to others.",
+            "The highest sustained rate, by the share of events that refer to others. Open, with an arrow: at least so much; the generator was the limit, or nothing \
+             was searched.",
         ),
-        (charts::throughput(results, Axis::Disorder), "The highest sustained rate, by disorder."),
+        (
+            charts::throughput(results, Axis::Disorder),
+            "The highest sustained rate, by disorder. Open, with an arrow: at least so much.",
+        ),
         (
             charts::memory(results, Axis::Disorder),
             "The most memory that the process held, by disorder. It holds the referents of one short run: it grows with what there is to remember.",
@@ -109,7 +120,11 @@ fn curves(results: &Results, out: &mut String) {
     }
     out.push_str("</div>\n");
     if results.found.is_empty() {
-        let _ = writeln!(out, "<p class=\"soft\">A quick run: nothing was searched, and only the rate varied.</p>");
+        let quick = if results.about.quick { " (a quick run)" } else { "" };
+        let _ = writeln!(
+            out,
+            "<p class=\"soft\">Nothing was searched{quick}: what is sustained is at least the highest rate that was kept up with.</p>"
+        );
     }
 }
 
@@ -118,6 +133,10 @@ fn crashes(all: &[Series], out: &mut String) {
         return;
     }
     section("A crash and the recovery from it", out);
+    let _ = writeln!(
+        out,
+        "<p class=\"soft\">Records are written to the job's file at a constant rate, whether it reads them or not.</p>"
+    );
     for series in all {
         let Series { mode, rate, killed_seconds, started_again_seconds, ready_seconds, .. } = series;
         let caught_up = series.caught_up_seconds(CLOSE_SECONDS);
@@ -189,8 +208,8 @@ fn setup(about: &About, out: &mut String) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::results::Sample;
     use super::super::results::samples::{found, results, run};
+    use super::super::series::Sample;
     use super::super::setting::{BASE, Setting};
     use super::*;
 
@@ -223,7 +242,11 @@ mod tests {
     #[test]
     fn the_page_is_whole_and_asks_nobody() {
         let page = page(&sitting());
-        assert_eq!(page.matches("<svg").count(), 5, "curve, throughput and memory by disorder, two of the crash");
+        assert_eq!(
+            page.matches("<svg class=\"wide\"").count(),
+            5,
+            "curve, throughput and memory by disorder, two of the crash"
+        );
         for elsewhere in ["http:", "https:", "<script", "<link", "url(", "@import", "src="] {
             assert!(!page.contains(elsewhere), "{elsewhere}");
         }
@@ -241,6 +264,7 @@ mod tests {
             "prefers-color-scheme: dark",
             "@media print",
             "was caught up with",
+            "How it is chosen: of the modes that keep up (p99 of completion latency within 200 ms",
         ] {
             assert!(page.contains(part), "{part}");
         }
@@ -253,5 +277,23 @@ mod tests {
         assert!(!page(&noisy).contains("noisy."));
         noisy.about.load_before = 3.0;
         assert!(page(&noisy).contains("the load was 3.00 before anything ran"));
+    }
+
+    #[test]
+    fn where_nothing_was_searched_that_is_said() {
+        let mut sitting = sitting();
+        assert!(!page(&sitting).contains("Nothing was searched"));
+        sitting.found.clear();
+        assert!(page(&sitting).contains("Nothing was searched: what"));
+        sitting.about.quick = true;
+        assert!(page(&sitting).contains("Nothing was searched (a quick run)"));
+    }
+
+    #[test]
+    fn the_checkout_is_named_where_there_is_one() {
+        let mut sitting = sitting();
+        assert!(origin(&sitting.about).contains("Z, checkout at commit abc; A <CPU>"));
+        sitting.about.machine["commit"] = "".into();
+        assert!(origin(&sitting.about).contains("Z, built outside of a checkout; A <CPU>"));
     }
 }

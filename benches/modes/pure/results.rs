@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::search::{Search, Tried};
+use super::series::Series;
 use super::setting::{Mode, Setting};
 use super::statistics::Spread;
 
@@ -168,52 +169,6 @@ pub(crate) struct Found {
     pub(crate) search: Search,
 }
 
-/// A job at one moment, as its metrics have it.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Sample {
-    /// Since the first record was due.
-    pub(crate) seconds: f64,
-    /// Committed; none while nobody answers.
-    pub(crate) read: Option<u64>,
-    pub(crate) resolved: Option<u64>,
-    pub(crate) waiting: Option<u64>,
-}
-
-/// A run with a crash in it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Series {
-    pub(crate) mode: Mode,
-    pub(crate) setting: Setting,
-    pub(crate) rate: u64,
-    pub(crate) records: u64,
-    pub(crate) killed_seconds: f64,
-    pub(crate) started_again_seconds: f64,
-    /// When `/readyz` said so.
-    pub(crate) ready_seconds: f64,
-    pub(crate) samples: Vec<Sample>,
-}
-
-impl Series {
-    /// At each sample, for how long the record that is the next to be read has been due. While nobody answers nothing is read.
-    pub(crate) fn behind(&self) -> Vec<(f64, f64)> {
-        let mut read = 0;
-        let behind = |sample: &Sample| {
-            read = sample.read.unwrap_or(read).min(self.records);
-            let due = read as f64 / self.rate as f64;
-            let now = sample.seconds.min(self.records as f64 / self.rate as f64);
-            (sample.seconds, (now - due).max(0.0))
-        };
-        self.samples.iter().map(behind).collect()
-    }
-
-    /// When what had piled up was worked off: behind by no more than `close` again, and from there to the end.
-    pub(crate) fn caught_up_seconds(&self, close: f64) -> Option<f64> {
-        let behind = self.behind();
-        let last_late = behind.iter().rposition(|(_, behind)| *behind > close)?;
-        behind.get(last_late + 1).map(|(seconds, _)| *seconds)
-    }
-}
-
 /// What the numbers are of.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct About {
@@ -297,11 +252,31 @@ impl Results {
         Mode::ALL.into_iter().filter(is_there).collect()
     }
 
+    /// What was searched, in the order of the first searches.
+    pub(crate) fn searched(&self) -> Vec<(Mode, Setting)> {
+        let mut places = Vec::new();
+        for place in self.found.iter().map(|found| (found.mode, found.setting)) {
+            if !places.contains(&place) {
+                places.push(place);
+            }
+        }
+        places
+    }
+
+    /// The best of the searches of a mode in a setting, and how many there were: by chance a rate is not sustained that could be, and hardly ever the other
+    /// way round.
+    pub(crate) fn best_search(&self, mode: Mode, setting: &Setting) -> Option<(Search, usize)> {
+        let searches = || self.found.iter().filter(|found| found.mode == mode && found.setting == *setting);
+        let height = |search: &Search| (search.sustained, search.not_sustained.unwrap_or(u64::MAX));
+        let best = searches().max_by_key(|found| height(&found.search))?;
+        Some((best.search, searches().count()))
+    }
+
     /// The highest rate that a mode sustains in a setting, and whether it may be more: it was not searched, or the generator was the limit.
     pub(crate) fn sustained(&self, mode: Mode, setting: &Setting) -> Option<(u64, bool)> {
-        if let Some(found) = self.found.iter().find(|found| found.mode == mode && found.setting == *setting) {
-            let at_least = found.search.generator_bound || found.search.not_sustained.is_none();
-            return found.search.sustained.map(|rate| (rate, at_least));
+        if let Some((search, _)) = self.best_search(mode, setting) {
+            let at_least = search.generator_bound || search.not_sustained.is_none();
+            return search.sustained.map(|rate| (rate, at_least));
         }
         let kept_up = |(point, runs): &(Point, Vec<&Run>)| {
             let sustained = runs.iter().any(|run| run.tried(self.about.bound_seconds) == Tried::Sustained);
@@ -421,7 +396,7 @@ pub(crate) mod samples {
 #[cfg(test)]
 mod tests {
     use super::super::setting::BASE;
-    use super::samples::{about, found, results, run};
+    use super::samples::{found, results, run};
     use super::*;
 
     #[test]
@@ -464,6 +439,11 @@ mod tests {
         assert_eq!(seen.sustained(Mode::Deferred, &BASE), None);
         let searched = results(runs, vec![found(Mode::Streaming, BASE, 15_000)]);
         assert_eq!(searched.sustained(Mode::Streaming, &BASE), Some((15_000, false)));
+        let mut again = searched;
+        again.found.push(found(Mode::Streaming, BASE, 12_000));
+        assert_eq!(again.sustained(Mode::Streaming, &BASE), Some((15_000, false)), "the best of them counts");
+        assert_eq!(again.best_search(Mode::Streaming, &BASE).map(|(_, searches)| searches), Some(2));
+        assert_eq!(again.searched(), [(Mode::Streaming, BASE)]);
     }
 
     #[test]
@@ -480,31 +460,5 @@ mod tests {
         let warnings = noisy.warnings();
         assert_eq!(warnings.len(), 4, "{warnings:?}");
         assert!(warnings[1].contains("1 of 2 measurements, 0.7 at worst"), "{warnings:?}");
-    }
-
-    #[test]
-    fn a_series_tells_how_far_behind_it_is() {
-        let sample = |seconds, read| Sample { seconds, read, resolved: read, waiting: Some(0) };
-        let samples = vec![
-            sample(1.0, Some(990)),
-            sample(2.0, None),
-            sample(3.0, Some(1_500)),
-            sample(4.0, Some(3_980)),
-            sample(5.0, Some(4_000)),
-        ];
-        let series = Series {
-            mode: Mode::Deferred,
-            setting: about().base,
-            rate: 1_000,
-            records: 4_000,
-            killed_seconds: 1.5,
-            started_again_seconds: 2.0,
-            ready_seconds: 2.5,
-            samples,
-        };
-        let behind: Vec<f64> =
-            series.behind().into_iter().map(|(_, behind)| (behind * 100.0).round() / 100.0).collect();
-        assert_eq!(behind, [0.01, 1.01, 1.5, 0.02, 0.0]);
-        assert_eq!(series.caught_up_seconds(0.1), Some(4.0));
     }
 }

@@ -3,18 +3,35 @@
 
 use std::fmt::Write;
 
-/// Of the drawing, in units that are pixels where it is shown at its full size: narrow, so that on a phone its text can still be read.
-const WIDTH: f64 = 500.0;
-const HEIGHT: f64 = 300.0;
+/// Where things are in a drawing, in units that are pixels where it is shown at its full size.
+struct Layout {
+    class: &'static str,
+    width: f64,
+    /// Where the plot ends to the right.
+    right: f64,
+    /// And at its foot.
+    floor: f64,
+    /// Whether the names of the lines are beside their ends, or in rows below the plot.
+    names_beside: bool,
+}
+
+/// For a phone, and for where there is more room; `page.css` shows the one that fits, so that its text can be read.
+const LAYOUTS: [Layout; 2] = [
+    Layout { class: "wide", width: 500.0, right: 336.0, floor: 254.0, names_beside: true },
+    Layout { class: "narrow", width: 340.0, right: 322.0, floor: 214.0, names_beside: false },
+];
+
 const LEFT: f64 = 66.0;
 const TOP: f64 = 14.0;
+
+/// Below the plot, for its axis.
 const BOTTOM: f64 = 46.0;
 
-/// Room for the labels of the lines.
-const RIGHT: f64 = 164.0;
+/// Between the names of two lines.
+const NAME_GAP: f64 = 16.0;
 
-/// Between the labels of two lines.
-const LABEL_GAP: f64 = 16.0;
+/// In rows below the plot.
+const NAMES_IN_ROW: usize = 2;
 
 /// How many marks an axis has, about.
 const TICKS: f64 = 5.0;
@@ -47,7 +64,9 @@ pub(crate) struct Line {
     pub(crate) gaps: Vec<usize>,
     /// Points with a ring around them.
     pub(crate) ringed: Vec<(f64, f64)>,
-    /// Points beside the line that say nothing of it.
+    /// Points of the line that may be higher.
+    pub(crate) at_least: Vec<(f64, f64)>,
+    /// Points beside the line that say nothing of it; they have its shape, open.
     pub(crate) crossed: Vec<(f64, f64)>,
     /// Whether every point has its shape: of many it would only be a thick line.
     pub(crate) shapes: bool,
@@ -155,21 +174,28 @@ pub(crate) fn escaped(text: &str) -> String {
 }
 
 impl Chart {
-    /// The drawing. Writing to a string cannot fail.
+    /// The drawing, in every layout.
     pub(crate) fn render(&self) -> String {
+        LAYOUTS.iter().map(|layout| self.draw(layout)).collect()
+    }
+
+    /// Writing to a string cannot fail.
+    fn draw(&self, layout: &Layout) -> String {
         let x_values = self.lines.iter().flat_map(Line::all).map(|(x, _)| x);
         let y_values = self.lines.iter().flat_map(Line::all).map(|(_, y)| y).chain(self.level.iter().map(|l| l.0));
-        let (right, floor) = (WIDTH - RIGHT, HEIGHT - BOTTOM);
+        let Layout { class, width, right, floor, names_beside } = *layout;
         let x = Placed { scale: &self.x.scale, values: shown(&self.x.scale, x_values), places: (LEFT, right) };
         let y = Placed { scale: &self.y.scale, values: shown(&self.y.scale, y_values), places: (floor, TOP) };
+        let rows = if names_beside { 0 } else { self.lines.len().div_ceil(NAMES_IN_ROW) };
+        let height = floor + BOTTOM + rows as f64 * NAME_GAP;
         let mut out = String::new();
         let description = escaped(&self.description);
         let _ = write!(
             out,
-            "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{description}\"><title>{description}</title>"
+            "<svg class=\"{class}\" viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{description}\"><title>{description}</title>"
         );
-        self.draw_band(&x, &mut out);
-        self.draw_axes(&x, &y, &mut out);
+        self.draw_band(&x, layout, &mut out);
+        self.draw_axes(&x, &y, layout, &mut out);
         if let Some((level, name)) = &self.level {
             let at = y.at(*level);
             let _ = write!(out, "<path class=\"level\" d=\"M{LEFT} {at:.1}H{right}\"/>");
@@ -182,14 +208,18 @@ impl Chart {
             );
         }
         self.lines.iter().for_each(|line| line.draw(&x, &y, &mut out));
-        self.draw_labels(&x, &y, &mut out);
+        if names_beside {
+            self.draw_names_beside(&x, &y, layout, &mut out);
+        } else {
+            self.draw_names_below(layout, &mut out);
+        }
         out.push_str("</svg>");
         out
     }
 
-    fn draw_band(&self, x: &Placed<'_>, out: &mut String) {
+    fn draw_band(&self, x: &Placed<'_>, layout: &Layout, out: &mut String) {
         let Some((from, to, name)) = &self.band else { return };
-        let (from, to, height) = (x.at(*from), x.at(*to), HEIGHT - BOTTOM - TOP);
+        let (from, to, height) = (x.at(*from), x.at(*to), layout.floor - TOP);
         let width = (to - from).max(2.0);
         let _ =
             write!(out, "<rect class=\"band\" x=\"{from:.1}\" y=\"{TOP}\" width=\"{width:.1}\" height=\"{height}\"/>");
@@ -199,8 +229,8 @@ impl Chart {
             write!(out, "<text class=\"note\" text-anchor=\"end\" x=\"{at:.1}\" y=\"{:.1}\">{name}</text>", TOP + 11.0);
     }
 
-    fn draw_axes(&self, x: &Placed<'_>, y: &Placed<'_>, out: &mut String) {
-        let (right, floor) = (WIDTH - RIGHT, HEIGHT - BOTTOM);
+    fn draw_axes(&self, x: &Placed<'_>, y: &Placed<'_>, layout: &Layout, out: &mut String) {
+        let Layout { right, floor, .. } = *layout;
         for tick in y.ticks() {
             let (at, text) = (y.at(tick), escaped(&(self.y.show)(tick)));
             let _ = write!(out, "<path class=\"grid\" d=\"M{LEFT} {at:.1}H{right}\"/>");
@@ -236,7 +266,7 @@ impl Chart {
         let _ = write!(
             out,
             "<text class=\"label\" text-anchor=\"middle\" x=\"{middle}\" y=\"{:.1}\">{label}</text>",
-            HEIGHT - 8.0
+            floor + BOTTOM - 8.0
         );
         let (middle, label) = ((TOP + floor) / 2.0, escaped(&self.y.label));
         let _ = write!(
@@ -245,20 +275,27 @@ impl Chart {
         );
     }
 
-    fn draw_labels(&self, x: &Placed<'_>, y: &Placed<'_>, out: &mut String) {
-        let ends: Vec<(&Line, f64, f64)> = self
-            .lines
-            .iter()
-            .filter_map(|line| line.points.last().map(|(px, py)| (line, x.at(*px), y.at(*py))))
-            .collect();
+    /// Each at the height where its line ends, as near as the others let it.
+    fn draw_names_beside(&self, x: &Placed<'_>, y: &Placed<'_>, layout: &Layout, out: &mut String) {
+        let ends: Vec<(&Line, f64, f64)> =
+            self.lines.iter().filter_map(|line| line.end().map(|(px, py)| (line, x.at(px), y.at(py)))).collect();
         let places: Vec<f64> = ends.iter().map(|(_, _, py)| *py).collect();
-        let places = spread(&places, LABEL_GAP, (TOP + 4.0, HEIGHT - BOTTOM - 4.0));
-        let from = WIDTH - RIGHT + 8.0;
+        let places = spread(&places, NAME_GAP, (TOP + 4.0, layout.floor - 4.0));
+        let from = layout.right + 8.0;
         for ((line, px, py), at) in ends.into_iter().zip(places) {
-            let (style, name) = (line.style, escaped(&line.name));
             let _ = write!(out, "<path class=\"leader\" d=\"M{:.1} {py:.1}L{from:.1} {at:.1}\"/>", px + 5.0);
-            let _ = write!(out, "<g class=\"s{style}\">{}</g>", shape(style, from + 6.0, at));
-            let _ = write!(out, "<text class=\"name\" x=\"{:.1}\" y=\"{:.1}\">{name}</text>", from + 14.0, at + 4.0);
+            line.draw_name(from + 6.0, at, out);
+        }
+    }
+
+    fn draw_names_below(&self, layout: &Layout, out: &mut String) {
+        let width = (layout.width - LEFT / 2.0) / NAMES_IN_ROW as f64;
+        let named = self.lines.iter().filter(|line| line.end().is_some());
+        for (number, line) in named.enumerate() {
+            let (row, column) = (number / NAMES_IN_ROW, number % NAMES_IN_ROW);
+            let (at, height) =
+                (LEFT / 2.0 + column as f64 * width, layout.floor + BOTTOM + 8.0 + row as f64 * NAME_GAP);
+            line.draw_name(at, height, out);
         }
     }
 }
@@ -266,6 +303,17 @@ impl Chart {
 impl Line {
     fn all(&self) -> impl Iterator<Item = (f64, f64)> {
         self.points.iter().chain(&self.ringed).chain(&self.crossed).copied()
+    }
+
+    /// The rightmost of what there is of it.
+    fn end(&self) -> Option<(f64, f64)> {
+        self.all().max_by(|(a, _), (b, _)| f64::total_cmp(a, b))
+    }
+
+    fn draw_name(&self, x: f64, y: f64, out: &mut String) {
+        let (style, name) = (self.style, escaped(&self.name));
+        let _ = write!(out, "<g class=\"s{style}\">{}</g>", shape(style, x, y));
+        let _ = write!(out, "<text class=\"name\" x=\"{:.1}\" y=\"{:.1}\">{name}</text>", x + 8.0, y + 4.0);
     }
 
     fn draw(&self, x: &Placed<'_>, y: &Placed<'_>, out: &mut String) {
@@ -279,15 +327,26 @@ impl Line {
         if !path.is_empty() {
             let _ = write!(out, "<path class=\"line\" d=\"{path}\"/>");
         }
-        if self.shapes {
-            self.points.iter().for_each(|(px, py)| out.push_str(&shape(self.style, x.at(*px), y.at(*py))));
+        let open = |px: f64, py: f64| format!("<g class=\"open\">{}</g>", shape(self.style, px, py));
+        let sure = self.points.iter().filter(|point| self.shapes && !self.at_least.contains(point));
+        sure.for_each(|(px, py)| out.push_str(&shape(self.style, x.at(*px), y.at(*py))));
+        for (px, py) in &self.at_least {
+            let (px, py) = (x.at(*px), y.at(*py));
+            let _ =
+                write!(out, "{}<path class=\"arrow\" d=\"M{px:.1} {:.1}v-9l-3 3m3 -3l3 3\"/>", open(px, py), py - 6.0);
         }
         for (px, py) in &self.ringed {
             let _ = write!(out, "<circle class=\"ring\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"9\"/>", x.at(*px), y.at(*py));
         }
         for (px, py) in &self.crossed {
             let (px, py) = (x.at(*px), y.at(*py));
-            let _ = write!(out, "<path class=\"cross\" d=\"M{:.1} {:.1}l8 8m0 -8l-8 8\"/>", px - 4.0, py - 4.0);
+            let _ = write!(
+                out,
+                "{}<path class=\"cross\" d=\"M{:.1} {:.1}l14 14m0 -14l-14 14\"/>",
+                open(px, py),
+                px - 7.0,
+                py - 7.0
+            );
         }
         out.push_str("</g>");
     }
@@ -347,6 +406,7 @@ mod tests {
             points: vec![(1.0, y), (10.0, y * 2.0), (100.0, y * 9.0)],
             gaps: vec![0],
             ringed: vec![(10.0, y * 2.0)],
+            at_least: vec![(100.0, y * 9.0)],
             crossed: vec![(50.0, y)],
             shapes: true,
         };
@@ -369,6 +429,9 @@ mod tests {
             "<rect class=\"dot\"",
             "ring",
             "cross",
+            "arrow",
+            "class=\"wide\"",
+            "class=\"narrow\"",
             "bound",
             "down",
         ] {
@@ -376,6 +439,23 @@ mod tests {
         }
         assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
         assert_eq!(svg.matches("<g").count(), svg.matches("</g>").count());
+        assert_eq!(svg.matches("&lt;1&gt;").count(), LAYOUTS.len(), "each line is named once in every layout");
+        assert_eq!(
+            svg.matches("class=\"arrow\"").count(),
+            2 * LAYOUTS.len(),
+            "a point that may be higher has an arrow"
+        );
+    }
+
+    #[test]
+    fn a_line_of_which_nothing_is_known_has_a_name_too() {
+        let line = Line { name: "crossed".to_owned(), crossed: vec![(1.0, 1.0)], ..Line::default() };
+        let axis = || Axis { label: String::new(), scale: Scale::Linear, show: |v| v.to_string() };
+        let chart =
+            Chart { description: String::new(), x: axis(), y: axis(), lines: vec![line], level: None, band: None };
+        let svg = chart.render();
+        assert_eq!(svg.matches(">crossed</text>").count(), LAYOUTS.len());
+        assert!(svg.contains("<g class=\"open\"><circle"), "it is told by its shape: {svg}");
     }
 
     #[test]

@@ -30,9 +30,9 @@ const RESOURCES: &[&str] = &[
 ];
 
 const LATENCIES: &[&str] =
-    &["mode", "setting", "offered/s", "latency", "p50", "p90", "p99", "least to most", "p99.9", "max"];
+    &["mode", "setting", "offered/s", "latency", "p50", "p90", "p99", "least to most", "p99.9", "max", ""];
 
-/// From the fifth on these are the parts of `resolvent_memory_bytes`.
+/// From the fifth to the last but one these are the parts of `resolvent_memory_bytes`.
 const MEMORY: &[&str] = &[
     "mode",
     "setting",
@@ -46,9 +46,10 @@ const MEMORY: &[&str] = &[
     "graph",
     "state_block_cache",
     "state_memtables",
+    "",
 ];
 
-const SUSTAINED: &[&str] = &["mode", "setting", "sustained/s", "not sustained/s", ""];
+const SUSTAINED: &[&str] = &["mode", "setting", "sustained/s", "not sustained/s", "searches", ""];
 
 /// All tables of a sitting.
 pub(crate) fn tables(results: &Results) -> Vec<Table> {
@@ -110,10 +111,11 @@ fn memory(results: &Results, point: &Point, runs: &[&Run]) -> Vec<String> {
     let show = |bytes: Option<Spread>| bytes.map_or("-".to_owned(), |bytes| text::bytes(bytes.median));
     let mut row = head(results, point);
     row.push(show(Spread::of(runs.iter().filter_map(|run| run.memory_peak()))));
-    for part in MEMORY.iter().skip(row.len()) {
+    for part in MEMORY.iter().skip(row.len()).filter(|part| !part.is_empty()) {
         let bytes = runs.iter().filter_map(|run| run.summary.memory_parts_peak_bytes.get(*part));
         row.push(show(Spread::of(bytes.map(|bytes| *bytes as f64))));
     }
+    row.push(mark(results, runs).to_owned());
     row
 }
 
@@ -149,7 +151,7 @@ fn latencies(results: &Results, point: &Point, runs: &[&Run]) -> Vec<Vec<String>
         let p99 = Spread::of(found.iter().map(|found| found.p99_us as f64))?;
         row.extend([median(|q| q.p50_us)?, median(|q| q.p90_us)?, text::micros(p99.median)]);
         row.push(format!("{} to {}", text::micros(p99.least), text::micros(p99.most)));
-        row.extend([median(|q| q.p999_us)?, median(|q| q.max_us)?]);
+        row.extend([median(|q| q.p999_us)?, median(|q| q.max_us)?, mark(results, runs).to_owned()]);
         Some(row)
     };
     kinds.iter().filter_map(row).collect()
@@ -157,16 +159,19 @@ fn latencies(results: &Results, point: &Point, runs: &[&Run]) -> Vec<Vec<String>
 
 fn sustained(results: &Results) -> Vec<Vec<String>> {
     let rate = |rate: Option<u64>| rate.map_or("-".to_owned(), |rate| text::short(rate as f64));
-    let modes = |mode: Mode| results.found.iter().filter(move |found| found.mode == mode);
-    let rows = Mode::ALL.into_iter().flat_map(modes).map(|found| {
-        let note = if found.search.generator_bound { "the generator was the limit: at least" } else { "" };
-        vec![
-            found.mode.to_string(),
-            found.setting.name(&results.about.base),
-            rate(found.search.sustained),
-            rate(found.search.not_sustained),
+    let searched = results.searched();
+    let of_mode = |mode: Mode| searched.iter().filter(move |(other, _)| *other == mode);
+    let rows = Mode::ALL.into_iter().flat_map(of_mode).filter_map(|(mode, setting)| {
+        let (search, searches) = results.best_search(*mode, setting)?;
+        let note = if search.generator_bound { "the generator was the limit: at least" } else { "" };
+        Some(vec![
+            mode.to_string(),
+            setting.name(&results.about.base),
+            rate(search.sustained),
+            rate(search.not_sustained),
+            searches.to_string(),
             note.to_owned(),
-        ]
+        ])
     });
     rows.collect()
 }
@@ -236,6 +241,9 @@ mod tests {
     fn what_the_generator_did_not_bring_is_marked() {
         let mut results = sitting();
         results.runs[0].summary.source_behind_seconds = 1.0;
-        assert_eq!(tables(&results)[0].rows[0].last().unwrap(), "generator-bound: not the mode's");
+        let tables = tables(&results);
+        tables[..3].iter().for_each(|table| {
+            assert_eq!(table.rows[0].last().unwrap(), "generator-bound: not the mode's", "{}", table.title);
+        });
     }
 }
