@@ -127,7 +127,8 @@ fn a_known_lag_is_measured_and_advice_follows_from_the_target() {
 
 #[test]
 fn what_often_never_comes_is_given_up() {
-    let workspace = Workspace::with(SHOP, &(orders(0..900) + &payments(0..900) + &payments(5000..5100)));
+    let early = orders(0..700) + &payments(0..900) + &orders(700..900);
+    let workspace = Workspace::with(SHOP, &(early + &payments(5000..5100) + &payments(0..1000)));
     let report = report(&workspace, &["--latency", "50ms", "--rate", "1000"]);
     let dependency = &report["dependencies"][0];
     assert_eq!((shares(dependency), report["clock"]["kind"].as_str()), ([900, 0, 49, 51], Some("rate")));

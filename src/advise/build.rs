@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use indicatif::HumanCount;
+
 use super::arrival::Partition;
 use super::decide::{
-    self, Considered, Cost, Measured, NEVER_USUAL, REFERENCES_LEAST, Reason, Settings, Target, UNDECIDED_MOST, micros,
+    self, Considered, Cost, Measured, NEVER_USUAL, NOTHING_LEAST, REFERENCES_LEAST, Reason, Settings, Target,
+    UNDECIDED_MOST, micros,
 };
 use super::references::{Counts, Found, Referents};
 use super::report::{
@@ -124,14 +127,15 @@ fn now(dependency: &Dependency) -> Settings {
 
 fn measure(counts: &Counts, latency: Duration, has_time: bool, span: u64) -> Measured {
     let lag = counts.lags.quantiles();
+    let later = counts.lags.count() - counts.before;
+    let horizon = decide::horizon(later, lag, has_time.then_some(latency));
     let latency = micros(latency);
-    let horizon = lag.p999.saturating_mul(2).max(if has_time { latency } else { 0 });
     // Who has waited as long as the horizon, and no longer, may still get its referent.
     let undecided = counts.waiting.within(horizon);
     let undecided_beyond = undecided - counts.waiting.within(horizon.min(latency));
     Measured {
         before: counts.before,
-        later: counts.lags.count() - counts.before,
+        later,
         never: counts.waiting.count() - undecided,
         undecided,
         within: has_time.then(|| counts.lags.within(latency)),
@@ -229,7 +233,6 @@ fn dependency(
     let Subject { stream, dependency, counts, effective_keys } = subject;
     let (measured, advice) = (&considered.measured, considered.advice);
     let bounds: &[u64] = if sample.has_time() { &TIME_BOUNDS } else { &RECORD_BOUNDS };
-    let is_kept = matches!(advice.reason, Reason::TooFew | Reason::NoTime);
     let within = measured.within.map(|within| 100.0 * within as f64 / measured.came().max(1) as f64);
     // 1.96 standard errors of a share of one half, with whole keys as what was drawn.
     let error_percent = if sample.found.one_in == 1 { 0.0 } else { (98.0 / effective_keys.sqrt()).min(100.0) };
@@ -255,7 +258,12 @@ fn dependency(
         advice: SettingsReport::of(advice.settings),
         reason: advice.reason.as_str(),
         because: because(advice.reason, measured, counts, options),
-        toml: toml::element(job, dependency, advice.settings, !is_kept || names_mode(deferred, stream, dependency)),
+        toml: toml::element(
+            job,
+            dependency,
+            advice.settings,
+            !advice.reason.keeps() || names_mode(deferred, stream, dependency),
+        ),
     }
 }
 
@@ -275,8 +283,19 @@ fn because(reason: Reason, measured: &Measured, counts: &Counts, options: &Optio
     let text = match reason {
         Reason::TooFew => format!("fewer than {REFERENCES_LEAST} references: nothing is advised, it stays as it is"),
         Reason::NothingCame => {
-            "not one referent came: to look them up buys nothing. Is the stream that provides them among the sources?"
-                .to_owned()
+            let (never, day) = (HumanCount(measured.never), show_duration(NOTHING_LEAST));
+            format!(
+                "not one referent came, though {never} references have waited for {day} or longer: to look them up buys nothing. \
+                 Is the stream that provides them among the sources?"
+            )
+        }
+        Reason::NothingYet => {
+            let day = show_duration(NOTHING_LEAST);
+            format!(
+                "not one referent came, and the sample is too short to tell whether one will: only where {REFERENCES_LEAST} references have waited \
+                 for {day}, and longer than the target, does that tell. Nothing is advised, it stays as it is. \
+                 Is the stream that provides them among the sources?"
+            )
         }
         Reason::Within => format!("{within} % are complete within {target}"),
         Reason::MostlyWithin => {

@@ -5,7 +5,8 @@
 //! | what was measured | mode | `wait` | `on_expiry` |
 //! | --- | --- | --- | --- |
 //! | fewer than [`REFERENCES_LEAST`] references | as it is | as it is | as it is |
-//! | no referent ever came | `independent` | | |
+//! | no referent came, and [`REFERENCES_LEAST`] or more have waited for [`NOTHING_LEAST`] or longer | `independent` | | |
+//! | no referent came, and the sample is too short to tell whether one will | as it is | as it is | as it is |
 //! | 99 % complete within the target | `streaming` | twice the 99.9th percentile of the lag, and no less than [`WAIT_LEAST`] | `defer` where some came even later, otherwise [the end](end) |
 //! | 90 % complete within the target | `streaming` | the target | `defer`: what comes later is resolved later |
 //! | less | `deferred` | twice the longest lag, and no less than [`WAIT_LEAST`] | [the end](end) |
@@ -23,6 +24,10 @@ use crate::dependency::{Mode, OnExpiry, SecondExpiry};
 
 /// Fewer references than this say nothing.
 pub const REFERENCES_LEAST: u64 = 100;
+
+/// Where fewer than [`REFERENCES_LEAST`] referents came late, nothing is known of how late they come: what has not waited for as long as this may still get
+/// its referent. That none of 100 came in it says that fewer than 3 % do, 19 times of 20 (the rule of three).
+pub const NOTHING_LEAST: Duration = Duration::from_secs(86_400);
 
 /// Waits that end events are no shorter: what a restarted broker, a rebalance or a slow producer delays must not expire.
 pub const WAIT_LEAST: Duration = Duration::from_secs(60);
@@ -47,7 +52,7 @@ pub struct Measured {
     pub before: u64,
     /// Whose referent came later.
     pub later: u64,
-    /// Whose referent did not come, though they have waited longer than twice the 99.9th percentile of the lag.
+    /// Whose referent did not come, though they have waited longer than the [`horizon`].
     pub never: u64,
     /// That have not waited as long as that by the end of the sample.
     pub undecided: u64,
@@ -77,8 +82,10 @@ pub struct Target {
 pub enum Reason {
     /// There are too few references.
     TooFew,
-    /// No referent came.
+    /// No referent came, and some should have.
     NothingCame,
+    /// No referent came, but the sample is too short to tell whether one will.
+    NothingYet,
     /// Nearly all are complete within the target.
     Within,
     /// Most are.
@@ -99,6 +106,7 @@ impl Reason {
         match self {
             Reason::TooFew => "too_few",
             Reason::NothingCame => "nothing_came",
+            Reason::NothingYet => "nothing_yet",
             Reason::Within => "within",
             Reason::MostlyWithin => "mostly_within",
             Reason::Beyond => "beyond",
@@ -106,6 +114,11 @@ impl Reason {
             Reason::Memory => "memory",
             Reason::Restart => "restart",
         }
+    }
+
+    /// Whether there is nothing to go by: the dependency stays as it is.
+    pub fn keeps(self) -> bool {
+        matches!(self, Reason::TooFew | Reason::NothingYet | Reason::NoTime)
     }
 }
 
@@ -160,11 +173,26 @@ fn percent(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { 100.0 * part as f64 / whole as f64 }
 }
 
+/// How long a reference must have waited for it to count as one whose referent never comes, in ticks: longer than twice the 99.9th percentile of the lag, and
+/// than the target. Where hardly any came late, that percentile is no measure of how late they come. Without a `target` there is no time.
+pub fn horizon(later: u64, lag: Quantiles, target: Option<Duration>) -> u64 {
+    let twice = lag.p999.saturating_mul(2);
+    match target {
+        None if later < REFERENCES_LEAST => u64::MAX,
+        None => twice,
+        Some(target) if later < REFERENCES_LEAST => twice.max(micros(target)).max(micros(NOTHING_LEAST)),
+        Some(target) => twice.max(micros(target)),
+    }
+}
+
 /// What to advise for one dependency by itself; `now` is how it waits now.
 pub fn alone(measured: &Measured, target: &Target, now: Settings) -> Advice {
     let advice = |settings, reason| Advice { settings, reason };
     if measured.references() < REFERENCES_LEAST {
         return advice(now, Reason::TooFew);
+    }
+    if measured.came() == 0 && measured.never < REFERENCES_LEAST {
+        return advice(now, Reason::NothingYet);
     }
     if measured.came() == 0 {
         let settings = Settings { mode: Mode::Independent, wait: None, on_expiry: OnExpiry::DeadLetter };
@@ -348,11 +376,7 @@ pub fn is_in_memory(dependencies: &[Considered], entity: usize) -> bool {
 fn may_move(dependencies: &[Considered], entity: usize) -> bool {
     of(dependencies, entity)
         .filter(|dependency| dependency.advice.settings.mode == Mode::Streaming)
-        .all(|dependency| is_movable(&dependency.advice))
-}
-
-fn is_movable(advice: &Advice) -> bool {
-    !matches!(advice.reason, Reason::TooFew | Reason::NoTime)
+        .all(|dependency| !dependency.advice.reason.keeps())
 }
 
 fn bytes_of(dependencies: &[Considered], costs: &[Cost], entity: usize) -> u64 {
@@ -363,7 +387,7 @@ fn bytes_of(dependencies: &[Considered], costs: &[Cost], entity: usize) -> u64 {
 
 fn defer(dependencies: &mut [Considered], entity: usize, reason: Reason) {
     for dependency in dependencies.iter_mut().filter(|d| d.entity == entity) {
-        if dependency.advice.settings.mode == Mode::Streaming && is_movable(&dependency.advice) {
+        if dependency.advice.settings.mode == Mode::Streaming && !dependency.advice.reason.keeps() {
             dependency.advice = Advice { settings: on_disk(&dependency.measured), reason };
         }
     }

@@ -45,7 +45,7 @@ fn of_the_sample(sample: &Sample, considered: &[Considered], notes: &mut Vec<Str
             End::Present | End::Memory => "ask again when there is more input",
         };
         notes.push(format!(
-            "the sample is short beside the lags: what still waited at its end may come later; {longer}"
+            "the sample is short beside the lags, as far as they are known: what still waited at its end may come later; {longer}"
         ));
     }
     if sample.found.one_in > 1 {
@@ -170,7 +170,7 @@ fn of_modes(
     for (subject, dependency) in subjects.iter().zip(considered) {
         if dependency.advice.reason == Reason::NothingCame {
             notes.push(format!(
-                "{}.{}: nothing that it refers to came; `independent` still rejects records without the field",
+                "{}.{}: nothing that it refers to came; with `independent` its outcomes have no referents, whatever comes; records without the field are still rejected",
                 job.shown(&subject.stream.name),
                 job.shown(&subject.dependency.name)
             ));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::advise::Quantiles;
 use crate::advise::decide::{
-    Advice, Considered, Cost, Measured, Reason, Settings, Target, alone, memory, micros, round_up, together,
+    Advice, Considered, Cost, Measured, Reason, Settings, Target, alone, horizon, memory, micros, round_up, together,
 };
 use crate::config::{parse_duration, show_duration};
 use crate::dependency::{Mode, OnExpiry};
@@ -17,7 +17,11 @@ const TABLE: &str = "
  # Nothing to go by: it stays as it is, here for ever in memory.
      50     40      0       0 |     90       0 |   1ms      1ms | streaming (too_few)
       0      0    100       0 |      0       0 |     -        - | independent (nothing_came)
-      0      0     60      50 |      0      50 |     -        - | independent (nothing_came)
+      0      0   9000      50 |      0      50 |     -        - | independent (nothing_came)
+ # Hardly any has waited long enough to tell.
+      0      0      0    5000 |      0    5000 |     -        - | streaming (nothing_yet)
+      0      0     99    5000 |      0    5000 |     -        - | streaming (nothing_yet)
+      0      0      0    5000 |      -       0 |     -        - | streaming (nothing_yet)
  # In time: the least wait, twice the 99.9th percentile, or the target, whichever is longest.
   10000      0      0       0 |  10000       0 |     -        - | streaming 1m dead_letter (within)
    9000   1000      0       0 |  10000       0 |  10ms     20ms | streaming 1m dead_letter (within)
@@ -73,7 +77,24 @@ fn what_is_measured_decides() {
         assert_eq!(shown(&alone(&measured, &target, NOW)), *expected, "{line}");
         rows += 1;
     }
-    assert_eq!(rows, 25);
+    assert_eq!(rows, 28);
+}
+
+#[test]
+fn who_never_gets_it_is_told_by_the_lag_of_those_that_came_late_or_by_a_day() {
+    let lag = |p999: &str| Quantiles { p999: micros(parse_duration(p999).unwrap()), ..Quantiles::default() };
+    for (later, p999, latency, expected) in [
+        (100, "1s", "50ms", "2s"),
+        (100, "10ms", "50ms", "50ms"),
+        // However many were there before: that says nothing of the others.
+        (99, "1s", "50ms", "1d"),
+        (0, "1us", "2d", "2d"),
+        (99, "20h", "50ms", "40h"),
+    ] {
+        let horizon = horizon(later, lag(p999), parse_duration(latency));
+        assert_eq!(horizon, micros(parse_duration(expected).unwrap()), "{later} {p999} {latency}");
+    }
+    assert_eq!((horizon(100, lag("7us"), None), horizon(99, lag("7us"), None)), (14, u64::MAX), "in records");
 }
 
 #[test]

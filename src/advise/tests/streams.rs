@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::advise::report::DependencyReport;
 use crate::advise::{AdviseError, Options, Report, advise};
-use crate::config::{Overrides, load};
+use crate::config::{Overrides, load, parse_duration};
 use crate::dependency::Mode;
 
 const STREAMS: &str = r#"
@@ -105,12 +105,58 @@ fn each_file_has_a_clock_of_its_own() {
 
 #[test]
 fn who_has_waited_long_enough_never_gets_it_and_who_has_not_may() {
-    // The longest lag is 100 ms: after twice that nothing is expected any more.
+    // The longest lag of a hundred is 100 ms: after twice that nothing is expected any more.
+    let late = |payments: u64| payment(2).repeat(payments as usize);
     let mut lines =
-        vec![order(1, 1000), payment(2), payment(8), order(2, 1100), order(3, 1150), payment(9), order(4, 1300)];
-    assert_eq!(shares(&report(STREAMS, &[&lines.concat()], OPTIONS).dependencies[0]), [0, 1, 1, 1]);
-    lines.push(order(5, 1351));
-    assert_eq!(shares(&report(STREAMS, &[&lines.concat()], OPTIONS).dependencies[0]), [0, 1, 2, 0]);
+        vec![order(1, 1000), late(100), payment(8), order(2, 1100), order(3, 1150), payment(9), order(4, 1301)];
+    assert_eq!(shares(&report(STREAMS, &[&lines.concat()], OPTIONS).dependencies[0]), [0, 100, 1, 1]);
+    lines.push(order(5, 1352));
+    assert_eq!(shares(&report(STREAMS, &[&lines.concat()], OPTIONS).dependencies[0]), [0, 100, 2, 0]);
+    // Of fewer the lag is not known.
+    lines[1] = late(99);
+    assert_eq!(shares(&report(STREAMS, &[&lines.concat()], OPTIONS).dependencies[0]), [0, 99, 0, 2]);
+}
+
+/// So many payments an hour, each of an order of its own that does not come.
+fn in_vain(hours: u64, an_hour: u64) -> String {
+    let ids = 0..hours * an_hour;
+    ids.map(|id| order(1_000_000 + id, id * 3_600_000 / an_hour) + &payment(id)).collect()
+}
+
+#[test]
+fn a_join_is_dropped_only_where_a_referent_should_have_come() {
+    for latency in ["1ms", "50ms", "1h"] {
+        let options = Options { latency: parse_duration(latency).unwrap(), ..OPTIONS };
+        for (hours, an_hour, mode, reason, note) in [
+            (1, 20_000, "streaming", "nothing_yet", true),
+            (24, 1_000, "streaming", "nothing_yet", true),
+            // A hundred have waited for a day, and two hundred.
+            (25, 99, "streaming", "nothing_yet", true),
+            (25, 200, "independent", "nothing_came", true),
+            (2500, 10, "independent", "nothing_came", false),
+        ] {
+            let report = report(STREAMS, &[&in_vain(hours, an_hour)], options);
+            let d = &report.dependencies[0];
+            assert_eq!((d.advice.mode, d.reason), (mode, reason), "{hours} h, {latency}");
+            assert_eq!(
+                report.notes.iter().any(|note| note.contains("the sample is short")),
+                note,
+                "{:?}",
+                report.notes
+            );
+            assert_eq!(report.toml.contains("independent"), mode == "independent", "{}", report.toml);
+        }
+    }
+}
+
+#[test]
+fn those_that_were_there_do_not_tell_how_late_the_others_come() {
+    // A thousand find their order; as many wait for a minute, which is far longer than any of the former.
+    let mut lines: String = (0..1000).map(|id| order(id, 0) + &payment(id)).collect();
+    lines += &(1000..2000).map(payment).collect::<String>();
+    lines += &order(5000, 60_000);
+    let d = &report(STREAMS, &[&lines], OPTIONS).dependencies[0];
+    assert_eq!((shares(d), d.advice.mode, d.advice.on_expiry), ([1000, 0, 0, 1000], "deferred", Some("dead_letter")));
 }
 
 #[test]
