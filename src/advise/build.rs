@@ -320,7 +320,9 @@ fn because(reason: Reason, measured: &Measured, counts: &Counts, options: &Optio
     };
     let never = measured.never_percent();
     if never >= NEVER_USUAL && measured.came() > 0 {
-        return format!("{text}; {never:.1} % never come, which is usual here: such events go on without");
+        return format!(
+            "{text}; {never:.1} % never come, which is usual here: such events go on without when their wait is over"
+        );
     }
     if measured.undecided_percent() > UNDECIDED_MOST {
         return format!("{text}; {:.1} % were still waiting when the sample ended", measured.undecided_percent());

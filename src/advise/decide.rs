@@ -217,10 +217,8 @@ pub fn alone(measured: &Measured, target: &Target, now: Settings) -> Advice {
 /// `streaming`, with a wait that covers all but what is far off.
 fn in_memory(measured: &Measured, target: &Target) -> Settings {
     let end = end(measured);
-    // One who gets an answer without the referent is to get it soon.
-    let least = if end == SecondExpiry::Partial { Duration::ZERO } else { WAIT_LEAST };
     let twice = Duration::from_micros(measured.lag.p999.saturating_mul(2));
-    let wait = round_up(twice.max(least).max(target.latency));
+    let wait = round_up(twice.max(WAIT_LEAST).max(target.latency));
     let on_expiry = match micros(wait) < measured.lag.max {
         true => OnExpiry::Defer { wait: Some(long_wait(measured)), then: end },
         false => at_once(end),

@@ -7,7 +7,7 @@ use super::decide::{self, Considered, Reason, UNDECIDED_MOST, micros};
 use super::report::MemoryReport;
 use super::{ArrivalClock, End, Options, Sample};
 use crate::config::{Job, show_duration, show_size};
-use crate::dependency::{Mode, Need};
+use crate::dependency::{Mode, Need, OnExpiry};
 use crate::source::Settings;
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -175,10 +175,30 @@ fn of_modes(
                 job.shown(&subject.dependency.name)
             ));
         }
+        notes.extend(of_a_short_wait(job, options, subject, dependency));
     }
     notes.push(
         "modes are fixed for the life of a state: where one changes, start the job over with --fresh; waits may change between runs".to_owned(),
     );
+}
+
+/// What never comes keeps its event waiting for longer than the target: why the wait is not shorter, and what a shorter one would cost.
+fn of_a_short_wait(job: &Job, options: &Options, subject: &Subject<'_>, dependency: &Considered) -> Option<String> {
+    let settings = dependency.advice.settings;
+    let wait = settings.wait.filter(|wait| *wait > options.latency && settings.on_expiry == OnExpiry::Partial)?;
+    if dependency.advice.reason != Reason::Within {
+        return None;
+    }
+    let least = micros(options.latency).max(dependency.measured.lag.p999.saturating_mul(2));
+    Some(format!(
+        "{}.{}: where the referent never comes, the event goes on without it after {}, not within {}. A `wait` of {} would do for this sample, but a \
+         producer or broker that stands still for longer would have events resolved for good without referents that do come",
+        job.shown(&subject.stream.name),
+        job.shown(&subject.dependency.name),
+        show_duration(wait),
+        show_duration(options.latency),
+        show_duration(decide::round_up(Duration::from_micros(least)))
+    ))
 }
 
 /// Bytes as people read them.
