@@ -7,12 +7,14 @@ use indicatif::HumanCount;
 use super::arrival::Partition;
 use super::decide::{
     self, Considered, Cost, Measured, NEVER_USUAL, NOTHING_LEAST, REFERENCES_LEAST, Reason, Settings, Target,
-    UNDECIDED_MOST, micros,
+    UNDECIDED_MOST, Within, micros,
 };
+use super::events::ByDependency;
+use super::lags::Lags;
 use super::references::{Counts, Found, Referents};
 use super::report::{
     ClockReport, DependencyReport, EntityReport, Keys, MemoryReport, PartitionReport, Report, SampleReport,
-    SettingsReport,
+    SettingsReport, StreamReport,
 };
 use super::{End, Options, Quantiles, Sample, notes, toml};
 use crate::config::{Job, show_duration};
@@ -47,6 +49,8 @@ pub(super) struct Subject<'a> {
     pub(super) stream: &'a Stream,
     pub(super) dependency: &'a Dependency,
     pub(super) counts: &'a Counts,
+    /// Its events, where they could be followed.
+    events: Option<&'a ByDependency>,
     /// How many keys of its entity tell as much as those that were looked at.
     effective_keys: f64,
 }
@@ -59,7 +63,7 @@ pub(super) fn build(job: &Job, deferred: &Job, options: &Options, sample: &Sampl
     let mut considered: Vec<Considered> = subjects
         .iter()
         .map(|subject| {
-            let measured = measure(subject.counts, options.latency, has_time, span);
+            let measured = measure(subject, options.latency, has_time, span);
             let advice = decide::alone(&measured, &target, now(subject.dependency));
             let waiting_bytes = Waiting::of(subject.counts, advice.settings, has_time, span).memory;
             Considered { measured, entity: usize::from(subject.dependency.entity.0), waiting_bytes, advice }
@@ -86,6 +90,7 @@ pub(super) fn build(job: &Job, deferred: &Job, options: &Options, sample: &Sampl
         sample: sample_report(job, sample),
         keys: Keys { one_in: sample.found.one_in, looked_at: sample.found.keys },
         toml: lines(job, &dependencies),
+        streams: streams(job, sample, options),
         dependencies,
         entities,
         memory,
@@ -110,13 +115,16 @@ impl Sample {
 }
 
 fn subjects<'a>(job: &'a Job, found: &'a Found) -> Vec<Subject<'a>> {
-    let streams = job.rules.streams().iter().zip(&found.counts);
+    let streams = job.rules.streams().iter().zip(&found.counts).enumerate();
     streams
-        .flat_map(|(stream, counts)| stream.depends_on.iter().zip(counts).map(move |both| (stream, both)))
-        .map(|(stream, (dependency, counts))| {
+        .flat_map(|(at, (stream, counts))| {
+            stream.depends_on.iter().zip(counts).enumerate().map(move |(number, both)| (stream, both, (at, number)))
+        })
+        .map(|(stream, (dependency, counts), (at, number))| {
+            let events = found.events.as_ref().and_then(|streams| streams.get(at)?.by.get(number));
             let referents = found.referents.get(usize::from(dependency.entity.0));
             let effective_keys = referents.map_or(0.0, Referents::effective_keys);
-            Subject { stream, dependency, counts, effective_keys }
+            Subject { stream, dependency, counts, events, effective_keys }
         })
         .collect()
 }
@@ -125,21 +133,29 @@ fn now(dependency: &Dependency) -> Settings {
     Settings { mode: dependency.mode, wait: dependency.wait, on_expiry: dependency.on_expiry }
 }
 
-fn measure(counts: &Counts, latency: Duration, has_time: bool, span: u64) -> Measured {
+fn measure(subject: &Subject<'_>, latency: Duration, has_time: bool, span: u64) -> Measured {
+    let Subject { counts, events, .. } = subject;
     let lag = counts.lags.quantiles();
-    let later = counts.lags.count() - counts.before;
-    let horizon = decide::horizon(later, lag, has_time.then_some(latency));
+    let horizon = counts.horizon(has_time.then_some(latency));
     let latency = micros(latency);
     // Who has waited as long as the horizon, and no longer, may still get its referent.
     let undecided = counts.waiting.within(horizon);
-    let undecided_beyond = undecided - counts.waiting.within(horizon.min(latency));
+    let within = |lags: &Lags, beyond| Within { within: lags.within(latency), complete: lags.count(), beyond };
+    // Where events cannot be followed, each reference stands for one.
+    let (own, whole) = match events {
+        Some(events) => (within(&events.own, events.own_beyond), within(&events.whole, events.whole_beyond)),
+        None => {
+            let references = within(&counts.lags, undecided - counts.waiting.within(horizon.min(latency)));
+            (references, references)
+        }
+    };
     Measured {
         before: counts.before,
-        later,
+        later: counts.later(),
         never: counts.waiting.count() - undecided,
         undecided,
-        within: has_time.then(|| counts.lags.within(latency)),
-        undecided_beyond,
+        own: has_time.then_some(own),
+        whole: has_time.then_some(whole),
         lag: if has_time { lag } else { Quantiles::default() },
         span,
     }
@@ -230,10 +246,9 @@ fn dependency(
     considered: &Considered,
     waiting: Waiting,
 ) -> DependencyReport {
-    let Subject { stream, dependency, counts, effective_keys } = subject;
+    let Subject { stream, dependency, counts, effective_keys, .. } = subject;
     let (measured, advice) = (&considered.measured, considered.advice);
     let bounds: &[u64] = if sample.has_time() { &TIME_BOUNDS } else { &RECORD_BOUNDS };
-    let within = measured.within.map(|within| 100.0 * within as f64 / measured.came().max(1) as f64);
     // 1.96 standard errors of a share of one half, with whole keys as what was drawn.
     let error_percent = if sample.found.one_in == 1 { 0.0 } else { (98.0 / effective_keys.sqrt()).min(100.0) };
     DependencyReport {
@@ -247,7 +262,8 @@ fn dependency(
         never: measured.never,
         undecided: measured.undecided,
         error_percent,
-        within_percent: within.filter(|_| measured.came() > 0),
+        own_within_percent: measured.own.and_then(|own| own.percent()),
+        within_percent: measured.whole.and_then(|whole| whole.percent()),
         lag: counts.lags.quantiles(),
         lag_records: counts.records.quantiles(),
         age: counts.ages.quantiles(),
@@ -257,7 +273,7 @@ fn dependency(
         now: SettingsReport::of(now(dependency)),
         advice: SettingsReport::of(advice.settings),
         reason: advice.reason.as_str(),
-        because: because(advice.reason, measured, counts, options),
+        because: because(advice.reason, measured, subject, options),
         toml: toml::element(
             job,
             dependency,
@@ -274,12 +290,16 @@ fn names_mode(job: &Job, stream: &Stream, dependency: &Dependency) -> bool {
     other.and_then(|other| other.depends_on.iter().find(same)).is_some_and(|other| other.mode == dependency.mode)
 }
 
-fn because(reason: Reason, measured: &Measured, counts: &Counts, options: &Options) -> String {
+fn because(reason: Reason, measured: &Measured, subject: &Subject<'_>, options: &Options) -> String {
     let target = show_duration(options.latency);
-    let within = measured
-        .within
-        .map_or(100.0, |within| 100.0 * within as f64 / (measured.came() + measured.undecided_beyond).max(1) as f64);
-    let within = floor_percent(within);
+    let [own, whole] =
+        [measured.own, measured.whole].map(|share| floor_percent(share.and_then(|s| s.percent()).unwrap_or(100.0)));
+    // What the percentages are of.
+    let whose = |share: Option<Within>| {
+        let told = share.map_or(measured.came(), |share| share.told());
+        let what = if subject.events.is_some() { "events" } else { "references" };
+        format!("the {} {what} whose referents came, or may still come,", HumanCount(told))
+    };
     let text = match reason {
         Reason::TooFew => format!("fewer than {REFERENCES_LEAST} references: nothing is advised, it stays as it is"),
         Reason::NothingCame => {
@@ -297,15 +317,32 @@ fn because(reason: Reason, measured: &Measured, counts: &Counts, options: &Optio
                  Is the stream that provides them among the sources?"
             )
         }
-        Reason::Within => format!("{within} % are complete within {target}"),
-        Reason::MostlyWithin => {
-            format!("{within} % are complete within {target}: those in real time, the others when their referent comes")
+        Reason::Within if measured.own.is_none() => {
+            format!("of {} 100 % had them when they arrived", whose(None))
         }
+        Reason::Within => {
+            let others = match whole < own {
+                true => format!("; with all else that they refer to, {whole} % are complete by then"),
+                false => String::new(),
+            };
+            format!("of {} {own} % have them within {target}{others}", whose(measured.own))
+        }
+        Reason::MostlyWithin => format!(
+            "of {} {whole} % are complete within {target}: those in real time, the others when their referent comes",
+            whose(measured.whole)
+        ),
         Reason::Beyond => {
-            format!("only {within} % are complete within {target}: accepted at once, resolved when the referent comes")
+            let alone = match whole < own {
+                true => format!(" ({own} % of them by this alone)"),
+                false => String::new(),
+            };
+            format!(
+                "of {} only {whole} % are complete within {target}{alone}: accepted at once, resolved when the referent comes",
+                whose(measured.whole)
+            )
         }
         Reason::NoTime => {
-            let p99 = counts.records.quantiles().p99;
+            let p99 = subject.counts.records.quantiles().p99;
             let rate = (p99 as f64 / options.latency.as_secs_f64()).ceil() as u64;
             format!(
                 "of those that came later 99 % came within {p99} records, which is within {target} where {rate} records or more come a second; \
@@ -333,6 +370,25 @@ fn because(reason: Reason, measured: &Measured, counts: &Counts, options: &Optio
 /// A percentage with one decimal, never rounded up to all.
 fn floor_percent(percent: f64) -> f64 {
     (percent * 10.0).floor() / 10.0
+}
+
+/// How many events of each stream that depends on something are complete, and when.
+fn streams(job: &Job, sample: &Sample, options: &Options) -> Vec<StreamReport> {
+    let found = job.rules.streams().iter().zip(sample.found.events.iter().flatten());
+    found
+        .filter(|(stream, _)| !stream.depends_on.is_empty())
+        .map(|(stream, of)| {
+            let within = of.complete.within(micros(options.latency));
+            StreamReport {
+                stream: job.shown(&stream.name).to_owned(),
+                events: of.events,
+                within,
+                later: of.complete.count() - within,
+                never: of.never,
+                undecided: of.undecided,
+            }
+        })
+        .collect()
 }
 
 fn entities(job: &Job, sample: &Sample, costs: &[Cost]) -> Vec<EntityReport> {

@@ -1,14 +1,14 @@
 //! From what was measured to advice. Pure: numbers in, settings with their reasons out.
 //!
-//! For each dependency, of the references whose referent came (and those that have waited longer than the target and may still get theirs):
+//! For each dependency, of the events that refer by it and are complete (or have waited longer than the target, and may still be):
 //!
 //! | what was measured | mode | `wait` | `on_expiry` |
 //! | --- | --- | --- | --- |
 //! | fewer than [`REFERENCES_LEAST`] references | as it is | as it is | as it is |
 //! | no referent came, and [`REFERENCES_LEAST`] or more have waited for [`NOTHING_LEAST`] or longer | `independent` | | |
 //! | no referent came, and the sample is too short to tell whether one will | as it is | as it is | as it is |
-//! | 99 % complete within the target | `streaming` | twice the 99.9th percentile of the lag, and no less than [`WAIT_LEAST`] | `defer` where some came even later, otherwise [the end](end) |
-//! | 90 % complete within the target | `streaming` | the target | `defer`: what comes later is resolved later |
+//! | 99 % have all that it names within the target | `streaming` | twice the 99.9th percentile of the lag, and no less than [`WAIT_LEAST`] | `defer` where some came even later, otherwise [the end](end) |
+//! | 90 % are complete within the target, with all else that they refer to | `streaming` | the target | `defer`: what comes later is resolved later |
 //! | less | `deferred` | twice the longest lag, and no less than [`WAIT_LEAST`] | [the end](end) |
 //!
 //! A second wait is as long as a deferred one. Where more than [`UNDECIDED_MOST`] of the references could not be told by the end of the sample, deferred waits
@@ -56,14 +56,37 @@ pub struct Measured {
     pub never: u64,
     /// That have not waited as long as that by the end of the sample.
     pub undecided: u64,
-    /// Of all that came, those that were complete within the target; `None` where there is no time.
-    pub within: Option<u64>,
-    /// Of the undecided, those that have waited longer than the target.
-    pub undecided_beyond: u64,
+    /// Of the events that refer by it, those that had all that it names within the target; `None` where there is no time.
+    pub own: Option<Within>,
+    /// Those that were complete, with all else that they refer to; `None` where there is no time.
+    pub whole: Option<Within>,
     /// The lags of all that came, 0 where the referent was there.
     pub lag: Quantiles,
     /// From the first to the last arrival of the sample.
     pub span: u64,
+}
+
+/// How many events come in time; of those that never get what they lack, none counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Within {
+    /// Those within the target.
+    pub within: u64,
+    /// Those that are complete, within the target or not.
+    pub complete: u64,
+    /// Those that may still be when the sample ends, and have waited longer than the target.
+    pub beyond: u64,
+}
+
+impl Within {
+    /// Those that are told: all that are complete, or come too late if they come.
+    pub fn told(&self) -> u64 {
+        self.complete + self.beyond
+    }
+
+    /// Percent of those that are told; `None` where none is.
+    pub fn percent(&self) -> Option<f64> {
+        (self.told() > 0).then(|| percent(self.within, self.told()))
+    }
 }
 
 /// What is wanted.
@@ -162,11 +185,6 @@ impl Measured {
     pub fn undecided_percent(&self) -> f64 {
         percent(self.undecided, self.references())
     }
-
-    /// Percent that are complete within the target.
-    fn within_percent(&self) -> Option<f64> {
-        self.within.map(|within| percent(within, self.came() + self.undecided_beyond))
-    }
 }
 
 fn percent(part: u64, whole: u64) -> f64 {
@@ -198,16 +216,18 @@ pub fn alone(measured: &Measured, target: &Target, now: Settings) -> Advice {
         let settings = Settings { mode: Mode::Independent, wait: None, on_expiry: OnExpiry::DeadLetter };
         return advice(settings, Reason::NothingCame);
     }
-    let Some(within) = measured.within_percent() else {
+    let (Some(own), Some(whole)) = (measured.own, measured.whole) else {
         // Where nothing is late there is nothing to compare.
         return match measured.later + measured.undecided {
             0 => advice(in_memory(measured, target), Reason::Within),
             _ => advice(now, Reason::NoTime),
         };
     };
-    if within >= WITHIN_ALWAYS {
+    let reaches = |share: Within, least: f64| share.percent().is_some_and(|percent| percent >= least);
+    if reaches(own, WITHIN_ALWAYS) {
+        // It is not what keeps its events from being complete.
         advice(in_memory(measured, target), Reason::Within)
-    } else if within >= WITHIN_MOSTLY {
+    } else if reaches(whole, WITHIN_MOSTLY) {
         advice(in_memory_first(measured, target.latency), Reason::MostlyWithin)
     } else {
         advice(on_disk(measured), Reason::Beyond)

@@ -5,6 +5,7 @@
 //!
 //! * `arrival`: when a record arrived, as far as a sample that lies still can tell.
 //! * `references`: what is here and what waits while it is read: every reference finds its referent, or notes when it comes.
+//! * `events`: when whole events are complete.
 //! * `lags`: how that is spread.
 //! * [`mod@decide`]: from what was measured to advice; pure.
 //! * [`report`]: the evidence, the advice, and the TOML to paste; `build` makes it of a sample, with `notes` on what limits it.
@@ -12,6 +13,7 @@
 mod arrival;
 mod build;
 pub mod decide;
+mod events;
 mod lags;
 mod notes;
 mod references;
@@ -169,7 +171,7 @@ fn read(
     };
     let end = reader.read_to_end(source.as_mut())?;
     let Reader { references, arrivals, events, rejected, .. } = reader;
-    let found = references.finish(&arrivals);
+    let found = references.finish(&arrivals, options.latency);
     Ok(Sample { arrivals, found, partitions, events, rejected, end, elapsed: began.elapsed() })
 }
 

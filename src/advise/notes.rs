@@ -54,6 +54,13 @@ fn of_the_sample(sample: &Sample, considered: &[Considered], notes: &mut Vec<Str
              19 times of 20",
             sample.found.one_in
         ));
+        if sample.has_time() {
+            notes.push(
+                "whole events could not be followed, for not all keys were: percentages are of references, and where events have several, fewer events are \
+                 complete. Raise --memory, or read less with --sample"
+                    .to_owned(),
+            );
+        }
     }
 }
 

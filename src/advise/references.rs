@@ -5,19 +5,19 @@
 
 use std::mem;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry as Slot;
 use slab::Slab;
 
 use super::arrival::{Arrivals, Moment, UNKNOWN, ticks_of};
+use super::decide::{self, micros};
+use super::events::{Events, NONE, OfStream};
 use super::lags::Lags;
 use crate::dependency::{Rules, Stream};
 use crate::event::{Dependent, EntityId, KeyHash, Reference, is_tombstone};
 use crate::mode;
-
-/// The end of a chain, and no event.
-const NONE: u32 = u32::MAX;
 
 /// No more than one of so many keys is looked at.
 const ONE_IN_MAX: u64 = 1 << 16;
@@ -61,8 +61,9 @@ struct Size {
 struct Wait {
     tick: i64,
     record: u64,
-    /// Its event in `unresolved`.
+    /// Its event in `unresolved`, and in `events`.
     event: u32,
+    held: u32,
     stream: u16,
     dependency: u16,
     next: u32,
@@ -134,6 +135,8 @@ impl Referents {
 pub(super) struct Found {
     /// By stream and dependency.
     pub(super) counts: Vec<Vec<Counts>>,
+    /// By stream, its events; `None` where not all keys were looked at, or there is no time.
+    pub(super) events: Option<Vec<OfStream>>,
     /// By entity.
     pub(super) referents: Vec<Referents>,
     /// One key of so many was looked at.
@@ -153,6 +156,7 @@ pub(super) struct References {
     entries: HashTable<Entry>,
     waits: Slab<Wait>,
     unresolved: Slab<Unresolved>,
+    events: Events,
     counts: Vec<Vec<Counts>>,
     one_in: u64,
     memory_max: usize,
@@ -171,6 +175,7 @@ impl References {
         }
         let counts = rules.streams().iter().map(|stream| vec![Counts::default(); stream.depends_on.len()]).collect();
         References {
+            events: Events::new(&rules, has_time),
             rules,
             named,
             entries: HashTable::new(),
@@ -202,11 +207,14 @@ impl References {
             self.provide(dependent, stream, entity, at, arrivals);
         }
         let event = self.unresolved(dependent, stream, at, arrivals);
+        let held = self.events.begin(dependent.event.header.header.stream.0, at.tick);
         for reference in &dependent.references {
             if self.is_sampled(reference.hash) {
-                self.look_up(dependent, reference, at, event, arrivals);
+                let lag = self.look_up(dependent, reference, at, (event, held), arrivals);
+                self.events.add(held, reference.dependency, lag);
             }
         }
+        self.events.settle(held);
         if let Some(resolved) = self.complete(event, at.record) {
             self.arrive(resolved, arrivals);
         }
@@ -220,7 +228,8 @@ impl References {
     fn memory(&self) -> usize {
         2 * (self.entries.len() * (size_of::<Entry>() + 1)
             + self.waits.len() * size_of::<Wait>()
-            + self.unresolved.len() * size_of::<Unresolved>())
+            + self.unresolved.len() * size_of::<Unresolved>()
+            + self.events.memory())
     }
 
     fn is_sampled(&self, hash: KeyHash) -> bool {
@@ -282,6 +291,7 @@ impl References {
                 if let Some(counts) = counts_of(&mut self.counts, wait.stream, wait.dependency) {
                     counts.note(tick.saturating_sub(since), record.saturating_sub(wait.record), self.one_in);
                 }
+                self.events.found(wait.held, wait.dependency, late(tick.saturating_sub(since)));
                 all.extend(self.found(wait.event, here.last, record));
             }
         }
@@ -302,37 +312,47 @@ impl References {
         Some(Arrived { entity: twin, hash, here: Here { first: tick, last: tick, until, size }, record })
     }
 
-    fn look_up(&mut self, dependent: &Dependent, reference: &Reference, at: Moment, event: u32, arrivals: &Arrivals) {
+    /// Looks for a referent of an event, which has a place in `unresolved` and one in `events`: how long after the event it came, if it has.
+    fn look_up(
+        &mut self,
+        dependent: &Dependent,
+        reference: &Reference,
+        at: Moment,
+        event: (u32, u32),
+        arrivals: &Arrivals,
+    ) -> Option<u64> {
         let (stream, weight) = (dependent.event.header.header.stream.0, self.one_in);
         let entry = self.entry(reference.entity, reference.hash);
         entry.references += 1;
         let (here, waits) = (entry.here.filter(|here| here.until >= at.tick), entry.waits);
         let since = arrivals.known(at.tick);
-        let Some(counts) = counts_of(&mut self.counts, stream, reference.dependency) else { return };
+        let counts = counts_of(&mut self.counts, stream, reference.dependency)?;
         let Some(Here { first, last, .. }) = here else {
             counts.miss(&self.rules, dependent, weight);
             self.wait(reference, at, stream, event, waits);
-            return;
+            return None;
         };
         let lag = arrivals.known(first).saturating_sub(since);
         if lag > 0 {
             // It was read before, from another partition, and arrived after.
             counts.miss(&self.rules, dependent, weight);
-            if let Some(unresolved) = self.unresolved.get_mut(event as usize) {
+            if let Some(unresolved) = self.unresolved.get_mut(event.0 as usize) {
                 unresolved.tick = unresolved.tick.max(first);
             }
         }
         let newest = arrivals.known(last).saturating_sub(since);
-        counts.note(if newest <= 0 { newest } else { lag }, 0, weight);
+        let lag = if newest <= 0 { newest } else { lag };
+        counts.note(lag, 0, weight);
+        Some(late(lag))
     }
 
     /// Notes that a reference waits. `first` is the one that came before it for the same key.
-    fn wait(&mut self, reference: &Reference, at: Moment, stream: u16, event: u32, first: u32) {
+    fn wait(&mut self, reference: &Reference, at: Moment, stream: u16, (event, held): (u32, u32), first: u32) {
         if let Some(unresolved) = self.unresolved.get_mut(event as usize) {
             unresolved.missing += 1;
         }
         let (tick, record, dependency) = (at.tick, at.record, reference.dependency);
-        let wait = self.waits.insert(Wait { tick, record, event, stream, dependency, next: first });
+        let wait = self.waits.insert(Wait { tick, record, event, held, stream, dependency, next: first });
         self.entry(reference.entity, reference.hash).waits = wait as u32;
     }
 
@@ -359,6 +379,7 @@ impl References {
     /// Looks at half as many keys from here on.
     fn let_half_go(&mut self, record: u64, arrivals: &Arrivals) {
         self.one_in *= 2;
+        self.events.give_up();
         let one_in = self.one_in;
         let is_sampled = |hash: KeyHash| (hash.0 >> SAMPLED_BY) & (one_in - 1) == 0;
         self.unresolved.retain(|_, unresolved| is_sampled(unresolved.hash));
@@ -384,15 +405,23 @@ impl References {
         }
     }
 
-    /// What the sample says, which ends at a moment.
-    pub(super) fn finish(mut self, arrivals: &Arrivals) -> Found {
+    /// What the sample says, which ends at a moment; `latency` is the target of events.
+    pub(super) fn finish(mut self, arrivals: &Arrivals, latency: Duration) -> Found {
         let end = arrivals.end().tick;
+        let age = |tick: i64| late(end.saturating_sub(arrivals.known(tick)));
         for (_, wait) in &self.waits {
-            let age = end.saturating_sub(arrivals.known(wait.tick));
             if let Some(counts) = counts_of(&mut self.counts, wait.stream, wait.dependency) {
-                counts.waiting.add(age.max(0).unsigned_abs(), self.one_in);
+                counts.waiting.add(age(wait.tick), self.one_in);
             }
         }
+        let target = Some(latency).filter(|_| self.has_time && arrivals.is_known());
+        let horizons: Vec<Vec<u64>> =
+            self.counts.iter().map(|counts| counts.iter().map(|counts| counts.horizon(target)).collect()).collect();
+        let horizon = |stream: u16, dependency: u16| {
+            let of_stream = horizons.get(usize::from(stream));
+            of_stream.and_then(|all| all.get(usize::from(dependency))).copied().unwrap_or(u64::MAX)
+        };
+        let events = self.events.finish(age, horizon, micros(latency)).filter(|_| target.is_some());
         let mut referents = vec![Referents::default(); self.rules.entities().len()];
         for entry in &self.entries {
             let Some(of) = referents.get_mut(usize::from(entry.entity.0)) else { continue };
@@ -405,6 +434,7 @@ impl References {
             }
         }
         Found {
+            events,
             counts: self.counts,
             referents,
             one_in: self.one_in,
@@ -415,6 +445,16 @@ impl References {
 }
 
 impl Counts {
+    /// Those whose referent came later.
+    pub(super) fn later(&self) -> u64 {
+        self.lags.count() - self.before
+    }
+
+    /// How long a reference must have waited to be one whose referent never comes, in ticks.
+    pub(super) fn horizon(&self, target: Option<Duration>) -> u64 {
+        decide::horizon(self.later(), self.lags.quantiles(), target)
+    }
+
     /// A reference whose referent was not there when it was looked for.
     fn miss(&mut self, rules: &Rules, dependent: &Dependent, weight: u64) {
         self.missed += weight;
@@ -443,6 +483,11 @@ impl Size {
             stored: narrow(mode::stored_referent_bytes(entity, &dependent.event)),
         }
     }
+}
+
+/// A lag, as none where the referent came first.
+fn late(lag: i64) -> u64 {
+    lag.max(0).unsigned_abs()
 }
 
 /// The counts of a dependency of a stream.

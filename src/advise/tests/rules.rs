@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::advise::Quantiles;
 use crate::advise::decide::{
-    Advice, Considered, Cost, Measured, Reason, Settings, Target, alone, horizon, memory, micros, round_up, together,
+    Advice, Considered, Cost, Measured, Reason, Settings, Target, Within, alone, horizon, memory, micros, round_up,
+    together,
 };
 use crate::config::{parse_duration, show_duration};
 use crate::dependency::{Mode, OnExpiry};
@@ -65,13 +66,19 @@ fn what_is_measured_decides() {
         let (within, undecided_beyond) = within.split_once(' ').unwrap();
         let (p999, max) = lags.split_once(' ').unwrap();
         let lag = |text: &str| parse_duration(text.trim()).map_or(0, micros);
+        let complete = before + later;
+        let share = within.parse().ok().map(|within| Within {
+            within,
+            complete,
+            beyond: undecided_beyond.trim().parse().unwrap(),
+        });
         let measured = Measured {
             before,
             later,
             never,
             undecided,
-            within: within.parse().ok(),
-            undecided_beyond: undecided_beyond.trim().parse().unwrap(),
+            own: share,
+            whole: share,
             lag: Quantiles { p999: lag(p999), max: lag(max), ..Quantiles::default() },
             span: micros(Duration::from_secs(3600)),
         };
@@ -100,7 +107,7 @@ fn who_never_gets_it_is_told_by_the_lag_of_those_that_came_late_or_by_a_day() {
 
 #[test]
 fn a_target_longer_than_the_least_wait_is_the_least() {
-    let measured = Measured { before: 1000, within: Some(1000), ..Measured::default() };
+    let measured = all_there(1000);
     assert_eq!(shown(&alone(&measured, &target("7m", 1 << 30), NOW)), "streaming 10m dead_letter (within)");
 }
 
@@ -157,7 +164,7 @@ fn what_does_not_fit_into_memory_is_deferred_the_largest_first() {
             .iter()
             .map(|dependency| {
                 let [entity, waiting_bytes] = numbers(dependency)[..] else { panic!("{dependency}") };
-                let measured = Measured { before: 1000, within: Some(1000), ..Measured::default() };
+                let measured = all_there(1000);
                 let advice = alone(&measured, &target("50ms", limit), NOW);
                 Considered { measured, entity: entity as usize, waiting_bytes, advice }
             })
@@ -173,12 +180,34 @@ fn what_does_not_fit_into_memory_is_deferred_the_largest_first() {
 
 #[test]
 fn what_there_is_no_evidence_about_is_not_moved() {
-    let measured = Measured { before: 10, within: Some(10), ..Measured::default() };
+    let measured = all_there(10);
     let advice = alone(&measured, &target("50ms", 100), NOW);
     let mut considered = [Considered { measured, entity: 0, waiting_bytes: 0, advice }];
     let costs = [Cost { memory: 1000, restart: Duration::from_secs(600) }];
     together(&mut considered, &costs, &target("50ms", 100));
     assert_eq!(mode_and_reason(&considered[0].advice), "streaming too_few");
+}
+
+/// What is advised goes by events, and not by references.
+#[test]
+fn a_dependency_that_is_nearly_always_in_time_is_not_to_blame_for_what_its_events_lack_besides() {
+    for (own, whole, expected) in [
+        (9930, 7500, "streaming 1m dead_letter (within)"),
+        (9300, 9000, "streaming 50ms defer 1m dead_letter (mostly_within)"),
+        (9300, 8999, "deferred 1m dead_letter (beyond)"),
+        (9300, 7500, "deferred 1m dead_letter (beyond)"),
+    ] {
+        let share = |within| Some(Within { within, complete: 10_000, beyond: 0 });
+        let measured =
+            Measured { before: 9000, later: 1000, own: share(own), whole: share(whole), ..Measured::default() };
+        assert_eq!(shown(&alone(&measured, &target("50ms", 1 << 30), NOW)), expected, "{own} {whole}");
+    }
+}
+
+/// References that all find their referent, each of an event of its own.
+fn all_there(references: u64) -> Measured {
+    let share = Within { within: references, complete: references, beyond: 0 };
+    Measured { before: references, own: Some(share), whole: Some(share), ..Measured::default() }
 }
 
 fn target(latency: &str, streaming_memory: u64) -> Target {

@@ -25,7 +25,7 @@ name = "payment"
 depends_on = [ { entity = "order", by = "/order" } ]
 "#;
 
-const OPTIONS: Options = Options {
+pub(super) const OPTIONS: Options = Options {
     latency: Duration::from_millis(50),
     restart: Duration::from_secs(60),
     rate: None,
@@ -34,7 +34,7 @@ const OPTIONS: Options = Options {
 };
 
 /// A job whose files are these, and the report on it.
-fn report(streams: &str, files: &[&str], options: Options) -> Report {
+pub(super) fn report(streams: &str, files: &[&str], options: Options) -> Report {
     let directory = TempDir::new().unwrap();
     let mut paths = Vec::new();
     for (at, content) in files.iter().enumerate() {
@@ -57,7 +57,7 @@ fn run(directory: &TempDir, job: &str, options: Options) -> Result<Report, Advis
     report
 }
 
-fn order(id: u64, at: u64) -> String {
+pub(super) fn order(id: u64, at: u64) -> String {
     format!("{{\"type\":\"order\",\"id\":{id},\"at\":{at}}}\n")
 }
 
