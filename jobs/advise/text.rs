@@ -199,7 +199,7 @@ fn memory(report: &Report) -> String {
     let rows = report.dependencies.iter().map(|d| {
         vec![format!("{}.{}", d.stream, d.dependency), size(d.waiting_memory_bytes), size(d.waiting_state_bytes)]
     });
-    text += &table(["waiting, on average, as advised", "in memory", "on disk"], [Left, Right, Right], rows);
+    text += &table(["waiting at once, on average, as advised", "in memory", "on disk"], [Left, Right, Right], rows);
     let m = &report.memory;
     let _ = writeln!(
         text,

@@ -5,20 +5,22 @@ use std::time::Duration;
 use indicatif::HumanCount;
 
 use super::arrival::Partition;
+use super::counts::Counts;
 use super::decide::{
     self, Considered, Cost, Measured, NEVER_USUAL, NOTHING_LEAST, REFERENCES_LEAST, Reason, Settings, Target,
     UNDECIDED_MOST, Within, micros,
 };
 use super::events::ByDependency;
 use super::lags::Lags;
-use super::references::{Counts, Found, Referents};
+use super::references::{Found, Referents};
 use super::report::{
     ClockReport, DependencyReport, EntityReport, Keys, MemoryReport, PartitionReport, Report, SampleReport,
     SettingsReport, StreamReport,
 };
+use super::waiting::Waiting;
 use super::{End, Options, Quantiles, Sample, notes, toml};
 use crate::config::{Job, show_duration};
-use crate::dependency::{Dependency, Mode, OnExpiry, Stream};
+use crate::dependency::{Dependency, Mode, Stream};
 use crate::event::{EntityId, PartitionId};
 
 const SECOND: u64 = 1_000_000;
@@ -50,7 +52,7 @@ pub(super) struct Subject<'a> {
     pub(super) dependency: &'a Dependency,
     pub(super) counts: &'a Counts,
     /// Its events, where they could be followed.
-    events: Option<&'a ByDependency>,
+    pub(super) events: Option<&'a ByDependency>,
     /// How many keys of its entity tell as much as those that were looked at.
     effective_keys: f64,
 }
@@ -65,7 +67,7 @@ pub(super) fn build(job: &Job, deferred: &Job, options: &Options, sample: &Sampl
         .map(|subject| {
             let measured = measure(subject, options.latency, has_time, span);
             let advice = decide::alone(&measured, &target, now(subject.dependency));
-            let waiting_bytes = Waiting::of(subject.counts, advice.settings, has_time, span).memory;
+            let waiting_bytes = Waiting::of(subject, advice.settings, has_time, span).memory;
             Considered { measured, entity: usize::from(subject.dependency.entity.0), waiting_bytes, advice }
         })
         .collect();
@@ -73,7 +75,7 @@ pub(super) fn build(job: &Job, deferred: &Job, options: &Options, sample: &Sampl
     decide::together(&mut considered, &costs, &target);
     let advised = subjects.iter().zip(&considered);
     let waiting: Vec<Waiting> =
-        advised.clone().map(|(s, c)| Waiting::of(s.counts, c.advice.settings, has_time, span)).collect();
+        advised.clone().map(|(s, c)| Waiting::of(s, c.advice.settings, has_time, span)).collect();
     let dependencies: Vec<DependencyReport> = advised
         .zip(&waiting)
         .map(|((subject, considered), waiting)| {
@@ -158,38 +160,6 @@ fn measure(subject: &Subject<'_>, latency: Duration, has_time: bool, span: u64) 
         whole: has_time.then_some(whole),
         lag: if has_time { lag } else { Quantiles::default() },
         span,
-    }
-}
-
-/// Bytes that waiting events take on average.
-#[derive(Clone, Copy, Debug, Default)]
-struct Waiting {
-    memory: u64,
-    /// Of the state, before compression.
-    stored: u64,
-}
-
-impl Waiting {
-    /// Those of one dependency that waits like this: how long references wait, over the length of the sample (Little 1961), each with its event. An event that
-    /// lacks several things counts for each of them.
-    fn of(counts: &Counts, settings: Settings, has_time: bool, span: u64) -> Waiting {
-        let until = |wait: Option<Duration>| wait.filter(|_| has_time).map_or(u64::MAX, micros);
-        let waited = |until: u64| counts.lags.sum_up_to(until) + counts.waiting.sum_up_to(until);
-        let bytes = |waited: u128, sum: u128| {
-            let each = sum / u128::from(counts.missed.max(1));
-            u64::try_from(waited.saturating_mul(each) / u128::from(span.max(1))).unwrap_or(u64::MAX)
-        };
-        let first = waited(until(settings.wait));
-        match (settings.mode, settings.on_expiry) {
-            (Mode::Independent, _) => Waiting::default(),
-            (Mode::Deferred, _) => Waiting { memory: 0, stored: bytes(first, counts.missed_stored) },
-            (Mode::Streaming, OnExpiry::Defer { wait, .. }) if has_time && settings.wait.is_some() => {
-                let whole = waited(until(settings.wait.zip(wait).map(|(first, second)| first.saturating_add(second))));
-                let (memory, stored) = (counts.missed_memory, counts.missed_stored);
-                Waiting { memory: bytes(first, memory), stored: bytes(whole.saturating_sub(first), stored) }
-            }
-            (Mode::Streaming, _) => Waiting { memory: bytes(first, counts.missed_memory), stored: 0 },
-        }
     }
 }
 

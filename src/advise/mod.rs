@@ -5,13 +5,15 @@
 //!
 //! * `arrival`: when a record arrived, as far as a sample that lies still can tell.
 //! * `references`: what is here and what waits while it is read: every reference finds its referent, or notes when it comes.
+//! * `counts`: what became of the references of a dependency.
 //! * `events`: when whole events are complete.
 //! * `lags`: how that is spread.
 //! * [`mod@decide`]: from what was measured to advice; pure.
-//! * [`report`]: the evidence, the advice, and the TOML to paste; `build` makes it of a sample, with `notes` on what limits it.
+//! * [`report`]: the evidence, the advice, and the TOML to paste; `build` makes it of a sample, with `notes` on what limits it and `waiting`, what waits at once.
 
 mod arrival;
 mod build;
+mod counts;
 pub mod decide;
 mod events;
 mod lags;
@@ -21,6 +23,7 @@ pub mod report;
 #[cfg(test)]
 mod tests;
 mod toml;
+mod waiting;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

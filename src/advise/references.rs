@@ -12,9 +12,9 @@ use hashbrown::hash_table::Entry as Slot;
 use slab::Slab;
 
 use super::arrival::{Arrivals, Moment, UNKNOWN, ticks_of};
-use super::decide::{self, micros};
+use super::counts::{Counts, late};
+use super::decide::micros;
 use super::events::{Events, NONE, OfStream};
-use super::lags::Lags;
 use crate::dependency::{Rules, Stream};
 use crate::event::{Dependent, EntityId, KeyHash, Reference, is_tombstone};
 use crate::mode;
@@ -87,26 +87,6 @@ struct Arrived {
     hash: KeyHash,
     here: Here,
     record: u64,
-}
-
-/// What became of the references of one dependency.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Counts {
-    /// From the arrival of the dependent to that of its referent, of all references whose referent came; 0 where it was there.
-    pub(super) lags: Lags,
-    /// The same in records, of those that came later.
-    pub(super) records: Lags,
-    /// How long before the dependent its referent had arrived, where it was there.
-    pub(super) ages: Lags,
-    /// References whose referent was there.
-    pub(super) before: u64,
-    /// Ages at the end of the sample of those that still wait.
-    pub(super) waiting: Lags,
-    /// References whose referent was not there.
-    pub(super) missed: u64,
-    /// Bytes of memory that their events take while they wait, summed up, and of the state, before compression.
-    pub(super) missed_memory: u128,
-    pub(super) missed_stored: u128,
 }
 
 /// What the keys of one entity take.
@@ -328,14 +308,15 @@ impl References {
         let since = arrivals.known(at.tick);
         let counts = counts_of(&mut self.counts, stream, reference.dependency)?;
         let Some(Here { first, last, .. }) = here else {
-            counts.miss(&self.rules, dependent, weight);
+            let key = if waits == NONE { mode::waited_key_bytes(&reference.key) } else { 0 };
+            counts.miss(&self.rules, dependent, key, weight);
             self.wait(reference, at, stream, event, waits);
             return None;
         };
         let lag = arrivals.known(first).saturating_sub(since);
         if lag > 0 {
             // It was read before, from another partition, and arrived after.
-            counts.miss(&self.rules, dependent, weight);
+            counts.miss(&self.rules, dependent, mode::waited_key_bytes(&reference.key), weight);
             if let Some(unresolved) = self.unresolved.get_mut(event.0 as usize) {
                 unresolved.tick = unresolved.tick.max(first);
             }
@@ -444,37 +425,6 @@ impl References {
     }
 }
 
-impl Counts {
-    /// Those whose referent came later.
-    pub(super) fn later(&self) -> u64 {
-        self.lags.count() - self.before
-    }
-
-    /// How long a reference must have waited to be one whose referent never comes, in ticks.
-    pub(super) fn horizon(&self, target: Option<Duration>) -> u64 {
-        decide::horizon(self.later(), self.lags.quantiles(), target)
-    }
-
-    /// A reference whose referent was not there when it was looked for.
-    fn miss(&mut self, rules: &Rules, dependent: &Dependent, weight: u64) {
-        self.missed += weight;
-        self.missed_memory += mode::waiting_bytes(dependent) as u128 * u128::from(weight);
-        self.missed_stored += mode::stored_waiting_bytes(rules, dependent) as u128 * u128::from(weight);
-    }
-
-    /// A reference whose referent arrived so many ticks after its dependent: before it, where that is negative.
-    fn note(&mut self, lag: i64, records: u64, weight: u64) {
-        if lag < 0 || records == 0 && lag == 0 {
-            self.before += weight;
-            self.lags.add(0, weight);
-            self.ages.add(lag.unsigned_abs(), weight);
-        } else {
-            self.lags.add(lag.unsigned_abs(), weight);
-            self.records.add(records, weight);
-        }
-    }
-}
-
 impl Size {
     fn of(dependent: &Dependent, entity: EntityId) -> Size {
         let narrow = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
@@ -483,11 +433,6 @@ impl Size {
             stored: narrow(mode::stored_referent_bytes(entity, &dependent.event)),
         }
     }
-}
-
-/// A lag, as none where the referent came first.
-fn late(lag: i64) -> u64 {
-    lag.max(0).unsigned_abs()
 }
 
 /// The counts of a dependency of a stream.

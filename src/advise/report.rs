@@ -143,7 +143,8 @@ pub struct DependencyReport {
     pub age: Quantiles,
     /// The lags as bars.
     pub histogram: Vec<Bar>,
-    /// Bytes of memory that waiting events take on average, as advised.
+    /// Bytes of memory that waiting events and the keys that only they name take on average, once the job has run as long as they wait, as advised. What waits
+    /// for ever is taken as the sample has it.
     pub waiting_memory_bytes: u64,
     /// Bytes of the state before compression.
     pub waiting_state_bytes: u64,

@@ -155,7 +155,7 @@ fn who_goes_on_without_waits_for_a_minute_and_it_is_said_why() {
     let lines: String = (0..20_000)
         .map(|id| match id % 10 {
             0 => payment(id) + &order(1_000_000 + id, id),
-            1 | 2 => payment(id) + &order(1_000_000 + id, id) + &order(id, id + 1),
+            1 | 2 => payment(id) + &order(id, id),
             _ => order(id, id) + &payment(id),
         })
         .collect();
@@ -336,6 +336,31 @@ fn what_does_not_fit_into_the_memory_of_the_job_is_deferred() {
     assert!(report.entities[0].memory_bytes > 64 << 10, "{report:?}");
     assert_eq!((d.reason, d.advice.mode), ("memory", "deferred"));
     assert_eq!((report.memory.streaming_bytes, report.memory.state_bytes), (0, report.entities[0].state_bytes));
+}
+
+/// Ten payments a second, each tenth of an order that never comes.
+fn a_tenth_in_vain(seconds: u64) -> String {
+    let ids = 0..seconds * 10;
+    ids.map(|id| order(if id % 10 == 0 { 1_000_000 + id } else { id }, id * 100) + &payment(id)).collect()
+}
+
+#[test]
+fn what_waits_is_as_much_as_there_will_be_however_long_the_sample_is() {
+    // Always one a second waits until its time is over.
+    let streams = STREAMS
+        .replace("by = \"/order\"", "by = \"/order\", mode = \"streaming\", wait = \"5m\", on_expiry = \"drop\"");
+    let options = Options { latency: Duration::from_secs(300), ..OPTIONS };
+    let sizes: Vec<f64> = [40, 400, 4000]
+        .map(|seconds| report(&streams, &[&a_tenth_in_vain(seconds)], options).dependencies[0].clone())
+        .iter()
+        .map(|d| {
+            assert_eq!((d.advice.mode, d.advice.wait.as_deref()), ("streaming", Some("5m")), "{d:?}");
+            d.waiting_memory_bytes as f64
+        })
+        .collect();
+    // 300 events and as many keys.
+    assert!((300.0 * 200.0..300.0 * 700.0).contains(&sizes[2]), "{sizes:?}");
+    assert!((sizes[0] / sizes[2] - 1.0).abs() < 0.05 && (sizes[1] / sizes[2] - 1.0).abs() < 0.05, "{sizes:?}");
 }
 
 #[derive(Clone, Debug)]
