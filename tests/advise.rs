@@ -210,6 +210,18 @@ fn the_memory_that_it_expects_is_what_the_job_takes() {
 }
 
 #[test]
+fn results_that_are_maintained_wait_in_memory() {
+    let job = timed_shop().replace("[job]\n", "[job]\nemit = \"changes\"\n");
+    let workspace = Workspace::with(&job, &known(6, 40_000, 0));
+    let ended = advise(&workspace, &["--latency", "1s"]).succeeded();
+    assert!(ended.stdout.contains("no `deferred` and no `defer`"), "{}", ended.stdout);
+    assert_eq!(advised(&report(&workspace, &["--latency", "1s"])["dependencies"][0]), "streaming 2m dead_letter");
+    let (_, lines) = ended.stdout.split_once("in place of each stream's depends_on:\n").unwrap();
+    workspace.write("job.toml", paste(&job, lines));
+    workspace.run(Program::Sedd, &["--check"]).succeeded();
+}
+
+#[test]
 fn nothing_is_written() {
     let workspace = Workspace::with(&timed_shop(), &known(1, 20, 0));
     let before = workspace.snapshot("");

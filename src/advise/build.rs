@@ -7,7 +7,7 @@ use indicatif::HumanCount;
 use super::arrival::Partition;
 use super::counts::Counts;
 use super::decide::{
-    self, Considered, Cost, Measured, NEVER_USUAL, NOTHING_LEAST, REFERENCES_LEAST, Reason, Settings, Target,
+    self, Advice, Considered, Cost, Measured, NEVER_USUAL, NOTHING_LEAST, REFERENCES_LEAST, Reason, Settings, Target,
     UNDECIDED_MOST, Within, micros,
 };
 use super::events::ByDependency;
@@ -20,7 +20,7 @@ use super::report::{
 use super::waiting::Waiting;
 use super::{End, Options, Quantiles, Sample, notes, toml};
 use crate::config::{Job, show_duration};
-use crate::dependency::{Dependency, Mode, Stream};
+use crate::dependency::{Dependency, Mode, OnExpiry, Stream};
 use crate::event::{EntityId, PartitionId};
 
 const SECOND: u64 = 1_000_000;
@@ -57,11 +57,16 @@ pub(super) struct Subject<'a> {
     effective_keys: f64,
 }
 
-pub(super) fn build(job: &Job, deferred: &Job, options: &Options, sample: &Sample) -> Report {
+pub(super) fn build(job: &Job, deferred: Option<&Job>, options: &Options, sample: &Sample) -> Report {
     let subjects = subjects(job, &sample.found);
     let has_time = sample.has_time();
     let span = sample.arrivals.span();
-    let target = Target { latency: options.latency, streaming_memory: job.streaming_memory, restart: options.restart };
+    let target = Target {
+        latency: options.latency,
+        streaming_memory: job.streaming_memory,
+        restart: options.restart,
+        maintained: job.rules.is_maintained(),
+    };
     let mut considered: Vec<Considered> = subjects
         .iter()
         .map(|subject| {
@@ -209,7 +214,7 @@ fn memory(sample: &Sample, considered: &[Considered], waiting: &[Waiting], costs
 
 fn dependency(
     job: &Job,
-    deferred: &Job,
+    deferred: Option<&Job>,
     options: &Options,
     sample: &Sample,
     subject: &Subject<'_>,
@@ -243,7 +248,7 @@ fn dependency(
         now: SettingsReport::of(now(dependency)),
         advice: SettingsReport::of(advice.settings),
         reason: advice.reason.as_str(),
-        because: because(advice.reason, measured, subject, options),
+        because: because(advice, measured, subject, options),
         toml: toml::element(
             job,
             dependency,
@@ -254,13 +259,14 @@ fn dependency(
 }
 
 /// Whether the file names the mode of a dependency: then no launcher changes it. `job` and the dependency are of different launchers.
-fn names_mode(job: &Job, stream: &Stream, dependency: &Dependency) -> bool {
+fn names_mode(job: Option<&Job>, stream: &Stream, dependency: &Dependency) -> bool {
+    let Some(job) = job else { return dependency.mode != Mode::Streaming };
     let same = |other: &&Dependency| other.name == dependency.name;
     let other = job.rules.stream_named(&stream.name).map(|id| job.rules.stream(id));
     other.and_then(|other| other.depends_on.iter().find(same)).is_some_and(|other| other.mode == dependency.mode)
 }
 
-fn because(reason: Reason, measured: &Measured, subject: &Subject<'_>, options: &Options) -> String {
+fn because(advice: Advice, measured: &Measured, subject: &Subject<'_>, options: &Options) -> String {
     let target = show_duration(options.latency);
     let [own, whole] =
         [measured.own, measured.whole].map(|share| floor_percent(share.and_then(|s| s.percent()).unwrap_or(100.0)));
@@ -269,6 +275,14 @@ fn because(reason: Reason, measured: &Measured, subject: &Subject<'_>, options: 
         let told = share.map_or(measured.came(), |share| share.told());
         let what = if subject.events.is_some() { "events" } else { "references" };
         format!("the {} {what} whose referents came, or may still come,", HumanCount(told))
+    };
+    let reason = advice.reason;
+    let then = match advice.settings {
+        Settings { mode: Mode::Deferred, .. } => "accepted at once, resolved when the referent comes",
+        Settings { on_expiry: OnExpiry::Defer { .. }, .. } => {
+            "those in real time, the others when their referent comes"
+        }
+        _ => "the others wait in memory, for results that are maintained are kept there",
     };
     let text = match reason {
         Reason::TooFew => format!("fewer than {REFERENCES_LEAST} references: nothing is advised, it stays as it is"),
@@ -297,19 +311,13 @@ fn because(reason: Reason, measured: &Measured, subject: &Subject<'_>, options: 
             };
             format!("of {} {own} % have them within {target}{others}", whose(measured.own))
         }
-        Reason::MostlyWithin => format!(
-            "of {} {whole} % are complete within {target}: those in real time, the others when their referent comes",
-            whose(measured.whole)
-        ),
+        Reason::MostlyWithin => format!("of {} {whole} % are complete within {target}: {then}", whose(measured.whole)),
         Reason::Beyond => {
             let alone = match whole < own {
                 true => format!(" ({own} % of them by this alone)"),
                 false => String::new(),
             };
-            format!(
-                "of {} only {whole} % are complete within {target}{alone}: accepted at once, resolved when the referent comes",
-                whose(measured.whole)
-            )
+            format!("of {} only {whole} % are complete within {target}{alone}: {then}", whose(measured.whole))
         }
         Reason::NoTime => {
             let p99 = subject.counts.records.quantiles().p99;

@@ -14,6 +14,8 @@
 //! A second wait is as long as a deferred one. Where more than [`UNDECIDED_MOST`] of the references could not be told by the end of the sample, deferred waits
 //! are at least twice as long as the sample.
 //!
+//! In a job that maintains its results (`emit = "changes"`) nothing can be deferred: instead it is `streaming`, with the longer wait.
+//!
 //! Then, for all dependencies on an entity: `deferred` where its referents must go for the streaming ones to fit into `[streaming] memory` (the largest go
 //! first), and where a restart would take too long to read its input again.
 
@@ -98,6 +100,8 @@ pub struct Target {
     pub streaming_memory: u64,
     /// How long a restart may take to read input again.
     pub restart: Duration,
+    /// Whether the job maintains its results: then all that waits does so in memory.
+    pub maintained: bool,
 }
 
 /// Why something is advised.
@@ -228,9 +232,21 @@ pub fn alone(measured: &Measured, target: &Target, now: Settings) -> Advice {
         // It is not what keeps its events from being complete.
         advice(in_memory(measured, target), Reason::Within)
     } else if reaches(whole, WITHIN_MOSTLY) {
-        advice(in_memory_first(measured, target.latency), Reason::MostlyWithin)
+        advice(allowed(in_memory_first(measured, target.latency), target), Reason::MostlyWithin)
     } else {
-        advice(on_disk(measured), Reason::Beyond)
+        advice(allowed(on_disk(measured), target), Reason::Beyond)
+    }
+}
+
+/// The settings, as far as the job may have them: results that are maintained are so in memory, and the two waits are one.
+fn allowed(settings: Settings, target: &Target) -> Settings {
+    match (target.maintained, settings.on_expiry) {
+        (false, _) => settings,
+        (true, OnExpiry::Defer { wait, then }) => {
+            let wait = settings.wait.zip(wait).map(|(first, second)| first.max(second));
+            Settings { mode: Mode::Streaming, wait, on_expiry: at_once(then) }
+        }
+        (true, _) => Settings { mode: Mode::Streaming, ..settings },
     }
 }
 
@@ -243,7 +259,7 @@ fn in_memory(measured: &Measured, target: &Target) -> Settings {
         true => OnExpiry::Defer { wait: Some(long_wait(measured)), then: end },
         false => at_once(end),
     };
-    Settings { mode: Mode::Streaming, wait: Some(wait), on_expiry }
+    allowed(Settings { mode: Mode::Streaming, wait: Some(wait), on_expiry }, target)
 }
 
 /// `streaming` for a time, and then in the state.
@@ -358,8 +374,11 @@ pub struct Cost {
     pub restart: Duration,
 }
 
-/// Sees to it that what is kept in memory fits there, and can be rebuilt in time. `costs` are by entity.
+/// Sees to it that what is kept in memory fits there, and can be rebuilt in time; where results are maintained there is no other place. `costs` are by entity.
 pub fn together(dependencies: &mut [Considered], costs: &[Cost], target: &Target) {
+    if target.maintained {
+        return;
+    }
     for entity in 0..costs.len() {
         if costs.get(entity).is_some_and(|cost| cost.restart > target.restart) {
             defer(dependencies, entity, Reason::Restart);

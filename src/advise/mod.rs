@@ -102,13 +102,13 @@ struct Sample {
 }
 
 /// Reads a sample of the job's stream and says how its dependencies should wait. `job` is loaded for the streaming launcher; `deferred` is the same file,
-/// loaded for the deferred one: that shows which dependencies name a mode. `say` is told what a source waits for.
+/// loaded for the deferred one: that shows which dependencies name a mode; it is `None` for a job that maintains its results, which only the former runs. `say` is told what a source waits for.
 ///
 /// # Errors
 /// The source cannot be read, or has no end.
 pub fn advise(
     job: &Job,
-    deferred: &Job,
+    deferred: Option<&Job>,
     options: &Options,
     say: Arc<dyn Fn(&str) + Send + Sync>,
 ) -> Result<Report, AdviseError> {

@@ -120,8 +120,14 @@ fn of_memory(
     notes: &mut Vec<String>,
 ) {
     if memory.streaming_bytes > memory.streaming_limit {
+        let over = match job.rules.is_maintained() {
+            true => {
+                "what is over is held back in the source while something is about to leave, and otherwise the job stops: raise it"
+            }
+            false => "what is over moves to the state while the job runs",
+        };
         notes.push(format!(
-            "what stays in memory, {}, is more than [streaming] memory, {}: what is over moves to the state while the job runs",
+            "what stays in memory, {}, is more than [streaming] memory, {}: {over}",
             show_bytes(memory.streaming_bytes),
             show_size(memory.streaming_limit)
         ));
@@ -166,6 +172,12 @@ fn of_modes(
     considered: &[Considered],
     notes: &mut Vec<String>,
 ) {
+    if job.rules.is_maintained() {
+        notes.push(
+            "results are maintained (emit = \"changes\"), and kept in memory: there are only `wait` and what it ends in to advise, no `deferred` and no `defer`; what results that stand take in memory is not counted here"
+                .to_owned(),
+        );
+    }
     let defers = considered.iter().any(|d| d.advice.settings.mode == Mode::Deferred);
     if defers && options.latency < job.epoch {
         notes.push(format!(

@@ -188,6 +188,25 @@ fn what_there_is_no_evidence_about_is_not_moved() {
     assert_eq!(mode_and_reason(&considered[0].advice), "streaming too_few");
 }
 
+#[test]
+fn where_results_are_maintained_nothing_leaves_the_memory() {
+    let target = Target { maintained: true, ..target("50ms", 10) };
+    for (within, max, expected) in [
+        (10_000, "0", "streaming 1m dead_letter (within)"),
+        (9950, "3h", "streaming 6h dead_letter (within)"),
+        (9500, "3h", "streaming 6h dead_letter (mostly_within)"),
+        (5000, "3h", "streaming 6h dead_letter (beyond)"),
+    ] {
+        let share = Some(Within { within, complete: 10_000, beyond: 0 });
+        let lag = Quantiles { max: parse_duration(max).map_or(0, micros), ..Quantiles::default() };
+        let measured = Measured { before: 5000, later: 5000, own: share, whole: share, lag, ..Measured::default() };
+        let advice = alone(&measured, &target, NOW);
+        let mut considered = [Considered { measured, entity: 0, waiting_bytes: 100, advice }];
+        together(&mut considered, &[Cost { memory: 1000, restart: Duration::from_secs(600) }], &target);
+        assert_eq!(shown(&considered[0].advice), expected, "{within}");
+    }
+}
+
 /// What is advised goes by events, and not by references.
 #[test]
 fn a_dependency_that_is_nearly_always_in_time_is_not_to_blame_for_what_its_events_lack_besides() {
@@ -211,7 +230,12 @@ fn all_there(references: u64) -> Measured {
 }
 
 fn target(latency: &str, streaming_memory: u64) -> Target {
-    Target { latency: parse_duration(latency).unwrap(), streaming_memory, restart: Duration::from_secs(60) }
+    Target {
+        latency: parse_duration(latency).unwrap(),
+        streaming_memory,
+        restart: Duration::from_secs(60),
+        maintained: false,
+    }
 }
 
 fn numbers(text: &str) -> Vec<u64> {
