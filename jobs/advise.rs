@@ -39,6 +39,7 @@ fn answer(options: &Options) -> Result<Report, Failure> {
     let say = Arc::new(|text: &str| eprintln!("{text}"));
     advise::advise(&job, deferred.as_ref(), &options.advise(), say).map_err(|error| match error {
         AdviseError::Endless => Failure::usage(Problem::msg(error)),
+        AdviseError::Empty => Failure::at_run_time(error),
         AdviseError::Source(error) => Failure::at_run_time(error),
     })
 }

@@ -250,6 +250,8 @@ fn the_text_has_the_evidence_and_the_lines() {
 #[test]
 fn it_ends_as_the_other_programs_do() {
     let workspace = Workspace::with(SHOP, "");
+    let empty = advise(&workspace, &["--latency", "50ms"]).failed(1, &["nothing was read"]);
+    assert_eq!(empty.stdout, "");
     advise(&workspace, &[]).failed(2, &["--latency"]);
     advise(&workspace, &["--latency", "soon"]).failed(2, &["50ms"]);
     let job = format!("[job]\nname = \"odd\"\n[[stream]]\nname = \"order\"\nkeys = \"/id\"\n{FILES}");

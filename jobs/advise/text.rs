@@ -43,7 +43,9 @@ pub(crate) fn report(report: &Report) -> String {
         text += "\nnotes\n";
         report.notes.iter().for_each(|note| text += &format!("  - {note}\n"));
     }
-    if !report.toml.is_empty() {
+    if report.toml.is_empty() {
+        text += "\nnothing is advised: there is nothing to paste\n";
+    } else {
         text += &format!("\nto paste, in place of each stream's depends_on:\n\n{}", report.toml);
     }
     text

@@ -96,7 +96,11 @@ pub(super) fn build(job: &Job, deferred: Option<&Job>, options: &Options, sample
         clock: clock(sample),
         sample: sample_report(job, sample),
         keys: Keys { one_in: sample.found.one_in, looked_at: sample.found.keys },
-        toml: lines(job, &dependencies),
+        toml: if considered.iter().all(|d| d.advice.reason.keeps()) {
+            String::new()
+        } else {
+            lines(job, &dependencies)
+        },
         streams: streams(job, sample, options),
         dependencies,
         entities,
@@ -322,6 +326,7 @@ fn because(advice: Advice, measured: &Measured, subject: &Subject<'_>, options: 
         Reason::NoTime => {
             let p99 = subject.counts.records.quantiles().p99;
             let rate = (p99 as f64 / options.latency.as_secs_f64()).ceil() as u64;
+            let (p99, rate) = (HumanCount(p99), HumanCount(rate));
             format!(
                 "of those that came later 99 % came within {p99} records, which is within {target} where {rate} records or more come a second; \
                  say how many do with --rate"

@@ -77,6 +77,9 @@ pub enum AdviseError {
         "the synthetic workload is endless; say how many records to read with --sample N, or set `events` under [source.synthetic]"
     )]
     Endless,
+    /// There is nothing to go by.
+    #[error("nothing was read, so there is nothing to advise: the files or topics of the job hold no record")]
+    Empty,
 }
 
 /// Why the sample ends where it does.
@@ -105,7 +108,7 @@ struct Sample {
 /// loaded for the deferred one: that shows which dependencies name a mode; it is `None` for a job that maintains its results, which only the former runs. `say` is told what a source waits for.
 ///
 /// # Errors
-/// The source cannot be read, or has no end.
+/// The source cannot be read, has no end, or holds no record.
 pub fn advise(
     job: &Job,
     deferred: Option<&Job>,
@@ -114,6 +117,9 @@ pub fn advise(
 ) -> Result<Report, AdviseError> {
     let clock = clock_of(job, options);
     let sample = read(job, options, clock, say)?;
+    if sample.arrivals.records() == 0 {
+        return Err(AdviseError::Empty);
+    }
     Ok(build::build(job, deferred, options, &sample))
 }
 

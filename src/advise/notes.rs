@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use indicatif::HumanCount;
+
 use super::build::Subject;
 use super::decide::{self, Considered, Reason, UNDECIDED_MOST, micros};
 use super::report::MemoryReport;
@@ -31,7 +33,7 @@ pub(super) fn notes(
 
 fn of_the_sample(sample: &Sample, considered: &[Considered], notes: &mut Vec<String>) {
     if sample.rejected > 0 {
-        notes.push(format!("{} records are no events: a job rejects them, and says why", sample.rejected));
+        notes.push(format!("{} records are no events: a job rejects them, and says why", HumanCount(sample.rejected)));
     }
     if sample.end == End::Memory {
         notes.push(

@@ -30,7 +30,7 @@ pub struct Report {
     pub memory: MemoryReport,
     /// What limits the evidence, or follows from the advice.
     pub notes: Vec<String>,
-    /// The lines to paste, a `depends_on` for each stream that has one.
+    /// The lines to paste, a `depends_on` for each stream that has one; none where nothing is advised.
     pub toml: String,
 }
 

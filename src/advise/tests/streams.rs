@@ -249,6 +249,24 @@ fn a_sample_ends_where_it_is_told_to() {
 }
 
 #[test]
+fn of_nothing_nothing_is_advised() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("empty");
+    for (content, is_empty) in [("", true), ("no json\n", false)] {
+        fs::write(&path, content.repeat(4728)).unwrap();
+        let job = format!("{STREAMS}[source.file]\npath = {:?}\nstream = \"/type\"\n", path.display().to_string());
+        match run(&directory, &job, OPTIONS) {
+            Err(AdviseError::Empty) => assert!(is_empty),
+            Err(error) => panic!("{error}"),
+            Ok(report) => {
+                assert!(!is_empty && report.toml.is_empty(), "{}", report.toml);
+                assert!(report.notes[0].starts_with("4,728 records are no events"), "{:?}", report.notes);
+            }
+        }
+    }
+}
+
+#[test]
 fn an_endless_source_wants_an_end() {
     let directory = TempDir::new().unwrap();
     let streams = "[[stream]]\nname = \"item\"\nkey = \"/id\"\n[[stream]]\nname = \"use\"\nkey = \"/id\"\nprovides = \"item\"\ndepends_on = [ { entity = \"item\", by = \"/items\" } ]\n";
