@@ -339,7 +339,7 @@ fn because(advice: Advice, measured: &Measured, subject: &Subject<'_>, options: 
         ),
     };
     let never = measured.never_percent();
-    if never >= NEVER_USUAL && measured.came() > 0 {
+    if never >= NEVER_USUAL && measured.came() > 0 && measured.own.is_some() {
         return format!(
             "{text}; {never:.1} % never come, which is usual here: such events go on without when their wait is over"
         );

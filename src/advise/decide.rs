@@ -14,6 +14,8 @@
 //! A second wait is as long as a deferred one. Where more than [`UNDECIDED_MOST`] of the references could not be told by the end of the sample, deferred waits
 //! are at least twice as long as the sample.
 //!
+//! Without time no wait is advised: it stays as it is.
+//!
 //! In a job that maintains its results (`emit = "changes"`) nothing can be deferred: instead it is `streaming`, with the longer wait.
 //!
 //! Then, for all dependencies on an entity: `deferred` where its referents must go for the streaming ones to fit into `[streaming] memory` (the largest go
@@ -223,7 +225,7 @@ pub fn alone(measured: &Measured, target: &Target, now: Settings) -> Advice {
     let (Some(own), Some(whole)) = (measured.own, measured.whole) else {
         // Where nothing is late there is nothing to compare.
         return match measured.later + measured.undecided {
-            0 => advice(in_memory(measured, target), Reason::Within),
+            0 => advice(Settings { mode: Mode::Streaming, ..now }, Reason::Within),
             _ => advice(now, Reason::NoTime),
         };
     };
@@ -271,6 +273,18 @@ fn in_memory_first(measured: &Measured, wait: Duration) -> Settings {
 /// `deferred`.
 fn on_disk(measured: &Measured) -> Settings {
     Settings { mode: Mode::Deferred, wait: Some(long_wait(measured)), on_expiry: at_once(end(measured)) }
+}
+
+/// `deferred`, with the waits as they are: without time none is advised.
+fn on_disk_as_it_waits(settings: Settings) -> Settings {
+    let settings = Settings { mode: Mode::Deferred, ..settings };
+    match settings.on_expiry {
+        OnExpiry::Defer { wait, then } => {
+            let wait = settings.wait.zip(wait).map(|(first, second)| first.saturating_add(second));
+            Settings { wait, on_expiry: at_once(then), ..settings }
+        }
+        _ => settings,
+    }
 }
 
 /// Waiting on disk is cheap: twice as long as anything took.
@@ -425,7 +439,11 @@ fn bytes_of(dependencies: &[Considered], costs: &[Cost], entity: usize) -> u64 {
 fn defer(dependencies: &mut [Considered], entity: usize, reason: Reason) {
     for dependency in dependencies.iter_mut().filter(|d| d.entity == entity) {
         if dependency.advice.settings.mode == Mode::Streaming && !dependency.advice.reason.keeps() {
-            dependency.advice = Advice { settings: on_disk(&dependency.measured), reason };
+            let settings = match dependency.measured.own {
+                Some(_) => on_disk(&dependency.measured),
+                None => on_disk_as_it_waits(dependency.advice.settings),
+            };
+            dependency.advice = Advice { settings, reason };
         }
     }
 }

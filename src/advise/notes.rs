@@ -95,6 +95,9 @@ fn of_the_clock(job: &Job, options: &Options, sample: &Sample, notes: &mut Vec<S
                     "files are read by turns, a block of each: the order between records of two files is that of reading, not that of their arrival".to_owned(),
                 );
             }
+            if !clock.has_time() {
+                notes.push("there is no time: no `wait` is advised, they stay as they are; say with --rate how many records come a second".to_owned());
+            }
             if !clock.has_time() && job.rules.streams().iter().any(|stream| stream.retain.is_some()) {
                 notes.push("there is no time: `retain` was not applied".to_owned());
             }

@@ -8,7 +8,7 @@ use crate::advise::decide::{
     together,
 };
 use crate::config::{parse_duration, show_duration};
-use crate::dependency::{Mode, OnExpiry};
+use crate::dependency::{Mode, OnExpiry, SecondExpiry};
 
 const NOW: Settings = Settings { mode: Mode::Streaming, wait: None, on_expiry: OnExpiry::DeadLetter };
 
@@ -49,8 +49,8 @@ const TABLE: &str = "
    5000   4000      0    1000 |   5000    1000 |  10m      20m  | deferred 2h dead_letter (beyond)
    5000   4990      0      10 |   5000      10 |  10m      20m  | deferred 1h dead_letter (beyond)
  # Without time there is only what needs none.
-  10000      0      0       0 |      -       0 |     -        - | streaming 1m dead_letter (within)
-   9000      0   1000       0 |      -       0 |     -        - | streaming 1m partial (within)
+  10000      0      0       0 |      -       0 |     -        - | streaming (within)
+   9000      0   1000       0 |      -       0 |     -        - | streaming (within)
    9999      1      0       0 |      -       0 |     -        - | streaming (no_time)
    9999      0      0       1 |      -       0 |     -        - | streaming (no_time)
 ";
@@ -186,6 +186,26 @@ fn what_there_is_no_evidence_about_is_not_moved() {
     let costs = [Cost { memory: 1000, restart: Duration::from_secs(600) }];
     together(&mut considered, &costs, &target("50ms", 100));
     assert_eq!(mode_and_reason(&considered[0].advice), "streaming too_few");
+}
+
+#[test]
+fn without_time_the_waits_stay_as_they_are() {
+    let measured = Measured { before: 1000, ..Measured::default() };
+    let (first, second) = (Duration::from_secs(600), Some(Duration::from_secs(3000)));
+    let defer = OnExpiry::Defer { wait: second, then: SecondExpiry::Drop };
+    for (on_expiry, restart, expected) in [
+        (OnExpiry::Partial, 60, "streaming 10m partial (within)"),
+        (defer, 60, "streaming 10m defer 50m drop (within)"),
+        (OnExpiry::Partial, 61, "deferred 10m partial (restart)"),
+        (defer, 61, "deferred 1h drop (restart)"),
+    ] {
+        let now = Settings { wait: Some(first), on_expiry, ..NOW };
+        let advice = alone(&measured, &target("50ms", 1 << 30), now);
+        let mut considered = [Considered { measured, entity: 0, waiting_bytes: 0, advice }];
+        let costs = [Cost { memory: 1000, restart: Duration::from_secs(restart) }];
+        together(&mut considered, &costs, &target("50ms", 1 << 30));
+        assert_eq!(shown(&considered[0].advice), expected);
+    }
 }
 
 #[test]
