@@ -38,7 +38,8 @@ impl Waiting {
         let memory =
             |now: AtOnce| (now.events * each(counts.missed_memory) + now.references * each(counts.missed_keys)) as u64;
         let stored = |events: f64| (events * each(counts.missed_stored)) as u64;
-        let first = at_once(settings.wait);
+        // One that is kept after its wait waits on.
+        let first = at_once(settings.wait.filter(|_| settings.on_expiry != OnExpiry::Keep));
         match (settings.mode, settings.on_expiry) {
             (Mode::Independent, _) => Waiting::default(),
             (Mode::Deferred, _) => Waiting { memory: 0, stored: stored(first.events) },
