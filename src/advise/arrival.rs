@@ -206,7 +206,7 @@ mod tests {
         let mut arrivals = Arrivals::new(ArrivalClock::EventTime);
         let ticks: Vec<i64> = records.iter().map(|(p, time)| arrivals.next(*p, 10, *time).tick).collect();
         assert_eq!(ticks, [UNKNOWN, 9_000, 9_000, 4_000]);
-        assert_eq!((arrivals.known(UNKNOWN), arrivals.known(4_000)), (9_000, 4_000));
+        assert_eq!((arrivals.known(UNKNOWN), arrivals.known(9_000)), (4_000, 9_000));
     }
 
     #[test]
