@@ -33,10 +33,13 @@ fn main() -> ExitCode {
 
 fn answer(options: &Options) -> Result<Report, Failure> {
     let load = |launcher| config::load(&options.config, launcher, &Overrides::default()).map_err(Failure::unusable);
-    let (job, deferred) = (load(Mode::Streaming)?, load(Mode::Deferred)?);
+    let job = load(Mode::Streaming)?;
+    // A job that maintains its results has no other launcher.
+    let deferred = (!job.rules.is_maintained()).then(|| load(Mode::Deferred)).transpose()?;
     let say = Arc::new(|text: &str| eprintln!("{text}"));
-    advise::advise(&job, &deferred, &options.advise(), say).map_err(|error| match error {
+    advise::advise(&job, deferred.as_ref(), &options.advise(), say).map_err(|error| match error {
         AdviseError::Endless => Failure::usage(Problem::msg(error)),
+        AdviseError::Empty => Failure::at_run_time(error),
         AdviseError::Source(error) => Failure::at_run_time(error),
     })
 }

@@ -127,11 +127,12 @@ fn a_known_lag_is_measured_and_advice_follows_from_the_target() {
 
 #[test]
 fn what_often_never_comes_is_given_up() {
-    let workspace = Workspace::with(SHOP, &(orders(0..900) + &payments(0..900) + &payments(5000..5100)));
-    let report = report(&workspace, &["--latency", "50ms", "--rate", "1000"]);
+    let early = orders(0..700) + &payments(0..900) + &orders(700..900);
+    let workspace = Workspace::with(SHOP, &(early + &payments(5000..5100) + &payments(0..900)));
+    let report = report(&workspace, &["--latency", "500ms", "--rate", "1000"]);
     let dependency = &report["dependencies"][0];
-    assert_eq!((shares(dependency), report["clock"]["kind"].as_str()), ([900, 0, 49, 51], Some("rate")));
-    assert_eq!(advised(dependency), "streaming 50ms partial");
+    assert_eq!((shares(dependency), report["clock"]["kind"].as_str()), ([1600, 200, 100, 0], Some("rate")));
+    assert_eq!(advised(dependency), "streaming 1m partial");
 }
 
 /// For each dependency, by reading the lines once: how many referents were there, how many came later, and by how many records at most.
@@ -209,6 +210,18 @@ fn the_memory_that_it_expects_is_what_the_job_takes() {
 }
 
 #[test]
+fn results_that_are_maintained_wait_in_memory() {
+    let job = timed_shop().replace("[job]\n", "[job]\nemit = \"changes\"\n");
+    let workspace = Workspace::with(&job, &known(6, 40_000, 0));
+    let ended = advise(&workspace, &["--latency", "1s"]).succeeded();
+    assert!(ended.stdout.contains("no `deferred` and no `defer`"), "{}", ended.stdout);
+    assert_eq!(advised(&report(&workspace, &["--latency", "1s"])["dependencies"][0]), "streaming 2m dead_letter");
+    let (_, lines) = ended.stdout.split_once("in place of each stream's depends_on:\n").unwrap();
+    workspace.write("job.toml", paste(&job, lines));
+    workspace.run(Program::Sedd, &["--check"]).succeeded();
+}
+
+#[test]
 fn nothing_is_written() {
     let workspace = Workspace::with(&timed_shop(), &known(1, 20, 0));
     let before = workspace.snapshot("");
@@ -237,6 +250,8 @@ fn the_text_has_the_evidence_and_the_lines() {
 #[test]
 fn it_ends_as_the_other_programs_do() {
     let workspace = Workspace::with(SHOP, "");
+    let empty = advise(&workspace, &["--latency", "50ms"]).failed(1, &["nothing was read"]);
+    assert_eq!(empty.stdout, "");
     advise(&workspace, &[]).failed(2, &["--latency"]);
     advise(&workspace, &["--latency", "soon"]).failed(2, &["50ms"]);
     let job = format!("[job]\nname = \"odd\"\n[[stream]]\nname = \"order\"\nkeys = \"/id\"\n{FILES}");

@@ -22,7 +22,7 @@ not disturbed.
 
 Exit status:
   0  advice was given
-  1  failed at run time
+  1  failed at run time, or there was nothing to read
   2  the command line or the configuration is wrong";
 
 /// Says how each dependency of a job should wait, from a sample of its own stream

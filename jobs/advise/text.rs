@@ -34,6 +34,7 @@ pub(crate) fn report(report: &Report) -> String {
     let align = [Left, Right, Right, Right, Right, Right, Right, Right, Right, Right];
     text += &table(titles, align, rows);
     text += "\n  there: the referent had come before; later: it came after, by the lag; never: it did not come; not told: it had not\n  waited long enough when the sample ended. Lags are of all that came, 0 where the referent was there.\n";
+    text += &events(report);
     for dependency in &report.dependencies {
         text += &one(dependency, report.clock.unit);
     }
@@ -42,7 +43,9 @@ pub(crate) fn report(report: &Report) -> String {
         text += "\nnotes\n";
         report.notes.iter().for_each(|note| text += &format!("  - {note}\n"));
     }
-    if !report.toml.is_empty() {
+    if report.toml.is_empty() {
+        text += "\nnothing is advised: there is nothing to paste\n";
+    } else {
         text += &format!("\nto paste, in place of each stream's depends_on:\n\n{}", report.toml);
     }
     text
@@ -100,6 +103,17 @@ fn head(report: &Report) -> String {
     };
     row("keys", keys);
     text
+}
+
+/// How many events of each stream are complete, and when.
+fn events(report: &Report) -> String {
+    let rows = report.streams.iter().map(|s| {
+        let share = |part| share(part, s.events);
+        vec![s.stream.clone(), count(s.events), share(s.within), share(s.later), share(s.never), share(s.undecided)]
+    });
+    let within = format!("within {}", lag(report.latency_us, "us"));
+    let titles = ["events complete, of all", "events", &within, "later", "never", "not told"];
+    table(titles, [Left, Right, Right, Right, Right, Right], rows)
 }
 
 fn one(d: &DependencyReport, unit: &str) -> String {
@@ -187,7 +201,7 @@ fn memory(report: &Report) -> String {
     let rows = report.dependencies.iter().map(|d| {
         vec![format!("{}.{}", d.stream, d.dependency), size(d.waiting_memory_bytes), size(d.waiting_state_bytes)]
     });
-    text += &table(["waiting, on average, as advised", "in memory", "on disk"], [Left, Right, Right], rows);
+    text += &table(["waiting at once, on average, as advised", "in memory", "on disk"], [Left, Right, Right], rows);
     let m = &report.memory;
     let _ = writeln!(
         text,

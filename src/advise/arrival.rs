@@ -2,7 +2,8 @@
 //!
 //! Files keep no arrival times. Where records have a time, a record cannot have arrived before those that lie before it in its partition, and one that is
 //! in order arrived when it came about: its arrival is taken to be the greatest time of its partition so far. That is independent of the order in
-//! which partitions are read. Without any time, records are counted.
+//! which partitions are read, but for records that lie before the first time of their partition: they are taken to arrive with what was read last of the
+//! others. Without any time, records are counted.
 
 use std::time::Duration;
 
@@ -72,7 +73,7 @@ pub(super) const UNKNOWN: i64 = i64::MIN;
 pub(super) struct Arrivals {
     clock: ArrivalClock,
     records: u64,
-    /// The first time of all, and the greatest.
+    /// The first arrival of all, and the latest.
     first: Option<i64>,
     latest: Option<i64>,
     partitions: Vec<Partition>,
@@ -123,7 +124,8 @@ impl Arrivals {
                     partition.timed += 1;
                     partition.older += u64::from(time < clock);
                     self.behind.add(clock.saturating_sub(time).unsigned_abs(), 1);
-                    self.first.get_or_insert(time);
+                    // Whichever partition is read first; those after the first of a partition are no earlier.
+                    self.first = Some(self.first.map_or(clock, |first| first.min(clock)));
                     self.latest = self.latest.max(Some(clock));
                 }
                 // A partition without times is read beside others that have some.
@@ -204,7 +206,17 @@ mod tests {
         let mut arrivals = Arrivals::new(ArrivalClock::EventTime);
         let ticks: Vec<i64> = records.iter().map(|(p, time)| arrivals.next(*p, 10, *time).tick).collect();
         assert_eq!(ticks, [UNKNOWN, 9_000, 9_000, 4_000]);
-        assert_eq!((arrivals.known(UNKNOWN), arrivals.known(4_000)), (9_000, 4_000));
+        assert_eq!((arrivals.known(UNKNOWN), arrivals.known(9_000)), (4_000, 9_000));
+    }
+
+    #[test]
+    fn the_sample_begins_with_the_first_arrival_whichever_partition_is_read_first() {
+        let (a, b) = ([(A, Some(50)), (A, Some(40)), (A, Some(70))], [(B, Some(20)), (B, Some(10)), (B, Some(60))]);
+        for records in [[a, b].concat(), [b, a].concat()] {
+            let mut arrivals = Arrivals::new(ArrivalClock::EventTime);
+            records.iter().for_each(|(partition, time)| _ = arrivals.next(*partition, 10, *time));
+            assert_eq!((arrivals.span(), arrivals.known(UNKNOWN), arrivals.end().tick), (50_000, 20_000, 70_000));
+        }
     }
 
     #[test]

@@ -2,15 +2,22 @@
 
 use std::time::Duration;
 
+use indicatif::HumanCount;
+
 use super::arrival::Partition;
+use super::counts::Counts;
 use super::decide::{
-    self, Considered, Cost, Measured, NEVER_USUAL, REFERENCES_LEAST, Reason, Settings, Target, UNDECIDED_MOST, micros,
+    self, Advice, Considered, Cost, Measured, NEVER_USUAL, NOTHING_LEAST, REFERENCES_LEAST, Reason, Settings, Target,
+    UNDECIDED_MOST, Within, micros,
 };
-use super::references::{Counts, Found, Referents};
+use super::events::ByDependency;
+use super::lags::Lags;
+use super::references::{Found, Referents};
 use super::report::{
     ClockReport, DependencyReport, EntityReport, Keys, MemoryReport, PartitionReport, Report, SampleReport,
-    SettingsReport,
+    SettingsReport, StreamReport,
 };
+use super::waiting::Waiting;
 use super::{End, Options, Quantiles, Sample, notes, toml};
 use crate::config::{Job, show_duration};
 use crate::dependency::{Dependency, Mode, OnExpiry, Stream};
@@ -44,21 +51,28 @@ pub(super) struct Subject<'a> {
     pub(super) stream: &'a Stream,
     pub(super) dependency: &'a Dependency,
     pub(super) counts: &'a Counts,
+    /// Its events, where they could be followed.
+    pub(super) events: Option<&'a ByDependency>,
     /// How many keys of its entity tell as much as those that were looked at.
     effective_keys: f64,
 }
 
-pub(super) fn build(job: &Job, deferred: &Job, options: &Options, sample: &Sample) -> Report {
+pub(super) fn build(job: &Job, deferred: Option<&Job>, options: &Options, sample: &Sample) -> Report {
     let subjects = subjects(job, &sample.found);
     let has_time = sample.has_time();
     let span = sample.arrivals.span();
-    let target = Target { latency: options.latency, streaming_memory: job.streaming_memory, restart: options.restart };
+    let target = Target {
+        latency: options.latency,
+        streaming_memory: job.streaming_memory,
+        restart: options.restart,
+        maintained: job.rules.is_maintained(),
+    };
     let mut considered: Vec<Considered> = subjects
         .iter()
         .map(|subject| {
-            let measured = measure(subject.counts, options.latency, has_time, span);
+            let measured = measure(subject, options.latency, has_time, span);
             let advice = decide::alone(&measured, &target, now(subject.dependency));
-            let waiting_bytes = Waiting::of(subject.counts, advice.settings, has_time, span).memory;
+            let waiting_bytes = Waiting::of(subject, advice.settings, has_time, span).memory;
             Considered { measured, entity: usize::from(subject.dependency.entity.0), waiting_bytes, advice }
         })
         .collect();
@@ -66,7 +80,7 @@ pub(super) fn build(job: &Job, deferred: &Job, options: &Options, sample: &Sampl
     decide::together(&mut considered, &costs, &target);
     let advised = subjects.iter().zip(&considered);
     let waiting: Vec<Waiting> =
-        advised.clone().map(|(s, c)| Waiting::of(s.counts, c.advice.settings, has_time, span)).collect();
+        advised.clone().map(|(s, c)| Waiting::of(s, c.advice.settings, has_time, span)).collect();
     let dependencies: Vec<DependencyReport> = advised
         .zip(&waiting)
         .map(|((subject, considered), waiting)| {
@@ -82,7 +96,12 @@ pub(super) fn build(job: &Job, deferred: &Job, options: &Options, sample: &Sampl
         clock: clock(sample),
         sample: sample_report(job, sample),
         keys: Keys { one_in: sample.found.one_in, looked_at: sample.found.keys },
-        toml: lines(job, &dependencies),
+        toml: if considered.iter().all(|d| d.advice.reason.keeps()) {
+            String::new()
+        } else {
+            lines(job, &dependencies)
+        },
+        streams: streams(job, sample, options),
         dependencies,
         entities,
         memory,
@@ -107,13 +126,16 @@ impl Sample {
 }
 
 fn subjects<'a>(job: &'a Job, found: &'a Found) -> Vec<Subject<'a>> {
-    let streams = job.rules.streams().iter().zip(&found.counts);
+    let streams = job.rules.streams().iter().zip(&found.counts).enumerate();
     streams
-        .flat_map(|(stream, counts)| stream.depends_on.iter().zip(counts).map(move |both| (stream, both)))
-        .map(|(stream, (dependency, counts))| {
+        .flat_map(|(at, (stream, counts))| {
+            stream.depends_on.iter().zip(counts).enumerate().map(move |(number, both)| (stream, both, (at, number)))
+        })
+        .map(|(stream, (dependency, counts), (at, number))| {
+            let events = found.events.as_ref().and_then(|streams| streams.get(at)?.by.get(number));
             let referents = found.referents.get(usize::from(dependency.entity.0));
             let effective_keys = referents.map_or(0.0, Referents::effective_keys);
-            Subject { stream, dependency, counts, effective_keys }
+            Subject { stream, dependency, counts, events, effective_keys }
         })
         .collect()
 }
@@ -122,54 +144,31 @@ fn now(dependency: &Dependency) -> Settings {
     Settings { mode: dependency.mode, wait: dependency.wait, on_expiry: dependency.on_expiry }
 }
 
-fn measure(counts: &Counts, latency: Duration, has_time: bool, span: u64) -> Measured {
+fn measure(subject: &Subject<'_>, latency: Duration, has_time: bool, span: u64) -> Measured {
+    let Subject { counts, events, .. } = subject;
     let lag = counts.lags.quantiles();
+    let horizon = counts.horizon(has_time.then_some(latency));
     let latency = micros(latency);
-    let horizon = lag.p999.saturating_mul(2).max(if has_time { latency } else { 0 });
     // Who has waited as long as the horizon, and no longer, may still get its referent.
     let undecided = counts.waiting.within(horizon);
-    let undecided_beyond = undecided - counts.waiting.within(horizon.min(latency));
+    let within = |lags: &Lags, beyond| Within { within: lags.within(latency), complete: lags.count(), beyond };
+    // Where events cannot be followed, each reference stands for one.
+    let (own, whole) = match events {
+        Some(events) => (within(&events.own, events.own_beyond), within(&events.whole, events.whole_beyond)),
+        None => {
+            let references = within(&counts.lags, undecided - counts.waiting.within(horizon.min(latency)));
+            (references, references)
+        }
+    };
     Measured {
         before: counts.before,
-        later: counts.lags.count() - counts.before,
+        later: counts.later(),
         never: counts.waiting.count() - undecided,
         undecided,
-        within: has_time.then(|| counts.lags.within(latency)),
-        undecided_beyond,
+        own: has_time.then_some(own),
+        whole: has_time.then_some(whole),
         lag: if has_time { lag } else { Quantiles::default() },
         span,
-    }
-}
-
-/// Bytes that waiting events take on average.
-#[derive(Clone, Copy, Debug, Default)]
-struct Waiting {
-    memory: u64,
-    /// Of the state, before compression.
-    stored: u64,
-}
-
-impl Waiting {
-    /// Those of one dependency that waits like this: how long references wait, over the length of the sample (Little 1961), each with its event. An event that
-    /// lacks several things counts for each of them.
-    fn of(counts: &Counts, settings: Settings, has_time: bool, span: u64) -> Waiting {
-        let until = |wait: Option<Duration>| wait.filter(|_| has_time).map_or(u64::MAX, micros);
-        let waited = |until: u64| counts.lags.sum_up_to(until) + counts.waiting.sum_up_to(until);
-        let bytes = |waited: u128, sum: u128| {
-            let each = sum / u128::from(counts.missed.max(1));
-            u64::try_from(waited.saturating_mul(each) / u128::from(span.max(1))).unwrap_or(u64::MAX)
-        };
-        let first = waited(until(settings.wait));
-        match (settings.mode, settings.on_expiry) {
-            (Mode::Independent, _) => Waiting::default(),
-            (Mode::Deferred, _) => Waiting { memory: 0, stored: bytes(first, counts.missed_stored) },
-            (Mode::Streaming, OnExpiry::Defer { wait, .. }) if has_time && settings.wait.is_some() => {
-                let whole = waited(until(settings.wait.zip(wait).map(|(first, second)| first.saturating_add(second))));
-                let (memory, stored) = (counts.missed_memory, counts.missed_stored);
-                Waiting { memory: bytes(first, memory), stored: bytes(whole.saturating_sub(first), stored) }
-            }
-            (Mode::Streaming, _) => Waiting { memory: bytes(first, counts.missed_memory), stored: 0 },
-        }
     }
 }
 
@@ -219,18 +218,16 @@ fn memory(sample: &Sample, considered: &[Considered], waiting: &[Waiting], costs
 
 fn dependency(
     job: &Job,
-    deferred: &Job,
+    deferred: Option<&Job>,
     options: &Options,
     sample: &Sample,
     subject: &Subject<'_>,
     considered: &Considered,
     waiting: Waiting,
 ) -> DependencyReport {
-    let Subject { stream, dependency, counts, effective_keys } = subject;
+    let Subject { stream, dependency, counts, effective_keys, .. } = subject;
     let (measured, advice) = (&considered.measured, considered.advice);
     let bounds: &[u64] = if sample.has_time() { &TIME_BOUNDS } else { &RECORD_BOUNDS };
-    let is_kept = matches!(advice.reason, Reason::TooFew | Reason::NoTime);
-    let within = measured.within.map(|within| 100.0 * within as f64 / measured.came().max(1) as f64);
     // 1.96 standard errors of a share of one half, with whole keys as what was drawn.
     let error_percent = if sample.found.one_in == 1 { 0.0 } else { (98.0 / effective_keys.sqrt()).min(100.0) };
     DependencyReport {
@@ -244,7 +241,8 @@ fn dependency(
         never: measured.never,
         undecided: measured.undecided,
         error_percent,
-        within_percent: within.filter(|_| measured.came() > 0),
+        own_within_percent: measured.own.and_then(|own| own.percent()),
+        within_percent: measured.whole.and_then(|whole| whole.percent()),
         lag: counts.lags.quantiles(),
         lag_records: counts.records.quantiles(),
         age: counts.ages.quantiles(),
@@ -254,40 +252,81 @@ fn dependency(
         now: SettingsReport::of(now(dependency)),
         advice: SettingsReport::of(advice.settings),
         reason: advice.reason.as_str(),
-        because: because(advice.reason, measured, counts, options),
-        toml: toml::element(job, dependency, advice.settings, !is_kept || names_mode(deferred, stream, dependency)),
+        because: because(advice, measured, subject, options),
+        toml: toml::element(
+            job,
+            dependency,
+            advice.settings,
+            !advice.reason.keeps() || names_mode(deferred, stream, dependency),
+        ),
     }
 }
 
 /// Whether the file names the mode of a dependency: then no launcher changes it. `job` and the dependency are of different launchers.
-fn names_mode(job: &Job, stream: &Stream, dependency: &Dependency) -> bool {
+fn names_mode(job: Option<&Job>, stream: &Stream, dependency: &Dependency) -> bool {
+    let Some(job) = job else { return dependency.mode != Mode::Streaming };
     let same = |other: &&Dependency| other.name == dependency.name;
     let other = job.rules.stream_named(&stream.name).map(|id| job.rules.stream(id));
     other.and_then(|other| other.depends_on.iter().find(same)).is_some_and(|other| other.mode == dependency.mode)
 }
 
-fn because(reason: Reason, measured: &Measured, counts: &Counts, options: &Options) -> String {
+fn because(advice: Advice, measured: &Measured, subject: &Subject<'_>, options: &Options) -> String {
     let target = show_duration(options.latency);
-    let within = measured
-        .within
-        .map_or(100.0, |within| 100.0 * within as f64 / (measured.came() + measured.undecided_beyond).max(1) as f64);
-    let within = floor_percent(within);
+    let [own, whole] =
+        [measured.own, measured.whole].map(|share| floor_percent(share.and_then(|s| s.percent()).unwrap_or(100.0)));
+    // What the percentages are of.
+    let whose = |share: Option<Within>| {
+        let told = share.map_or(measured.came(), |share| share.told());
+        let what = if subject.events.is_some() { "events" } else { "references" };
+        format!("the {} {what} whose referents came, or may still come,", HumanCount(told))
+    };
+    let reason = advice.reason;
+    let then = match advice.settings {
+        Settings { mode: Mode::Deferred, .. } => "accepted at once, resolved when the referent comes",
+        Settings { on_expiry: OnExpiry::Defer { .. }, .. } => {
+            "those in real time, the others when their referent comes"
+        }
+        _ => "the others wait in memory, for results that are maintained are kept there",
+    };
     let text = match reason {
         Reason::TooFew => format!("fewer than {REFERENCES_LEAST} references: nothing is advised, it stays as it is"),
         Reason::NothingCame => {
-            "not one referent came: to look them up buys nothing. Is the stream that provides them among the sources?"
-                .to_owned()
+            let (never, day) = (HumanCount(measured.never), show_duration(NOTHING_LEAST));
+            format!(
+                "not one referent came, though {never} references have waited for {day} or longer: to look them up buys nothing. \
+                 Is the stream that provides them among the sources?"
+            )
         }
-        Reason::Within => format!("{within} % are complete within {target}"),
-        Reason::MostlyWithin => {
-            format!("{within} % are complete within {target}: those in real time, the others when their referent comes")
+        Reason::NothingYet => {
+            let day = show_duration(NOTHING_LEAST);
+            format!(
+                "not one referent came, and the sample is too short to tell whether one will: only where {REFERENCES_LEAST} references have waited \
+                 for {day}, and longer than the target, does that tell. Nothing is advised, it stays as it is. \
+                 Is the stream that provides them among the sources?"
+            )
         }
+        Reason::Within if measured.own.is_none() => {
+            format!("of {} 100 % had them when they arrived", whose(None))
+        }
+        Reason::Within => {
+            let others = match whole < own {
+                true => format!("; with all else that they refer to, {whole} % are complete by then"),
+                false => String::new(),
+            };
+            format!("of {} {own} % have them within {target}{others}", whose(measured.own))
+        }
+        Reason::MostlyWithin => format!("of {} {whole} % are complete within {target}: {then}", whose(measured.whole)),
         Reason::Beyond => {
-            format!("only {within} % are complete within {target}: accepted at once, resolved when the referent comes")
+            let alone = match whole < own {
+                true => format!(" ({own} % of them by this alone)"),
+                false => String::new(),
+            };
+            format!("of {} only {whole} % are complete within {target}{alone}: {then}", whose(measured.whole))
         }
         Reason::NoTime => {
-            let p99 = counts.records.quantiles().p99;
+            let p99 = subject.counts.records.quantiles().p99;
             let rate = (p99 as f64 / options.latency.as_secs_f64()).ceil() as u64;
+            let (p99, rate) = (HumanCount(p99), HumanCount(rate));
             format!(
                 "of those that came later 99 % came within {p99} records, which is within {target} where {rate} records or more come a second; \
                  say how many do with --rate"
@@ -300,8 +339,10 @@ fn because(reason: Reason, measured: &Measured, counts: &Counts, options: &Optio
         ),
     };
     let never = measured.never_percent();
-    if never >= NEVER_USUAL && measured.came() > 0 {
-        return format!("{text}; {never:.1} % never come, which is usual here: such events go on without");
+    if never >= NEVER_USUAL && measured.came() > 0 && measured.own.is_some() {
+        return format!(
+            "{text}; {never:.1} % never come, which is usual here: such events go on without when their wait is over"
+        );
     }
     if measured.undecided_percent() > UNDECIDED_MOST {
         return format!("{text}; {:.1} % were still waiting when the sample ended", measured.undecided_percent());
@@ -312,6 +353,25 @@ fn because(reason: Reason, measured: &Measured, counts: &Counts, options: &Optio
 /// A percentage with one decimal, never rounded up to all.
 fn floor_percent(percent: f64) -> f64 {
     (percent * 10.0).floor() / 10.0
+}
+
+/// How many events of each stream that depends on something are complete, and when.
+fn streams(job: &Job, sample: &Sample, options: &Options) -> Vec<StreamReport> {
+    let found = job.rules.streams().iter().zip(sample.found.events.iter().flatten());
+    found
+        .filter(|(stream, _)| !stream.depends_on.is_empty())
+        .map(|(stream, of)| {
+            let within = of.complete.within(micros(options.latency));
+            StreamReport {
+                stream: job.shown(&stream.name).to_owned(),
+                events: of.events,
+                within,
+                later: of.complete.count() - within,
+                never: of.never,
+                undecided: of.undecided,
+            }
+        })
+        .collect()
 }
 
 fn entities(job: &Job, sample: &Sample, costs: &[Cost]) -> Vec<EntityReport> {

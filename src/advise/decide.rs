@@ -1,17 +1,22 @@
 //! From what was measured to advice. Pure: numbers in, settings with their reasons out.
 //!
-//! For each dependency, of the references whose referent came (and those that have waited longer than the target and may still get theirs):
+//! For each dependency, of the events that refer by it and are complete (or have waited longer than the target, and may still be):
 //!
 //! | what was measured | mode | `wait` | `on_expiry` |
 //! | --- | --- | --- | --- |
 //! | fewer than [`REFERENCES_LEAST`] references | as it is | as it is | as it is |
-//! | no referent ever came | `independent` | | |
-//! | 99 % complete within the target | `streaming` | twice the 99.9th percentile of the lag, and no less than [`WAIT_LEAST`] | `defer` where some came even later, otherwise [the end](end) |
-//! | 90 % complete within the target | `streaming` | the target | `defer`: what comes later is resolved later |
+//! | no referent came, and [`REFERENCES_LEAST`] or more have waited for [`NOTHING_LEAST`] or longer | `independent` | | |
+//! | no referent came, and the sample is too short to tell whether one will | as it is | as it is | as it is |
+//! | 99 % have all that it names within the target | `streaming` | twice the 99.9th percentile of the lag, and no less than [`WAIT_LEAST`] | `defer` where some came even later, otherwise [the end](end) |
+//! | 90 % are complete within the target, with all else that they refer to | `streaming` | the target | `defer`: what comes later is resolved later |
 //! | less | `deferred` | twice the longest lag, and no less than [`WAIT_LEAST`] | [the end](end) |
 //!
 //! A second wait is as long as a deferred one. Where more than [`UNDECIDED_MOST`] of the references could not be told by the end of the sample, deferred waits
 //! are at least twice as long as the sample.
+//!
+//! Without time no wait is advised: it stays as it is.
+//!
+//! In a job that maintains its results (`emit = "changes"`) nothing can be deferred: instead it is `streaming`, with the longer wait.
 //!
 //! Then, for all dependencies on an entity: `deferred` where its referents must go for the streaming ones to fit into `[streaming] memory` (the largest go
 //! first), and where a restart would take too long to read its input again.
@@ -23,6 +28,10 @@ use crate::dependency::{Mode, OnExpiry, SecondExpiry};
 
 /// Fewer references than this say nothing.
 pub const REFERENCES_LEAST: u64 = 100;
+
+/// Where fewer than [`REFERENCES_LEAST`] referents came late, nothing is known of how late they come: what has not waited for as long as this may still get
+/// its referent. That none of 100 came in it says that fewer than 3 % do, 19 times of 20 (the rule of three).
+pub const NOTHING_LEAST: Duration = Duration::from_secs(86_400);
 
 /// Waits that end events are no shorter: what a restarted broker, a rebalance or a slow producer delays must not expire.
 pub const WAIT_LEAST: Duration = Duration::from_secs(60);
@@ -47,18 +56,41 @@ pub struct Measured {
     pub before: u64,
     /// Whose referent came later.
     pub later: u64,
-    /// Whose referent did not come, though they have waited longer than twice the 99.9th percentile of the lag.
+    /// Whose referent did not come, though they have waited longer than the [`horizon`].
     pub never: u64,
     /// That have not waited as long as that by the end of the sample.
     pub undecided: u64,
-    /// Of all that came, those that were complete within the target; `None` where there is no time.
-    pub within: Option<u64>,
-    /// Of the undecided, those that have waited longer than the target.
-    pub undecided_beyond: u64,
+    /// Of the events that refer by it, those that had all that it names within the target; `None` where there is no time.
+    pub own: Option<Within>,
+    /// Those that were complete, with all else that they refer to; `None` where there is no time.
+    pub whole: Option<Within>,
     /// The lags of all that came, 0 where the referent was there.
     pub lag: Quantiles,
     /// From the first to the last arrival of the sample.
     pub span: u64,
+}
+
+/// How many events come in time; of those that never get what they lack, none counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Within {
+    /// Those within the target.
+    pub within: u64,
+    /// Those that are complete, within the target or not.
+    pub complete: u64,
+    /// Those that may still be when the sample ends, and have waited longer than the target.
+    pub beyond: u64,
+}
+
+impl Within {
+    /// Those that are told: all that are complete, or come too late if they come.
+    pub fn told(&self) -> u64 {
+        self.complete + self.beyond
+    }
+
+    /// Percent of those that are told; `None` where none is.
+    pub fn percent(&self) -> Option<f64> {
+        (self.told() > 0).then(|| percent(self.within, self.told()))
+    }
 }
 
 /// What is wanted.
@@ -70,6 +102,8 @@ pub struct Target {
     pub streaming_memory: u64,
     /// How long a restart may take to read input again.
     pub restart: Duration,
+    /// Whether the job maintains its results: then all that waits does so in memory.
+    pub maintained: bool,
 }
 
 /// Why something is advised.
@@ -77,8 +111,10 @@ pub struct Target {
 pub enum Reason {
     /// There are too few references.
     TooFew,
-    /// No referent came.
+    /// No referent came, and some should have.
     NothingCame,
+    /// No referent came, but the sample is too short to tell whether one will.
+    NothingYet,
     /// Nearly all are complete within the target.
     Within,
     /// Most are.
@@ -99,6 +135,7 @@ impl Reason {
         match self {
             Reason::TooFew => "too_few",
             Reason::NothingCame => "nothing_came",
+            Reason::NothingYet => "nothing_yet",
             Reason::Within => "within",
             Reason::MostlyWithin => "mostly_within",
             Reason::Beyond => "beyond",
@@ -106,6 +143,11 @@ impl Reason {
             Reason::Memory => "memory",
             Reason::Restart => "restart",
         }
+    }
+
+    /// Whether there is nothing to go by: the dependency stays as it is.
+    pub fn keeps(self) -> bool {
+        matches!(self, Reason::TooFew | Reason::NothingYet | Reason::NoTime)
     }
 }
 
@@ -149,15 +191,22 @@ impl Measured {
     pub fn undecided_percent(&self) -> f64 {
         percent(self.undecided, self.references())
     }
-
-    /// Percent that are complete within the target.
-    fn within_percent(&self) -> Option<f64> {
-        self.within.map(|within| percent(within, self.came() + self.undecided_beyond))
-    }
 }
 
 fn percent(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { 100.0 * part as f64 / whole as f64 }
+}
+
+/// How long a reference must have waited for it to count as one whose referent never comes, in ticks: longer than twice the 99.9th percentile of the lag, and
+/// than the target. Where hardly any came late, that percentile is no measure of how late they come. Without a `target` there is no time.
+pub fn horizon(later: u64, lag: Quantiles, target: Option<Duration>) -> u64 {
+    let twice = lag.p999.saturating_mul(2);
+    match target {
+        None if later < REFERENCES_LEAST => u64::MAX,
+        None => twice,
+        Some(target) if later < REFERENCES_LEAST => twice.max(micros(target)).max(micros(NOTHING_LEAST)),
+        Some(target) => twice.max(micros(target)),
+    }
 }
 
 /// What to advise for one dependency by itself; `now` is how it waits now.
@@ -166,38 +215,53 @@ pub fn alone(measured: &Measured, target: &Target, now: Settings) -> Advice {
     if measured.references() < REFERENCES_LEAST {
         return advice(now, Reason::TooFew);
     }
+    if measured.came() == 0 && measured.never < REFERENCES_LEAST {
+        return advice(now, Reason::NothingYet);
+    }
     if measured.came() == 0 {
         let settings = Settings { mode: Mode::Independent, wait: None, on_expiry: OnExpiry::DeadLetter };
         return advice(settings, Reason::NothingCame);
     }
-    let Some(within) = measured.within_percent() else {
+    let (Some(own), Some(whole)) = (measured.own, measured.whole) else {
         // Where nothing is late there is nothing to compare.
         return match measured.later + measured.undecided {
-            0 => advice(in_memory(measured, target), Reason::Within),
+            0 => advice(Settings { mode: Mode::Streaming, ..now }, Reason::Within),
             _ => advice(now, Reason::NoTime),
         };
     };
-    if within >= WITHIN_ALWAYS {
+    let reaches = |share: Within, least: f64| share.percent().is_some_and(|percent| percent >= least);
+    if reaches(own, WITHIN_ALWAYS) {
+        // It is not what keeps its events from being complete.
         advice(in_memory(measured, target), Reason::Within)
-    } else if within >= WITHIN_MOSTLY {
-        advice(in_memory_first(measured, target.latency), Reason::MostlyWithin)
+    } else if reaches(whole, WITHIN_MOSTLY) {
+        advice(allowed(in_memory_first(measured, target.latency), target), Reason::MostlyWithin)
     } else {
-        advice(on_disk(measured), Reason::Beyond)
+        advice(allowed(on_disk(measured), target), Reason::Beyond)
+    }
+}
+
+/// The settings, as far as the job may have them: results that are maintained are so in memory, and the two waits are one.
+fn allowed(settings: Settings, target: &Target) -> Settings {
+    match (target.maintained, settings.on_expiry) {
+        (false, _) => settings,
+        (true, OnExpiry::Defer { wait, then }) => {
+            let wait = settings.wait.zip(wait).map(|(first, second)| first.max(second));
+            Settings { mode: Mode::Streaming, wait, on_expiry: at_once(then) }
+        }
+        (true, _) => Settings { mode: Mode::Streaming, ..settings },
     }
 }
 
 /// `streaming`, with a wait that covers all but what is far off.
 fn in_memory(measured: &Measured, target: &Target) -> Settings {
     let end = end(measured);
-    // One who gets an answer without the referent is to get it soon.
-    let least = if end == SecondExpiry::Partial { Duration::ZERO } else { WAIT_LEAST };
     let twice = Duration::from_micros(measured.lag.p999.saturating_mul(2));
-    let wait = round_up(twice.max(least).max(target.latency));
+    let wait = round_up(twice.max(WAIT_LEAST).max(target.latency));
     let on_expiry = match micros(wait) < measured.lag.max {
         true => OnExpiry::Defer { wait: Some(long_wait(measured)), then: end },
         false => at_once(end),
     };
-    Settings { mode: Mode::Streaming, wait: Some(wait), on_expiry }
+    allowed(Settings { mode: Mode::Streaming, wait: Some(wait), on_expiry }, target)
 }
 
 /// `streaming` for a time, and then in the state.
@@ -209,6 +273,18 @@ fn in_memory_first(measured: &Measured, wait: Duration) -> Settings {
 /// `deferred`.
 fn on_disk(measured: &Measured) -> Settings {
     Settings { mode: Mode::Deferred, wait: Some(long_wait(measured)), on_expiry: at_once(end(measured)) }
+}
+
+/// `deferred`, with the waits as they are: without time none is advised.
+fn on_disk_as_it_waits(settings: Settings) -> Settings {
+    let settings = Settings { mode: Mode::Deferred, ..settings };
+    match settings.on_expiry {
+        OnExpiry::Defer { wait, then } => {
+            let wait = settings.wait.zip(wait).map(|(first, second)| first.saturating_add(second));
+            Settings { wait, on_expiry: at_once(then), ..settings }
+        }
+        _ => settings,
+    }
 }
 
 /// Waiting on disk is cheap: twice as long as anything took.
@@ -312,8 +388,11 @@ pub struct Cost {
     pub restart: Duration,
 }
 
-/// Sees to it that what is kept in memory fits there, and can be rebuilt in time. `costs` are by entity.
+/// Sees to it that what is kept in memory fits there, and can be rebuilt in time; where results are maintained there is no other place. `costs` are by entity.
 pub fn together(dependencies: &mut [Considered], costs: &[Cost], target: &Target) {
+    if target.maintained {
+        return;
+    }
     for entity in 0..costs.len() {
         if costs.get(entity).is_some_and(|cost| cost.restart > target.restart) {
             defer(dependencies, entity, Reason::Restart);
@@ -348,11 +427,7 @@ pub fn is_in_memory(dependencies: &[Considered], entity: usize) -> bool {
 fn may_move(dependencies: &[Considered], entity: usize) -> bool {
     of(dependencies, entity)
         .filter(|dependency| dependency.advice.settings.mode == Mode::Streaming)
-        .all(|dependency| is_movable(&dependency.advice))
-}
-
-fn is_movable(advice: &Advice) -> bool {
-    !matches!(advice.reason, Reason::TooFew | Reason::NoTime)
+        .all(|dependency| !dependency.advice.reason.keeps())
 }
 
 fn bytes_of(dependencies: &[Considered], costs: &[Cost], entity: usize) -> u64 {
@@ -363,8 +438,12 @@ fn bytes_of(dependencies: &[Considered], costs: &[Cost], entity: usize) -> u64 {
 
 fn defer(dependencies: &mut [Considered], entity: usize, reason: Reason) {
     for dependency in dependencies.iter_mut().filter(|d| d.entity == entity) {
-        if dependency.advice.settings.mode == Mode::Streaming && is_movable(&dependency.advice) {
-            dependency.advice = Advice { settings: on_disk(&dependency.measured), reason };
+        if dependency.advice.settings.mode == Mode::Streaming && !dependency.advice.reason.keeps() {
+            let settings = match dependency.measured.own {
+                Some(_) => on_disk(&dependency.measured),
+                None => on_disk_as_it_waits(dependency.advice.settings),
+            };
+            dependency.advice = Advice { settings, reason };
         }
     }
 }

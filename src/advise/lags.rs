@@ -1,5 +1,7 @@
 //! How lags are spread: in histograms, weighted where keys are sampled.
 
+use std::collections::BTreeMap;
+
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
@@ -13,7 +15,6 @@ pub(super) struct Lags {
     histogram: Option<Histogram<u64>>,
     /// The longest, which the histogram has only to its digits.
     max: u64,
-    sum: u128,
 }
 
 /// Where lags lie; each is exact to one in a hundred, the longest is exact.
@@ -44,7 +45,6 @@ impl Lags {
     /// Adds a lag that stands for `weight` of them.
     pub(super) fn add(&mut self, lag: u64, weight: u64) {
         self.max = self.max.max(lag);
-        self.sum += u128::from(lag) * u128::from(weight);
         if self.histogram.is_none() {
             self.histogram = Histogram::new(DIGITS).ok();
         }
@@ -64,18 +64,10 @@ impl Lags {
         self.histogram.as_ref().map_or(0, |histogram| histogram.count_between(0, bound))
     }
 
-    /// The sum of all, each counted up to `bound` only.
-    pub(super) fn sum_up_to(&self, bound: u64) -> u128 {
-        if bound >= self.max {
-            return self.sum;
-        }
-        let Some(histogram) = &self.histogram else { return 0 };
-        histogram
-            .iter_recorded()
-            .map(|value| {
-                u128::from(value.value_iterated_to().min(bound)) * u128::from(value.count_since_last_iteration())
-            })
-            .sum()
+    /// The lags that there are, in order, each with how many.
+    fn values(&self) -> impl Iterator<Item = (u64, u64)> {
+        let recorded = self.histogram.iter().flat_map(Histogram::iter_recorded);
+        recorded.map(|value| (value.value_iterated_to().min(self.max), value.count_since_last_iteration()))
     }
 
     pub(super) fn quantiles(&self) -> Quantiles {
@@ -102,6 +94,28 @@ impl Lags {
     }
 }
 
+/// How long things wait all together, each for no longer than `until`: those whose wait `ended`, and those that had waited for so long, and did so `still`, when the
+/// sample ended. Of the latter as many are expected to end after that as ended of those that were seen to wait as long (Kaplan and Meier 1958): the end of the
+/// sample makes nothing shorter, and what is longer than anything that was seen goes on.
+pub(super) fn expected_wait(ended: &Lags, still: &Lags, until: u64) -> f64 {
+    let mut changes: BTreeMap<u64, [u64; 2]> = BTreeMap::new();
+    for (kind, lags) in [ended, still].into_iter().enumerate() {
+        for (at, count) in lags.values() {
+            let counts = changes.entry(at).or_default();
+            counts.iter_mut().skip(kind).take(1).for_each(|of_kind| *of_kind += count);
+        }
+    }
+    let all = ended.count() + still.count();
+    let (mut seen, mut share, mut from, mut wait) = (all, 1.0, 0, 0.0);
+    for (at, [ended, still]) in changes.into_iter().take_while(|(at, _)| *at < until) {
+        wait += share * (at - from) as f64;
+        from = at;
+        share *= 1.0 - ended as f64 / seen.max(1) as f64;
+        seen -= ended + still;
+    }
+    all as f64 * (wait + share * (until - from) as f64)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -119,8 +133,25 @@ mod tests {
         assert_eq!((quantiles.p50, quantiles.p90, quantiles.p99), (0, 0, 10));
         assert_eq!((quantiles.p999, quantiles.max), (1_234_567, 1_234_567));
         assert_eq!((lags.count(), lags.within(9), lags.within(10)), (1000, 900, 990));
-        assert_eq!(lags.sum_up_to(u64::MAX), 90 * 10 + 10 * 1_234_567);
-        assert_eq!(lags.sum_up_to(5), 90 * 5 + 10 * 5);
+    }
+
+    #[test]
+    fn what_waits_is_expected_from_what_was_seen_to_end() {
+        let (none, all) = (lags(&[]), lags(&[(0, 900), (10, 80), (30, 20)]));
+        for (until, expected) in [(1000, 80.0 * 10.0 + 20.0 * 30.0), (5, 100.0 * 5.0)] {
+            let found = expected_wait(&all, &none, until);
+            assert!((found / expected - 1.0).abs() < 1e-9, "{found} instead of {expected}");
+        }
+        assert_eq!(expected_wait(&none, &none, 5), 0.0);
+        // A tenth never ends, however long ago it began: it waits until it may not any more.
+        let (ended, still) = (lags(&[(0, 900)]), lags(&[(1, 20), (5, 30), (90, 50)]));
+        for until in [1, 50, 100, 100_000] {
+            let (found, expected) = (expected_wait(&ended, &still, until), 100.0 * until as f64);
+            assert!((found / expected - 1.0).abs() < 1e-9, "{found} instead of {expected}");
+        }
+        // Half of those that were seen to wait longer than 4 ended at 8; so half of those that were not seen to, will.
+        let (ended, still) = (lags(&[(8, 10)]), lags(&[(4, 20), (9, 10)]));
+        assert!((expected_wait(&ended, &still, 100) / (40.0 * (8.0 + 0.5 * 92.0)) - 1.0).abs() < 1e-9);
     }
 
     #[test]

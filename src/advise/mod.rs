@@ -5,13 +5,17 @@
 //!
 //! * `arrival`: when a record arrived, as far as a sample that lies still can tell.
 //! * `references`: what is here and what waits while it is read: every reference finds its referent, or notes when it comes.
+//! * `counts`: what became of the references of a dependency.
+//! * `events`: when whole events are complete.
 //! * `lags`: how that is spread.
 //! * [`mod@decide`]: from what was measured to advice; pure.
-//! * [`report`]: the evidence, the advice, and the TOML to paste; `build` makes it of a sample, with `notes` on what limits it.
+//! * [`report`]: the evidence, the advice, and the TOML to paste; `build` makes it of a sample, with `notes` on what limits it and `waiting`, what waits at once.
 
 mod arrival;
 mod build;
+mod counts;
 pub mod decide;
+mod events;
 mod lags;
 mod notes;
 mod references;
@@ -19,6 +23,7 @@ pub mod report;
 #[cfg(test)]
 mod tests;
 mod toml;
+mod waiting;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -72,6 +77,9 @@ pub enum AdviseError {
         "the synthetic workload is endless; say how many records to read with --sample N, or set `events` under [source.synthetic]"
     )]
     Endless,
+    /// There is nothing to go by.
+    #[error("nothing was read, so there is nothing to advise: the files or topics of the job hold no record")]
+    Empty,
 }
 
 /// Why the sample ends where it does.
@@ -97,18 +105,21 @@ struct Sample {
 }
 
 /// Reads a sample of the job's stream and says how its dependencies should wait. `job` is loaded for the streaming launcher; `deferred` is the same file,
-/// loaded for the deferred one: that shows which dependencies name a mode. `say` is told what a source waits for.
+/// loaded for the deferred one: that shows which dependencies name a mode; it is `None` for a job that maintains its results, which only the former runs. `say` is told what a source waits for.
 ///
 /// # Errors
-/// The source cannot be read, or has no end.
+/// The source cannot be read, has no end, or holds no record.
 pub fn advise(
     job: &Job,
-    deferred: &Job,
+    deferred: Option<&Job>,
     options: &Options,
     say: Arc<dyn Fn(&str) + Send + Sync>,
 ) -> Result<Report, AdviseError> {
     let clock = clock_of(job, options);
     let sample = read(job, options, clock, say)?;
+    if sample.arrivals.records() == 0 {
+        return Err(AdviseError::Empty);
+    }
     Ok(build::build(job, deferred, options, &sample))
 }
 
@@ -169,7 +180,7 @@ fn read(
     };
     let end = reader.read_to_end(source.as_mut())?;
     let Reader { references, arrivals, events, rejected, .. } = reader;
-    let found = references.finish(&arrivals);
+    let found = references.finish(&arrivals, options.latency);
     Ok(Sample { arrivals, found, partitions, events, rejected, end, elapsed: began.elapsed() })
 }
 

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use indicatif::HumanCount;
+
 use super::build::Subject;
 use super::decide::{self, Considered, Reason, UNDECIDED_MOST, micros};
 use super::report::MemoryReport;
 use super::{ArrivalClock, End, Options, Sample};
 use crate::config::{Job, show_duration, show_size};
-use crate::dependency::{Mode, Need};
+use crate::dependency::{Mode, Need, OnExpiry};
 use crate::source::Settings;
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -31,7 +33,7 @@ pub(super) fn notes(
 
 fn of_the_sample(sample: &Sample, considered: &[Considered], notes: &mut Vec<String>) {
     if sample.rejected > 0 {
-        notes.push(format!("{} records are no events: a job rejects them, and says why", sample.rejected));
+        notes.push(format!("{} records are no events: a job rejects them, and says why", HumanCount(sample.rejected)));
     }
     if sample.end == End::Memory {
         notes.push(
@@ -45,7 +47,7 @@ fn of_the_sample(sample: &Sample, considered: &[Considered], notes: &mut Vec<Str
             End::Present | End::Memory => "ask again when there is more input",
         };
         notes.push(format!(
-            "the sample is short beside the lags: what still waited at its end may come later; {longer}"
+            "the sample is short beside the lags, as far as they are known: what still waited at its end may come later; {longer}"
         ));
     }
     if sample.found.one_in > 1 {
@@ -54,6 +56,13 @@ fn of_the_sample(sample: &Sample, considered: &[Considered], notes: &mut Vec<Str
              19 times of 20",
             sample.found.one_in
         ));
+        if sample.has_time() {
+            notes.push(
+                "whole events could not be followed, for not all keys were: percentages are of references, and where events have several, fewer events are \
+                 complete. Raise --memory, or read less with --sample"
+                    .to_owned(),
+            );
+        }
     }
 }
 
@@ -86,6 +95,9 @@ fn of_the_clock(job: &Job, options: &Options, sample: &Sample, notes: &mut Vec<S
                     "files are read by turns, a block of each: the order between records of two files is that of reading, not that of their arrival".to_owned(),
                 );
             }
+            if !clock.has_time() {
+                notes.push("there is no time: no `wait` is advised, they stay as they are; say with --rate how many records come a second".to_owned());
+            }
             if !clock.has_time() && job.rules.streams().iter().any(|stream| stream.retain.is_some()) {
                 notes.push("there is no time: `retain` was not applied".to_owned());
             }
@@ -113,8 +125,14 @@ fn of_memory(
     notes: &mut Vec<String>,
 ) {
     if memory.streaming_bytes > memory.streaming_limit {
+        let over = match job.rules.is_maintained() {
+            true => {
+                "what is over is held back in the source while something is about to leave, and otherwise the job stops: raise it"
+            }
+            false => "what is over moves to the state while the job runs",
+        };
         notes.push(format!(
-            "what stays in memory, {}, is more than [streaming] memory, {}: what is over moves to the state while the job runs",
+            "what stays in memory, {}, is more than [streaming] memory, {}: {over}",
             show_bytes(memory.streaming_bytes),
             show_size(memory.streaming_limit)
         ));
@@ -159,6 +177,12 @@ fn of_modes(
     considered: &[Considered],
     notes: &mut Vec<String>,
 ) {
+    if job.rules.is_maintained() {
+        notes.push(
+            "results are maintained (emit = \"changes\"), and kept in memory: there are only `wait` and what it ends in to advise, no `deferred` and no `defer`; what results that stand take in memory is not counted here"
+                .to_owned(),
+        );
+    }
     let defers = considered.iter().any(|d| d.advice.settings.mode == Mode::Deferred);
     if defers && options.latency < job.epoch {
         notes.push(format!(
@@ -170,15 +194,35 @@ fn of_modes(
     for (subject, dependency) in subjects.iter().zip(considered) {
         if dependency.advice.reason == Reason::NothingCame {
             notes.push(format!(
-                "{}.{}: nothing that it refers to came; `independent` still rejects records without the field",
+                "{}.{}: nothing that it refers to came; with `independent` its outcomes have no referents, whatever comes; records without the field are still rejected",
                 job.shown(&subject.stream.name),
                 job.shown(&subject.dependency.name)
             ));
         }
+        notes.extend(of_a_short_wait(job, options, subject, dependency));
     }
     notes.push(
         "modes are fixed for the life of a state: where one changes, start the job over with --fresh; waits may change between runs".to_owned(),
     );
+}
+
+/// What never comes keeps its event waiting for longer than the target: why the wait is not shorter, and what a shorter one would cost.
+fn of_a_short_wait(job: &Job, options: &Options, subject: &Subject<'_>, dependency: &Considered) -> Option<String> {
+    let settings = dependency.advice.settings;
+    let wait = settings.wait.filter(|wait| *wait > options.latency && settings.on_expiry == OnExpiry::Partial)?;
+    if dependency.advice.reason != Reason::Within {
+        return None;
+    }
+    let least = micros(options.latency).max(dependency.measured.lag.p999.saturating_mul(2));
+    Some(format!(
+        "{}.{}: where the referent never comes, the event goes on without it after {}, not within {}. A `wait` of {} would do for this sample, but a \
+         producer or broker that stands still for longer would have events resolved for good without referents that do come",
+        job.shown(&subject.stream.name),
+        job.shown(&subject.dependency.name),
+        show_duration(wait),
+        show_duration(options.latency),
+        show_duration(decide::round_up(Duration::from_micros(least)))
+    ))
 }
 
 /// Bytes as people read them.

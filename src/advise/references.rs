@@ -5,19 +5,19 @@
 
 use std::mem;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry as Slot;
 use slab::Slab;
 
 use super::arrival::{Arrivals, Moment, UNKNOWN, ticks_of};
-use super::lags::Lags;
+use super::counts::{Counts, late};
+use super::decide::micros;
+use super::events::{Events, NONE, OfStream};
 use crate::dependency::{Rules, Stream};
 use crate::event::{Dependent, EntityId, KeyHash, Reference, is_tombstone};
 use crate::mode;
-
-/// The end of a chain, and no event.
-const NONE: u32 = u32::MAX;
 
 /// No more than one of so many keys is looked at.
 const ONE_IN_MAX: u64 = 1 << 16;
@@ -61,8 +61,9 @@ struct Size {
 struct Wait {
     tick: i64,
     record: u64,
-    /// Its event in `unresolved`.
+    /// Its event in `unresolved`, and in `events`.
     event: u32,
+    held: u32,
     stream: u16,
     dependency: u16,
     next: u32,
@@ -86,26 +87,6 @@ struct Arrived {
     hash: KeyHash,
     here: Here,
     record: u64,
-}
-
-/// What became of the references of one dependency.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Counts {
-    /// From the arrival of the dependent to that of its referent, of all references whose referent came; 0 where it was there.
-    pub(super) lags: Lags,
-    /// The same in records, of those that came later.
-    pub(super) records: Lags,
-    /// How long before the dependent its referent had arrived, where it was there.
-    pub(super) ages: Lags,
-    /// References whose referent was there.
-    pub(super) before: u64,
-    /// Ages at the end of the sample of those that still wait.
-    pub(super) waiting: Lags,
-    /// References whose referent was not there.
-    pub(super) missed: u64,
-    /// Bytes of memory that their events take while they wait, summed up, and of the state, before compression.
-    pub(super) missed_memory: u128,
-    pub(super) missed_stored: u128,
 }
 
 /// What the keys of one entity take.
@@ -134,6 +115,8 @@ impl Referents {
 pub(super) struct Found {
     /// By stream and dependency.
     pub(super) counts: Vec<Vec<Counts>>,
+    /// By stream, its events; `None` where not all keys were looked at, or there is no time.
+    pub(super) events: Option<Vec<OfStream>>,
     /// By entity.
     pub(super) referents: Vec<Referents>,
     /// One key of so many was looked at.
@@ -153,6 +136,7 @@ pub(super) struct References {
     entries: HashTable<Entry>,
     waits: Slab<Wait>,
     unresolved: Slab<Unresolved>,
+    events: Events,
     counts: Vec<Vec<Counts>>,
     one_in: u64,
     memory_max: usize,
@@ -171,6 +155,7 @@ impl References {
         }
         let counts = rules.streams().iter().map(|stream| vec![Counts::default(); stream.depends_on.len()]).collect();
         References {
+            events: Events::new(&rules, has_time),
             rules,
             named,
             entries: HashTable::new(),
@@ -202,11 +187,14 @@ impl References {
             self.provide(dependent, stream, entity, at, arrivals);
         }
         let event = self.unresolved(dependent, stream, at, arrivals);
+        let held = self.events.begin(dependent.event.header.header.stream.0, at.tick);
         for reference in &dependent.references {
             if self.is_sampled(reference.hash) {
-                self.look_up(dependent, reference, at, event, arrivals);
+                let lag = self.look_up(dependent, reference, at, (event, held), arrivals);
+                self.events.add(held, reference.dependency, lag);
             }
         }
+        self.events.settle(held);
         if let Some(resolved) = self.complete(event, at.record) {
             self.arrive(resolved, arrivals);
         }
@@ -220,7 +208,8 @@ impl References {
     fn memory(&self) -> usize {
         2 * (self.entries.len() * (size_of::<Entry>() + 1)
             + self.waits.len() * size_of::<Wait>()
-            + self.unresolved.len() * size_of::<Unresolved>())
+            + self.unresolved.len() * size_of::<Unresolved>()
+            + self.events.memory())
     }
 
     fn is_sampled(&self, hash: KeyHash) -> bool {
@@ -282,6 +271,7 @@ impl References {
                 if let Some(counts) = counts_of(&mut self.counts, wait.stream, wait.dependency) {
                     counts.note(tick.saturating_sub(since), record.saturating_sub(wait.record), self.one_in);
                 }
+                self.events.found(wait.held, wait.dependency, late(tick.saturating_sub(since)));
                 all.extend(self.found(wait.event, here.last, record));
             }
         }
@@ -302,37 +292,48 @@ impl References {
         Some(Arrived { entity: twin, hash, here: Here { first: tick, last: tick, until, size }, record })
     }
 
-    fn look_up(&mut self, dependent: &Dependent, reference: &Reference, at: Moment, event: u32, arrivals: &Arrivals) {
+    /// Looks for a referent of an event, which has a place in `unresolved` and one in `events`: how long after the event it came, if it has.
+    fn look_up(
+        &mut self,
+        dependent: &Dependent,
+        reference: &Reference,
+        at: Moment,
+        event: (u32, u32),
+        arrivals: &Arrivals,
+    ) -> Option<u64> {
         let (stream, weight) = (dependent.event.header.header.stream.0, self.one_in);
         let entry = self.entry(reference.entity, reference.hash);
         entry.references += 1;
         let (here, waits) = (entry.here.filter(|here| here.until >= at.tick), entry.waits);
         let since = arrivals.known(at.tick);
-        let Some(counts) = counts_of(&mut self.counts, stream, reference.dependency) else { return };
+        let counts = counts_of(&mut self.counts, stream, reference.dependency)?;
         let Some(Here { first, last, .. }) = here else {
-            counts.miss(&self.rules, dependent, weight);
+            let key = if waits == NONE { mode::waited_key_bytes(&reference.key) } else { 0 };
+            counts.miss(&self.rules, dependent, key, weight);
             self.wait(reference, at, stream, event, waits);
-            return;
+            return None;
         };
         let lag = arrivals.known(first).saturating_sub(since);
         if lag > 0 {
             // It was read before, from another partition, and arrived after.
-            counts.miss(&self.rules, dependent, weight);
-            if let Some(unresolved) = self.unresolved.get_mut(event as usize) {
+            counts.miss(&self.rules, dependent, mode::waited_key_bytes(&reference.key), weight);
+            if let Some(unresolved) = self.unresolved.get_mut(event.0 as usize) {
                 unresolved.tick = unresolved.tick.max(first);
             }
         }
         let newest = arrivals.known(last).saturating_sub(since);
-        counts.note(if newest <= 0 { newest } else { lag }, 0, weight);
+        let lag = if newest <= 0 { newest } else { lag };
+        counts.note(lag, 0, weight);
+        Some(late(lag))
     }
 
     /// Notes that a reference waits. `first` is the one that came before it for the same key.
-    fn wait(&mut self, reference: &Reference, at: Moment, stream: u16, event: u32, first: u32) {
+    fn wait(&mut self, reference: &Reference, at: Moment, stream: u16, (event, held): (u32, u32), first: u32) {
         if let Some(unresolved) = self.unresolved.get_mut(event as usize) {
             unresolved.missing += 1;
         }
         let (tick, record, dependency) = (at.tick, at.record, reference.dependency);
-        let wait = self.waits.insert(Wait { tick, record, event, stream, dependency, next: first });
+        let wait = self.waits.insert(Wait { tick, record, event, held, stream, dependency, next: first });
         self.entry(reference.entity, reference.hash).waits = wait as u32;
     }
 
@@ -359,6 +360,7 @@ impl References {
     /// Looks at half as many keys from here on.
     fn let_half_go(&mut self, record: u64, arrivals: &Arrivals) {
         self.one_in *= 2;
+        self.events.give_up();
         let one_in = self.one_in;
         let is_sampled = |hash: KeyHash| (hash.0 >> SAMPLED_BY) & (one_in - 1) == 0;
         self.unresolved.retain(|_, unresolved| is_sampled(unresolved.hash));
@@ -384,15 +386,23 @@ impl References {
         }
     }
 
-    /// What the sample says, which ends at a moment.
-    pub(super) fn finish(mut self, arrivals: &Arrivals) -> Found {
+    /// What the sample says, which ends at a moment; `latency` is the target of events.
+    pub(super) fn finish(mut self, arrivals: &Arrivals, latency: Duration) -> Found {
         let end = arrivals.end().tick;
+        let age = |tick: i64| late(end.saturating_sub(arrivals.known(tick)));
         for (_, wait) in &self.waits {
-            let age = end.saturating_sub(arrivals.known(wait.tick));
             if let Some(counts) = counts_of(&mut self.counts, wait.stream, wait.dependency) {
-                counts.waiting.add(age.max(0).unsigned_abs(), self.one_in);
+                counts.waiting.add(age(wait.tick), self.one_in);
             }
         }
+        let target = Some(latency).filter(|_| self.has_time && arrivals.is_known());
+        let horizons: Vec<Vec<u64>> =
+            self.counts.iter().map(|counts| counts.iter().map(|counts| counts.horizon(target)).collect()).collect();
+        let horizon = |stream: u16, dependency: u16| {
+            let of_stream = horizons.get(usize::from(stream));
+            of_stream.and_then(|all| all.get(usize::from(dependency))).copied().unwrap_or(u64::MAX)
+        };
+        let events = self.events.finish(age, horizon, micros(latency)).filter(|_| target.is_some());
         let mut referents = vec![Referents::default(); self.rules.entities().len()];
         for entry in &self.entries {
             let Some(of) = referents.get_mut(usize::from(entry.entity.0)) else { continue };
@@ -405,32 +415,12 @@ impl References {
             }
         }
         Found {
+            events,
             counts: self.counts,
             referents,
             one_in: self.one_in,
             keys: self.entries.len() as u64,
             waiting_peak: self.waiting_peak,
-        }
-    }
-}
-
-impl Counts {
-    /// A reference whose referent was not there when it was looked for.
-    fn miss(&mut self, rules: &Rules, dependent: &Dependent, weight: u64) {
-        self.missed += weight;
-        self.missed_memory += mode::waiting_bytes(dependent) as u128 * u128::from(weight);
-        self.missed_stored += mode::stored_waiting_bytes(rules, dependent) as u128 * u128::from(weight);
-    }
-
-    /// A reference whose referent arrived so many ticks after its dependent: before it, where that is negative.
-    fn note(&mut self, lag: i64, records: u64, weight: u64) {
-        if lag < 0 || records == 0 && lag == 0 {
-            self.before += weight;
-            self.lags.add(0, weight);
-            self.ages.add(lag.unsigned_abs(), weight);
-        } else {
-            self.lags.add(lag.unsigned_abs(), weight);
-            self.records.add(records, weight);
         }
     }
 }

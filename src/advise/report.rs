@@ -20,6 +20,8 @@ pub struct Report {
     pub sample: SampleReport,
     /// Which keys were looked at.
     pub keys: Keys,
+    /// The events of each stream that depends on something; none where they cannot be followed.
+    pub streams: Vec<StreamReport>,
     /// By stream and dependency.
     pub dependencies: Vec<DependencyReport>,
     /// What referents take, by entity that is referred to.
@@ -28,7 +30,7 @@ pub struct Report {
     pub memory: MemoryReport,
     /// What limits the evidence, or follows from the advice.
     pub notes: Vec<String>,
-    /// The lines to paste, a `depends_on` for each stream that has one.
+    /// The lines to paste, a `depends_on` for each stream that has one; none where nothing is advised.
     pub toml: String,
 }
 
@@ -88,6 +90,23 @@ pub struct Keys {
     pub looked_at: u64,
 }
 
+/// The events of a stream: how many are complete, when all that they refer to has come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct StreamReport {
+    /// Its name.
+    pub stream: String,
+    /// All its events, also those that refer to nothing.
+    pub events: u64,
+    /// Those that are complete within the target after their arrival.
+    pub within: u64,
+    /// Those that are complete later.
+    pub later: u64,
+    /// Those that lack what never came.
+    pub never: u64,
+    /// Those that lack something at the end of the sample that may still come.
+    pub undecided: u64,
+}
+
 /// One dependency.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct DependencyReport {
@@ -111,7 +130,10 @@ pub struct DependencyReport {
     pub undecided: u64,
     /// By how many percent of the references these shares may be off, 19 times of 20; 0 where all keys were looked at.
     pub error_percent: f64,
-    /// Percent of those that came that were complete within the target.
+    /// Of the events that refer by it and whose referents came, or may still come and have not within the target, percent that had all that it names within the
+    /// target; of references, where events cannot be followed. `None` where there are none, or there is no time.
+    pub own_within_percent: Option<f64>,
+    /// The same of those that were complete within the target, with all else that they refer to.
     pub within_percent: Option<f64>,
     /// From the arrival of the dependent to that of the referent, of all that came; 0 where it was there.
     pub lag: Quantiles,
@@ -121,7 +143,8 @@ pub struct DependencyReport {
     pub age: Quantiles,
     /// The lags as bars.
     pub histogram: Vec<Bar>,
-    /// Bytes of memory that waiting events take on average, as advised.
+    /// Bytes of memory that waiting events and the keys that only they name take on average, once the job has run as long as they wait, as advised. What waits
+    /// for ever is taken as the sample has it.
     pub waiting_memory_bytes: u64,
     /// Bytes of the state before compression.
     pub waiting_state_bytes: u64,

@@ -63,7 +63,7 @@ pub use restore::{
     find_waiting, forget_overflow, restore,
 };
 pub use streaming::{replay, wake};
-pub use table::{Memory, referent_bytes, waiting_bytes};
+pub use table::{Memory, referent_bytes, waited_key_bytes, waiting_bytes};
 
 /// What one worker sends to the owner of a shard.
 #[derive(Debug, Serialize, Deserialize)]

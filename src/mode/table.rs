@@ -432,6 +432,11 @@ pub fn referent_bytes(event: &Event) -> usize {
     size_of::<Entry>() + key + event_bytes(event)
 }
 
+/// Memory that a key takes in the tables whose referent has not come, and is waited for.
+pub fn waited_key_bytes(key: &Key) -> usize {
+    size_of::<Entry>() + key.heap_bytes()
+}
+
 /// Memory that the place of a waiting event takes in its chain, which grows by doubling.
 const PLACE_BYTES: usize = 2 * size_of::<u32>();
 

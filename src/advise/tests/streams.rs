@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::advise::report::DependencyReport;
 use crate::advise::{AdviseError, Options, Report, advise};
-use crate::config::{Overrides, load};
+use crate::config::{Overrides, load, parse_duration};
 use crate::dependency::Mode;
 
 const STREAMS: &str = r#"
@@ -25,7 +25,7 @@ name = "payment"
 depends_on = [ { entity = "order", by = "/order" } ]
 "#;
 
-const OPTIONS: Options = Options {
+pub(super) const OPTIONS: Options = Options {
     latency: Duration::from_millis(50),
     restart: Duration::from_secs(60),
     rate: None,
@@ -34,7 +34,7 @@ const OPTIONS: Options = Options {
 };
 
 /// A job whose files are these, and the report on it.
-fn report(streams: &str, files: &[&str], options: Options) -> Report {
+pub(super) fn report(streams: &str, files: &[&str], options: Options) -> Report {
     let directory = TempDir::new().unwrap();
     let mut paths = Vec::new();
     for (at, content) in files.iter().enumerate() {
@@ -52,12 +52,14 @@ fn run(directory: &TempDir, job: &str, options: Options) -> Result<Report, Advis
     let state = directory.path().join("state").display().to_string();
     fs::write(&path, format!("[job]\nname = \"test\"\n{job}{sinks}[state]\npath = {state:?}\n")).unwrap();
     let job = |launcher| load(&path, launcher, &Overrides::default()).unwrap_or_else(|error| panic!("{error:?}"));
-    let report = advise(&job(Mode::Streaming), &job(Mode::Deferred), &options, Arc::new(|_| {}));
+    let streaming = job(Mode::Streaming);
+    let deferred = (!streaming.rules.is_maintained()).then(|| job(Mode::Deferred));
+    let report = advise(&streaming, deferred.as_ref(), &options, Arc::new(|_| {}));
     assert!(!directory.path().join("state").exists(), "advise made a state");
     report
 }
 
-fn order(id: u64, at: u64) -> String {
+pub(super) fn order(id: u64, at: u64) -> String {
     format!("{{\"type\":\"order\",\"id\":{id},\"at\":{at}}}\n")
 }
 
@@ -105,12 +107,78 @@ fn each_file_has_a_clock_of_its_own() {
 
 #[test]
 fn who_has_waited_long_enough_never_gets_it_and_who_has_not_may() {
-    // The longest lag is 100 ms: after twice that nothing is expected any more.
+    // The longest lag of a hundred is 100 ms: after twice that nothing is expected any more.
+    let late = |payments: u64| payment(2).repeat(payments as usize);
     let mut lines =
-        vec![order(1, 1000), payment(2), payment(8), order(2, 1100), order(3, 1150), payment(9), order(4, 1300)];
-    assert_eq!(shares(&report(STREAMS, &[&lines.concat()], OPTIONS).dependencies[0]), [0, 1, 1, 1]);
-    lines.push(order(5, 1351));
-    assert_eq!(shares(&report(STREAMS, &[&lines.concat()], OPTIONS).dependencies[0]), [0, 1, 2, 0]);
+        vec![order(1, 1000), late(100), payment(8), order(2, 1100), order(3, 1150), payment(9), order(4, 1301)];
+    assert_eq!(shares(&report(STREAMS, &[&lines.concat()], OPTIONS).dependencies[0]), [0, 100, 1, 1]);
+    lines.push(order(5, 1352));
+    assert_eq!(shares(&report(STREAMS, &[&lines.concat()], OPTIONS).dependencies[0]), [0, 100, 2, 0]);
+    // Of fewer the lag is not known.
+    lines[1] = late(99);
+    assert_eq!(shares(&report(STREAMS, &[&lines.concat()], OPTIONS).dependencies[0]), [0, 99, 0, 2]);
+}
+
+/// So many payments an hour, each of an order of its own that does not come.
+fn in_vain(hours: u64, an_hour: u64) -> String {
+    let ids = 0..hours * an_hour;
+    ids.map(|id| order(1_000_000 + id, id * 3_600_000 / an_hour) + &payment(id)).collect()
+}
+
+#[test]
+fn a_join_is_dropped_only_where_a_referent_should_have_come() {
+    for latency in ["1ms", "50ms", "1h"] {
+        let options = Options { latency: parse_duration(latency).unwrap(), ..OPTIONS };
+        for (hours, an_hour, mode, reason, note) in [
+            (1, 20_000, "streaming", "nothing_yet", true),
+            (24, 1_000, "streaming", "nothing_yet", true),
+            // A hundred have waited for a day, and two hundred.
+            (25, 99, "streaming", "nothing_yet", true),
+            (25, 200, "independent", "nothing_came", true),
+            (2500, 10, "independent", "nothing_came", false),
+        ] {
+            let report = report(STREAMS, &[&in_vain(hours, an_hour)], options);
+            let d = &report.dependencies[0];
+            assert_eq!((d.advice.mode, d.reason), (mode, reason), "{hours} h, {latency}");
+            assert_eq!(
+                report.notes.iter().any(|note| note.contains("the sample is short")),
+                note,
+                "{:?}",
+                report.notes
+            );
+            assert_eq!(report.toml.contains("independent"), mode == "independent", "{}", report.toml);
+        }
+    }
+}
+
+#[test]
+fn who_goes_on_without_waits_for_a_minute_and_it_is_said_why() {
+    // Of a thousand orders a second every tenth does not come, and every fifth is 1 ms late.
+    let lines: String = (0..20_000)
+        .map(|id| match id % 10 {
+            0 => payment(id) + &order(1_000_000 + id, id),
+            1 | 2 => payment(id) + &order(id, id),
+            _ => order(id, id) + &payment(id),
+        })
+        .collect();
+    for latency in ["1ms", "50ms"] {
+        let report = report(STREAMS, &[&lines], Options { latency: parse_duration(latency).unwrap(), ..OPTIONS });
+        let d = &report.dependencies[0];
+        assert!(d.never > 1_900, "{d:?}");
+        assert_eq!((d.advice.wait.as_deref(), d.advice.on_expiry), (Some("1m"), Some("partial")), "{latency}");
+        let why = format!("after 1m, not within {latency}");
+        assert!(report.notes.iter().any(|note| note.contains(&why)), "{:?}", report.notes);
+    }
+}
+
+#[test]
+fn those_that_were_there_do_not_tell_how_late_the_others_come() {
+    // A thousand find their order; as many wait for a minute, which is far longer than any of the former.
+    let mut lines: String = (0..1000).map(|id| order(id, 0) + &payment(id)).collect();
+    lines += &(1000..2000).map(payment).collect::<String>();
+    lines += &order(5000, 60_000);
+    let d = &report(STREAMS, &[&lines], OPTIONS).dependencies[0];
+    assert_eq!((shares(d), d.advice.mode, d.advice.on_expiry), ([1000, 0, 0, 1000], "deferred", Some("dead_letter")));
 }
 
 #[test]
@@ -178,6 +246,24 @@ fn a_sample_ends_where_it_is_told_to() {
     let lines: String = (0..1000).map(|id| order(id, id) + &payment(id)).collect();
     let report = report(STREAMS, &[&lines], Options { sample: Some(501), ..OPTIONS });
     assert_eq!((report.sample.records, report.sample.end, report.dependencies[0].references), (501, "sample", 250));
+}
+
+#[test]
+fn of_nothing_nothing_is_advised() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("empty");
+    for (content, is_empty) in [("", true), ("no json\n", false)] {
+        fs::write(&path, content.repeat(4728)).unwrap();
+        let job = format!("{STREAMS}[source.file]\npath = {:?}\nstream = \"/type\"\n", path.display().to_string());
+        match run(&directory, &job, OPTIONS) {
+            Err(AdviseError::Empty) => assert!(is_empty),
+            Err(error) => panic!("{error}"),
+            Ok(report) => {
+                assert!(!is_empty && report.toml.is_empty(), "{}", report.toml);
+                assert!(report.notes[0].starts_with("4,728 records are no events"), "{:?}", report.notes);
+            }
+        }
+    }
 }
 
 #[test]
@@ -270,6 +356,31 @@ fn what_does_not_fit_into_the_memory_of_the_job_is_deferred() {
     assert!(report.entities[0].memory_bytes > 64 << 10, "{report:?}");
     assert_eq!((d.reason, d.advice.mode), ("memory", "deferred"));
     assert_eq!((report.memory.streaming_bytes, report.memory.state_bytes), (0, report.entities[0].state_bytes));
+}
+
+/// Ten payments a second, each tenth of an order that never comes.
+fn a_tenth_in_vain(seconds: u64) -> String {
+    let ids = 0..seconds * 10;
+    ids.map(|id| order(if id % 10 == 0 { 1_000_000 + id } else { id }, id * 100) + &payment(id)).collect()
+}
+
+#[test]
+fn what_waits_is_as_much_as_there_will_be_however_long_the_sample_is() {
+    // Always one a second waits until its time is over.
+    let streams = STREAMS
+        .replace("by = \"/order\"", "by = \"/order\", mode = \"streaming\", wait = \"5m\", on_expiry = \"drop\"");
+    let options = Options { latency: Duration::from_secs(300), ..OPTIONS };
+    let sizes: Vec<f64> = [40, 400, 4000]
+        .map(|seconds| report(&streams, &[&a_tenth_in_vain(seconds)], options).dependencies[0].clone())
+        .iter()
+        .map(|d| {
+            assert_eq!((d.advice.mode, d.advice.wait.as_deref()), ("streaming", Some("5m")), "{d:?}");
+            d.waiting_memory_bytes as f64
+        })
+        .collect();
+    // 300 events and as many keys.
+    assert!((300.0 * 200.0..300.0 * 700.0).contains(&sizes[2]), "{sizes:?}");
+    assert!((sizes[0] / sizes[2] - 1.0).abs() < 0.05 && (sizes[1] / sizes[2] - 1.0).abs() < 0.05, "{sizes:?}");
 }
 
 #[derive(Clone, Debug)]
