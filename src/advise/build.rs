@@ -278,7 +278,7 @@ fn because(advice: Advice, measured: &Measured, subject: &Subject<'_>, options: 
     let whose = |share: Option<Within>| {
         let told = share.map_or(measured.came(), |share| share.told());
         let what = if subject.events.is_some() { "events" } else { "references" };
-        format!("the {} {what} whose referents came, or may still come,", HumanCount(told))
+        format!("the {} {what} whose referents came, or still may after {target},", HumanCount(told))
     };
     let reason = advice.reason;
     let then = match advice.settings {
@@ -338,6 +338,9 @@ fn because(advice: Advice, measured: &Measured, subject: &Subject<'_>, options: 
             show_duration(options.restart)
         ),
     };
+    if reason.keeps() {
+        return text;
+    }
     let never = measured.never_percent();
     if never >= NEVER_USUAL && measured.came() > 0 && measured.own.is_some() {
         return format!(

@@ -106,6 +106,20 @@ fn each_file_has_a_clock_of_its_own() {
 }
 
 #[test]
+fn it_is_the_same_whichever_file_is_read_first() {
+    // The second file begins with a payment, which has no time; it is that of the order after it.
+    let first = [order(1, 100), order(2, 200)].concat();
+    let second = [payment(2), order(50, 160), payment(2), order(51, 250), payment(1)].concat();
+    let of = |files: &[&str]| {
+        let report = report(STREAMS, files, OPTIONS);
+        (shares(&report.dependencies[0]), report.dependencies[0].lag, report.sample.span)
+    };
+    let (there, span) = (of(&[&second, &first]), 150_000);
+    assert_eq!((there.0, there.1.max, there.2), ([1, 2, 0, 0], 40_000, span));
+    assert_eq!(of(&[&first, &second]).2, span);
+}
+
+#[test]
 fn who_has_waited_long_enough_never_gets_it_and_who_has_not_may() {
     // The longest lag of a hundred is 100 ms: after twice that nothing is expected any more.
     let late = |payments: u64| payment(2).repeat(payments as usize);
