@@ -323,6 +323,10 @@ fn because(advice: Advice, measured: &Measured, subject: &Subject<'_>, options: 
             };
             format!("of {} only {whole} % are complete within {target}{alone}: {then}", whose(measured.whole))
         }
+        Reason::NoTime if measured.later == 0 => format!(
+            "{} references still waited when the sample ended, and without time it is not known how long: say with --rate how many records come a second",
+            HumanCount(measured.never + measured.undecided)
+        ),
         Reason::NoTime => {
             let p99 = subject.counts.records.quantiles().p99;
             let rate = (p99 as f64 / options.latency.as_secs_f64()).ceil() as u64;

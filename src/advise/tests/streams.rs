@@ -96,6 +96,15 @@ fn without_time_records_are_counted_unless_a_rate_makes_time_of_them() {
 }
 
 #[test]
+fn without_time_what_only_waits_is_told_as_that() {
+    let streams = STREAMS.replace("time = \"/at\"\n", "");
+    let lines: String = (0..200).map(|id| order(id, 0) + &payment(id)).collect::<String>() + &payment(5000);
+    let d = &report(&streams, &[&lines], OPTIONS).dependencies[0];
+    assert_eq!((d.reason, d.there_before, d.undecided), ("no_time", 200, 1));
+    assert!(d.because.starts_with("1 references still waited") && d.advice == d.now, "{}", d.because);
+}
+
+#[test]
 fn each_file_has_a_clock_of_its_own() {
     // By reading, the payments of the second file come after all orders; by the clock, the first came 40 ms before its order.
     let first = [order(1, 100), order(2, 200)].concat();
