@@ -2,8 +2,8 @@
 //!
 //! Files keep no arrival times. Where records have a time, a record cannot have arrived before those that lie before it in its partition, and one that is
 //! in order arrived when it came about: its arrival is taken to be the greatest time of its partition so far. That is independent of the order in
-//! which partitions are read, but for records that lie before the first time of their partition: they are taken to arrive with what was read last of the
-//! others. Without any time, records are counted.
+//! which partitions are read, but for records that lie before the first time of their partition: they are taken to arrive with the latest that was read of the
+//! others, and only where none was, with the first time of their own. Without any time, records are counted.
 
 use std::time::Duration;
 
@@ -59,14 +59,19 @@ impl ArrivalClock {
 /// When a record arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Moment {
-    /// Microseconds, or records, by the clock. [`UNKNOWN`] before the first time.
+    /// Microseconds, or records, by the clock; or [unknown](is_unknown).
     pub(super) tick: i64,
     /// Its number in the order of reading.
     pub(super) record: u64,
 }
 
-/// The tick of records that lie before the first that has a time.
-pub(super) const UNKNOWN: i64 = i64::MIN;
+/// The least of the ticks of records that lie before the first time that is read: there is one for each partition, whose first time tells later what it was.
+const UNKNOWN: i64 = i64::MIN;
+
+/// Whether a tick is one of those.
+pub(super) fn is_unknown(tick: i64) -> bool {
+    tick <= UNKNOWN + i64::from(u32::MAX)
+}
 
 /// Tells the arrivals of records as they are read.
 #[derive(Debug)]
@@ -84,7 +89,8 @@ pub(super) struct Arrivals {
 /// What is known of the times of a partition.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Partition {
-    /// The greatest time so far, in microseconds.
+    /// The first time, in microseconds, and the greatest so far.
+    first: Option<i64>,
     clock: Option<i64>,
     /// Records.
     pub(super) records: u64,
@@ -109,7 +115,8 @@ impl Arrivals {
         if self.partitions.len() <= at {
             self.partitions.resize(at + 1, Partition::default());
         }
-        let Some(partition) = self.partitions.get_mut(at) else { return Moment { tick: UNKNOWN, record } };
+        let unknown = UNKNOWN + i64::from(partition.0);
+        let Some(partition) = self.partitions.get_mut(at) else { return Moment { tick: unknown, record } };
         partition.records += 1;
         partition.bytes += bytes as u64;
         let tick = match self.clock {
@@ -121,6 +128,7 @@ impl Arrivals {
                 if let Some(time) = time.map(|milliseconds| milliseconds.saturating_mul(1000)) {
                     let clock = partition.clock.map_or(time, |clock| clock.max(time));
                     partition.clock = Some(clock);
+                    partition.first.get_or_insert(time);
                     partition.timed += 1;
                     partition.older += u64::from(time < clock);
                     self.behind.add(clock.saturating_sub(time).unsigned_abs(), 1);
@@ -129,7 +137,7 @@ impl Arrivals {
                     self.latest = self.latest.max(Some(clock));
                 }
                 // A partition without times is read beside others that have some.
-                return Moment { tick: partition.clock.or(self.latest).unwrap_or(UNKNOWN), record };
+                return Moment { tick: partition.clock.or(self.latest).unwrap_or(unknown), record };
             }
         };
         self.first.get_or_insert(tick);
@@ -158,9 +166,13 @@ impl Arrivals {
         self.first.is_some()
     }
 
-    /// A tick that may be before the first time, as that time.
+    /// A tick that may be before the first time of its partition, as that time: or, as long as that is not known, as the first of all.
     pub(super) fn known(&self, tick: i64) -> i64 {
-        if tick == UNKNOWN { self.first.unwrap_or(0) } else { tick }
+        if !is_unknown(tick) {
+            return tick;
+        }
+        let partition = usize::try_from(tick - UNKNOWN).ok().and_then(|at| self.partitions.get(at));
+        partition.and_then(|partition| partition.first).or(self.first).unwrap_or(0)
     }
 
     /// The latest arrival.
@@ -202,11 +214,12 @@ mod tests {
 
     #[test]
     fn before_the_first_time_nothing_is_known_and_without_one_the_others_tell() {
-        let records = [(A, None), (B, Some(9)), (A, None), (A, Some(4))];
+        let records = [(A, None), (B, Some(9)), (A, None), (A, Some(12))];
         let mut arrivals = Arrivals::new(ArrivalClock::EventTime);
         let ticks: Vec<i64> = records.iter().map(|(p, time)| arrivals.next(*p, 10, *time).tick).collect();
-        assert_eq!(ticks, [UNKNOWN, 9_000, 9_000, 4_000]);
-        assert_eq!((arrivals.known(UNKNOWN), arrivals.known(9_000)), (4_000, 9_000));
+        assert_eq!(ticks, [UNKNOWN, 9_000, 9_000, 12_000]);
+        // That of its own partition; one that has none begins with the others.
+        assert_eq!([UNKNOWN, UNKNOWN + 7, 9_000].map(|tick| arrivals.known(tick)), [12_000, 9_000, 9_000]);
     }
 
     #[test]
@@ -215,7 +228,7 @@ mod tests {
         for records in [[a, b].concat(), [b, a].concat()] {
             let mut arrivals = Arrivals::new(ArrivalClock::EventTime);
             records.iter().for_each(|(partition, time)| _ = arrivals.next(*partition, 10, *time));
-            assert_eq!((arrivals.span(), arrivals.known(UNKNOWN), arrivals.end().tick), (50_000, 20_000, 70_000));
+            assert_eq!((arrivals.span(), arrivals.known(UNKNOWN + 7), arrivals.end().tick), (50_000, 20_000, 70_000));
         }
     }
 

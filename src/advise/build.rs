@@ -278,7 +278,7 @@ fn because(advice: Advice, measured: &Measured, subject: &Subject<'_>, options: 
     let whose = |share: Option<Within>| {
         let told = share.map_or(measured.came(), |share| share.told());
         let what = if subject.events.is_some() { "events" } else { "references" };
-        format!("the {} {what} whose referents came, or may still come,", HumanCount(told))
+        format!("the {} {what} whose referents came, or still may after {target},", HumanCount(told))
     };
     let reason = advice.reason;
     let then = match advice.settings {
@@ -323,6 +323,10 @@ fn because(advice: Advice, measured: &Measured, subject: &Subject<'_>, options: 
             };
             format!("of {} only {whole} % are complete within {target}{alone}: {then}", whose(measured.whole))
         }
+        Reason::NoTime if measured.later == 0 => format!(
+            "{} references still waited when the sample ended, and without time it is not known how long: say with --rate how many records come a second",
+            HumanCount(measured.never + measured.undecided)
+        ),
         Reason::NoTime => {
             let p99 = subject.counts.records.quantiles().p99;
             let rate = (p99 as f64 / options.latency.as_secs_f64()).ceil() as u64;
@@ -338,6 +342,9 @@ fn because(advice: Advice, measured: &Measured, subject: &Subject<'_>, options: 
             show_duration(options.restart)
         ),
     };
+    if reason.keeps() {
+        return text;
+    }
     let never = measured.never_percent();
     if never >= NEVER_USUAL && measured.came() > 0 && measured.own.is_some() {
         return format!(

@@ -11,7 +11,7 @@ use hashbrown::HashTable;
 use hashbrown::hash_table::Entry as Slot;
 use slab::Slab;
 
-use super::arrival::{Arrivals, Moment, UNKNOWN, ticks_of};
+use super::arrival::{Arrivals, Moment, is_unknown, ticks_of};
 use super::counts::{Counts, late};
 use super::decide::micros;
 use super::events::{Events, NONE, OfStream};
@@ -241,7 +241,7 @@ impl References {
 
     /// When a referent of a stream is forgotten.
     fn until(&self, stream: &Stream, tick: i64) -> i64 {
-        let retain = stream.retain.filter(|_| self.has_time && tick != UNKNOWN);
+        let retain = stream.retain.filter(|_| self.has_time && !is_unknown(tick));
         retain.map_or(i64::MAX, |retain| tick.saturating_add(ticks_of(retain)))
     }
 

@@ -7,6 +7,7 @@ use super::decide::{Settings, micros};
 use super::events::ByDependency;
 use super::lags::expected_wait;
 use crate::dependency::{Mode, OnExpiry};
+use crate::mode::DEADLINE_BYTES;
 
 /// Bytes that waiting events of one dependency take on average, once the job has run for as long as they wait.
 #[derive(Clone, Copy, Debug, Default)]
@@ -35,8 +36,11 @@ impl Waiting {
             AtOnce { events: subject.events.map_or(references, of_events), references }
         };
         let each = |sum: u128| sum as f64 / counts.missed.max(1) as f64;
-        let memory =
-            |now: AtOnce| (now.events * each(counts.missed_memory) + now.references * each(counts.missed_keys)) as u64;
+        let deadline = settings.wait.map_or(0.0, |_| DEADLINE_BYTES as f64);
+        let memory = |now: AtOnce| {
+            let events = now.events * (each(counts.missed_memory) + deadline);
+            (events + now.references * each(counts.missed_keys)) as u64
+        };
         let stored = |events: f64| (events * each(counts.missed_stored)) as u64;
         // One that is kept after its wait waits on.
         let first = at_once(settings.wait.filter(|_| settings.on_expiry != OnExpiry::Keep));

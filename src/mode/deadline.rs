@@ -125,6 +125,9 @@ pub(super) fn judge_at_end(rules: &Rules, dependent: &mut Dependent) -> Verdict 
     }
 }
 
+/// Memory that a deadline takes: the heap of them grows by doubling, and so is three quarters full on average.
+pub const DEADLINE_BYTES: usize = size_of::<Reverse<(Timestamp, WaiterId, u64)>>() * 4 / 3;
+
 /// The deadlines of the events in memory, the earliest first.
 ///
 /// An event that leaves early stays in the heap until its deadline or until half of the heap is such remains, so that leaving costs nothing.

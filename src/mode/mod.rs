@@ -51,7 +51,7 @@ use crate::event::{Dependent, EntityId, Event, EventId, Key, KeyHash, Outcome, R
 
 pub use answer::answer;
 pub use codec::{StoredError, stored_referent_bytes, stored_waiting_bytes};
-pub use deadline::{lacks_deferred, next as next_deadline};
+pub use deadline::{DEADLINE_BYTES, lacks_deferred, next as next_deadline};
 pub use deferred::{Answer, Changes, Query};
 pub use deletion::{Hidden, tombstones_kept};
 pub use engine::{Backlog, Engine, Phase, Settings};

@@ -49,7 +49,7 @@ fn what_is_advised_goes_by_events_and_not_by_references() {
     assert_eq!((many.within_percent, one.within_percent), (Some(58.0), Some(58.0)));
     assert_eq!((many.advice.mode, one.advice.mode), ("deferred", "deferred"), "{whole:?}");
     assert!(
-        one.because.starts_with("of the 1,000 events whose referents came, or may still come, only 58 %"),
+        one.because.starts_with("of the 1,000 events whose referents came, or still may after 50ms, only 58 %"),
         "{}",
         one.because
     );

@@ -96,6 +96,15 @@ fn without_time_records_are_counted_unless_a_rate_makes_time_of_them() {
 }
 
 #[test]
+fn without_time_what_only_waits_is_told_as_that() {
+    let streams = STREAMS.replace("time = \"/at\"\n", "");
+    let lines: String = (0..200).map(|id| order(id, 0) + &payment(id)).collect::<String>() + &payment(5000);
+    let d = &report(&streams, &[&lines], OPTIONS).dependencies[0];
+    assert_eq!((d.reason, d.there_before, d.undecided), ("no_time", 200, 1));
+    assert!(d.because.starts_with("1 references still waited") && d.advice == d.now, "{}", d.because);
+}
+
+#[test]
 fn each_file_has_a_clock_of_its_own() {
     // By reading, the payments of the second file come after all orders; by the clock, the first came 40 ms before its order.
     let first = [order(1, 100), order(2, 200)].concat();
@@ -103,6 +112,20 @@ fn each_file_has_a_clock_of_its_own() {
     let report = report(STREAMS, &[&first, &second], OPTIONS);
     let d = &report.dependencies[0];
     assert_eq!((shares(d), d.lag.max, d.age.max), ([1, 1, 0, 0], 40_000, 150_000));
+}
+
+#[test]
+fn it_is_the_same_whichever_file_is_read_first() {
+    // The second file begins with a payment, which has no time; it is that of the order after it.
+    let first = [order(1, 100), order(2, 200)].concat();
+    let second = [payment(2), order(50, 160), payment(2), order(51, 250), payment(1)].concat();
+    let of = |files: &[&str]| {
+        let report = report(STREAMS, files, OPTIONS);
+        (shares(&report.dependencies[0]), report.dependencies[0].lag, report.sample.span)
+    };
+    let (there, span) = (of(&[&second, &first]), 150_000);
+    assert_eq!((there.0, there.1.max, there.2), ([1, 2, 0, 0], 40_000, span));
+    assert_eq!(of(&[&first, &second]).2, span);
 }
 
 #[test]
