@@ -55,7 +55,8 @@ fn cached(directory: &Path, events: u64, padding: usize) -> Result<Input> {
     if let Ok(text) = std::fs::read(&about) {
         let input: Input = serde_json::from_slice(&text)?;
         if std::fs::metadata(&path).is_ok_and(|found| found.len() == input.bytes) {
-            return Ok(input);
+            // Where the directory has been moved, what it says of its place is of before.
+            return Ok(Input { path, ..input });
         }
     }
     eprintln!("making {}", path.display());
