@@ -27,8 +27,9 @@ thread_local! {
     static SPARE: RefCell<Vec<Vec<Message>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Takes a container that has been read, to be filled again.
-pub(super) fn recycle(container: Vec<Message>) {
+/// Takes a container that has been read, to be filled again. What a channel gives back for that may have something in it, which was read elsewhere.
+pub(super) fn recycle(mut container: Vec<Message>) {
+    container.clear();
     SPARE.with_borrow_mut(|spare| {
         if spare.len() < SPARE_MAX && container.capacity() == MESSAGES {
             spare.push(container);
@@ -126,6 +127,18 @@ mod tests {
         match message.visit {
             Visit::Tick(Timestamp(number)) => number,
             _ => panic!("only ticks were put in"),
+        }
+    }
+
+    /// A channel may give back any container in place of one that it was given.
+    #[test]
+    fn what_is_left_in_a_container_that_was_given_back_is_not_sent() {
+        let mut builder = ByWorker::default();
+        for at in 0..3 {
+            builder.push_into(Message { to: WorkerIndex(0), visit: Visit::Tick(Timestamp(at)) });
+            let container = builder.finish().expect("the message that was put in");
+            assert_eq!(container.iter().map(number).collect::<Vec<_>>(), [at]);
+            assert!(builder.finish().is_none());
         }
     }
 
