@@ -90,12 +90,8 @@ pub(super) struct Residency {
     due_pass: Option<DuePass>,
     all_from: Option<Vec<u8>>,
     asked: usize,
-    /// Events that were parked in this epoch, some of which have left again: their places, tickets, and about how many bytes the log will have of each.
-    parked: Vec<(WaiterId, u64, u32)>,
-    /// About how many bytes the log will have of them: too many, where some have left again.
-    parked_bytes: usize,
-    /// Bytes of changes up to which the list need not be looked through again for those that have left.
-    looked_at_bytes: usize,
+    /// Events that were parked in this epoch, some of which have left again: their places and tickets.
+    parked: Vec<(WaiterId, u64)>,
     /// By how much memory was over its bounds when the epoch began.
     over_at_first: usize,
     changes: Changes,
@@ -104,8 +100,8 @@ pub(super) struct Residency {
     /// Events logged before this epoch are to be written anew, so that the log's old values can go; and the last such epoch that was heeded.
     rewrite_before: Epoch,
     rewritten_before: Epoch,
-    /// The buffer of the log's values.
-    log_value: Vec<u8>,
+    /// The buffer in which events are packed.
+    packing: Vec<u8>,
 }
 
 impl Residency {
@@ -127,14 +123,12 @@ impl Residency {
             all_from: None,
             asked: 0,
             parked: Vec::new(),
-            parked_bytes: 0,
-            looked_at_bytes: 0,
             over_at_first: 0,
             changes: Changes::default(),
             removed: Vec::new(),
             rewrite_before: Epoch(0),
             rewritten_before: Epoch(0),
-            log_value: Vec::new(),
+            packing: Vec::new(),
         }
     }
 
@@ -265,11 +259,6 @@ impl Residency {
 
     pub(super) fn has_deadline(&self) -> bool {
         self.due_passes || self.next_due.is_some()
-    }
-
-    pub(super) fn parked(&mut self, waiter: WaiterId, ticket: u64, stored_bytes: usize) {
-        self.parked.push((waiter, ticket, u32::try_from(stored_bytes).unwrap_or(u32::MAX)));
-        self.parked_bytes += stored_bytes;
     }
 
     /// Notes that an event has ended: the log no longer holds it.

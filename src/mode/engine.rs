@@ -368,7 +368,7 @@ impl Engine {
     }
 
     /// Whether the epoch should end, so that what it changes in the state, and what memory holds beyond its bounds until then, stays small.
-    pub fn is_full(&mut self) -> bool {
+    pub fn is_full(&self) -> bool {
         super::deferred::is_full(self)
     }
 

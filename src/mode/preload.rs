@@ -46,7 +46,10 @@ impl Engine {
     /// Looks at events that wait and are about to be written down.
     pub(super) fn preload_waiting(&self, waiters: impl Iterator<Item = WaiterId>) {
         const CACHE_LINE: usize = 64;
-        let look = |waiter: &Waiter| waiter.held.bytes().iter().step_by(CACHE_LINE).fold(0, |seen, byte| seen ^ byte);
+        let look = |waiter: &Waiter| {
+            let bytes = waiter.held.bytes().iter().step_by(CACHE_LINE);
+            bytes.fold(waiter.held.look_at(), |seen, byte| seen ^ usize::from(*byte))
+        };
         let seen = waiters.filter_map(|waiter| self.table.waiter(waiter)).map(look);
         black_box(seen.fold(0, |all, seen| all ^ seen));
     }

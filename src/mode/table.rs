@@ -5,18 +5,22 @@
 
 mod chain;
 mod entries;
+mod memory;
 mod waiters;
 
 use std::sync::Arc;
 
 use crate::dependency::Rules;
-use crate::event::{self, Dependent, EntityId, Event, Key, KeyHash, Order, Reference, Timestamp, event_bytes};
+use crate::event::{self, Dependent, EntityId, Event, Key, KeyHash, Reference, Timestamp, event_bytes};
 
 use super::ages::Ages;
 use super::held::{Held, Packed};
 
 pub(super) use chain::Chain;
+use chain::narrow;
 use entries::{Entries, Hand};
+pub use memory::{Memory, referent_bytes, waited_key_bytes, waiting_bytes};
+use memory::{PLACE_BYTES, part, waiting_part};
 use waiters::Waiters;
 
 /// A waiting event's place in the slab. Good until the event leaves.
@@ -69,40 +73,33 @@ pub(super) struct Waiter {
     /// Whether it waits for a deferred reference.
     pub(super) deferred: bool,
     /// What is counted of it, kept here so that the event itself is not touched before its turn comes: it waited, and is in no cache.
-    bytes: usize,
+    bytes: u32,
     arrival: Timestamp,
     /// Its number in its chain.
     number: u32,
+    /// About how many bytes the log will have of it; 0 once it is written there as it is.
+    unlogged: u32,
 }
 
-/// Bytes of memory by what they are for.
+const _: () = assert!(size_of::<Option<Waiter>>() == 64, "a cache line");
+
+/// Waiting events that the log does not have, or not as they are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Memory {
-    /// Referents of entities that only streaming dependencies name.
-    pub referents: usize,
-    /// Events that wait for streaming references only.
-    pub waiting: usize,
-    /// Cached referents that the state also has, or will have with the next commit.
-    pub cached_referents: usize,
-    /// Events that wait for a deferred reference.
-    pub cached_waiting: usize,
-    /// What waiting events lack besides the referent that they wait at, where they must be told of it.
-    pub claims: usize,
-    /// The queues of `ordered_by`.
-    pub queues: usize,
-    /// The graph of events that may wait for each other.
-    pub graph: usize,
+pub(super) struct Unlogged {
+    pub(super) events: usize,
+    /// About how many bytes the log will have of them.
+    pub(super) bytes: usize,
 }
 
-impl Memory {
-    /// What counts against `[streaming] memory`.
-    pub fn streaming(&self) -> usize {
-        self.referents + self.waiting + self.claims + self.queues + self.graph
+impl Unlogged {
+    fn add(&mut self, bytes: u32) {
+        self.events += usize::from(bytes > 0);
+        self.bytes += bytes as usize;
     }
 
-    /// What counts against `[state] memory`.
-    pub fn deferred(&self) -> usize {
-        self.cached_referents + self.cached_waiting
+    fn remove(&mut self, bytes: u32) {
+        self.events -= usize::from(bytes > 0);
+        self.bytes -= bytes as usize;
     }
 }
 
@@ -120,6 +117,7 @@ pub(super) struct Table {
     ages: Ages,
     rules: Arc<Rules>,
     memory: Memory,
+    unlogged: Unlogged,
     tickets: u64,
     hand: Hand,
     old_hand: Hand,
@@ -133,6 +131,7 @@ impl Table {
             ages: Ages::default(),
             rules,
             memory: Memory::default(),
+            unlogged: Unlogged::default(),
             tickets: 0,
             hand: Hand::default(),
             old_hand: Hand::default(),
@@ -145,6 +144,28 @@ impl Table {
 
     pub(super) fn waiters(&self) -> impl Iterator<Item = (WaiterId, &Waiter)> {
         self.waiters.iter()
+    }
+
+    /// The events that are still to be written to the log.
+    pub(super) fn unlogged(&self) -> Unlogged {
+        self.unlogged
+    }
+
+    /// Notes that an event that waits is to be written to the log as it is now.
+    pub(super) fn to_log(&mut self, id: WaiterId, bytes: usize) {
+        self.note_unlogged(id, narrow(bytes).max(1));
+    }
+
+    /// Notes that an event that waits has been written to the log.
+    pub(super) fn logged(&mut self, id: WaiterId) {
+        self.note_unlogged(id, 0);
+    }
+
+    fn note_unlogged(&mut self, id: WaiterId, bytes: u32) {
+        if let Some(waiter) = self.waiters.get_mut(id.0) {
+            self.unlogged.remove(std::mem::replace(&mut waiter.unlogged, bytes));
+            self.unlogged.add(bytes);
+        }
     }
 
     /// The second in which the event arrived that has waited longest.
@@ -235,12 +256,12 @@ impl Table {
     /// Parks an event at one of its references, whose key it makes known. Returns its place and its ticket.
     pub(super) fn park(&mut self, dependent: Box<Dependent>, parked: Parked, deferred: bool) -> (WaiterId, u64) {
         self.tickets += 1;
-        let (bytes, arrival) = (waiting_bytes(&dependent), dependent.event.header.header.arrival);
-        *waiting_part(&mut self.memory, deferred) += bytes;
+        let (bytes, arrival) = (narrow(waiting_bytes(&dependent)), dependent.event.header.header.arrival);
+        *waiting_part(&mut self.memory, deferred) += bytes as usize;
         self.ages.add(arrival);
         let ticket = self.tickets;
         let held = Held::Whole(dependent);
-        let waiter = Waiter { held, parked, ticket, deferred, bytes, arrival, number: 0 };
+        let waiter = Waiter { held, parked, ticket, deferred, bytes, arrival, number: 0, unlogged: 0 };
         let id = self.waiters.insert(waiter);
         if let Parked::At(reference) = parked {
             self.chain(id, reference);
@@ -305,9 +326,7 @@ impl Table {
 
     /// Takes an event out of the slab, and out of its entry's chain if it is in one.
     pub(super) fn take(&mut self, id: WaiterId) -> Option<Box<Dependent>> {
-        let waiter = self.waiters.remove(id.0)?;
-        *waiting_part(&mut self.memory, waiter.deferred) -= waiter.bytes;
-        self.ages.remove(waiter.arrival);
+        let waiter = self.remove(id.0)?;
         let Waiter { held, parked, number, .. } = waiter;
         let dependent = held.whole(&self.rules);
         if let Parked::At(reference) = parked
@@ -316,6 +335,15 @@ impl Table {
             self.unchain(id, number, reference);
         }
         Some(dependent)
+    }
+
+    /// Takes an event out of the slab, and out of what is counted.
+    fn remove(&mut self, place: u32) -> Option<Waiter> {
+        let waiter = self.waiters.remove(place)?;
+        *waiting_part(&mut self.memory, waiter.deferred) -= waiter.bytes as usize;
+        self.unlogged.remove(waiter.unlogged);
+        self.ages.remove(waiter.arrival);
+        Some(waiter)
     }
 
     fn unchain(&mut self, id: WaiterId, number: u32, r: &Reference) {
@@ -354,9 +382,7 @@ impl Table {
 
     /// Takes the first event out of a detached chain.
     pub(super) fn next_of(&mut self, chain: &mut Chain) -> Option<Box<Dependent>> {
-        let waiter = self.waiters.remove(chain.pop()?)?;
-        *waiting_part(&mut self.memory, waiter.deferred) -= waiter.bytes;
-        self.ages.remove(waiter.arrival);
+        let waiter = self.remove(chain.pop()?)?;
         Some(waiter.held.whole(&self.rules))
     }
 
@@ -401,9 +427,14 @@ impl Table {
 }
 
 impl Waiter {
+    /// Whether the log does not have it, or not as it is.
+    pub(super) fn is_unlogged(&self) -> bool {
+        self.unlogged > 0
+    }
+
     fn hold(&mut self, bytes: usize, held: Held, memory: &mut Memory) {
-        let part = waiting_part(memory, self.deferred);
-        *part = *part + bytes - self.bytes;
+        let (part, bytes) = (waiting_part(memory, self.deferred), narrow(bytes));
+        *part = *part + bytes as usize - self.bytes as usize;
         (self.bytes, self.held) = (bytes, held);
     }
 }
@@ -416,39 +447,4 @@ impl Entry {
     pub(super) fn waiters(&self) -> usize {
         self.chain.as_ref().map_or(0, |chain| chain.len())
     }
-}
-
-fn part<'a>(memory: &'a mut Memory, rules: &Rules, entity: EntityId) -> &'a mut usize {
-    if rules.entity(entity).deferred { &mut memory.cached_referents } else { &mut memory.referents }
-}
-
-fn waiting_part(memory: &mut Memory, deferred: bool) -> &mut usize {
-    if deferred { &mut memory.cached_waiting } else { &mut memory.waiting }
-}
-
-/// Memory that a referent takes in the tables: its entry, its key, and the event.
-pub fn referent_bytes(event: &Event) -> usize {
-    let key = event.header.header.key.as_ref().map_or(0, Key::heap_bytes);
-    size_of::<Entry>() + key + event_bytes(event)
-}
-
-/// Memory that a key takes in the tables whose referent has not come, and is waited for.
-pub fn waited_key_bytes(key: &Key) -> usize {
-    size_of::<Entry>() + key.heap_bytes()
-}
-
-/// Memory that the place of a waiting event takes in its chain, which grows by doubling.
-const PLACE_BYTES: usize = 2 * size_of::<u32>();
-
-/// Memory that a waiting event takes in the tables, without the referents that it carries: they are shared.
-pub fn waiting_bytes(dependent: &Dependent) -> usize {
-    let spilled = if dependent.references.spilled() { dependent.references.len() } else { 0 };
-    let keys: usize = dependent.references.iter().map(|r| r.key.heap_bytes()).sum();
-    size_of::<Option<Waiter>>()
-        + PLACE_BYTES
-        + size_of::<Dependent>()
-        + spilled * size_of::<Reference>()
-        + keys
-        + dependent.order.as_ref().map_or(0, |_| size_of::<Order>())
-        + event_bytes(&dependent.event)
 }

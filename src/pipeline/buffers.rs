@@ -1,6 +1,8 @@
 //! Buffers that go round between threads: memory that one thread allocates and another frees would be cleared by the system again and again.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use resolvent_state::Batch;
 
 /// Buffers that are free, up to a number of them.
 #[derive(Debug)]
@@ -26,5 +28,36 @@ impl Buffers {
         if buffer.capacity() > 0 && free.len() < self.max {
             free.push(buffer);
         }
+    }
+}
+
+/// Batches of changes that have been committed. There are no more of them than workers have handed in.
+#[derive(Debug, Default)]
+pub(super) struct Batches {
+    /// In the order of their memory.
+    free: Mutex<Vec<Batch>>,
+}
+
+impl Batches {
+    fn lock(&self) -> MutexGuard<'_, Vec<Batch>> {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The empty batch that has the most memory.
+    pub(super) fn take_large(&self) -> Option<Batch> {
+        self.lock().pop()
+    }
+
+    /// The empty batch that has the least memory.
+    pub(super) fn take_small(&self) -> Option<Batch> {
+        let mut free = self.lock();
+        (!free.is_empty()).then(|| free.remove(0))
+    }
+
+    /// Takes an empty batch back.
+    pub(super) fn give(&self, batch: Batch) {
+        let mut free = self.lock();
+        let at = free.partition_point(|other| other.capacity() < batch.capacity());
+        free.insert(at, batch);
     }
 }

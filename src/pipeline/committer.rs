@@ -391,7 +391,7 @@ impl Committer {
         self.metrics.records_read(of.totals.read);
         self.metrics.accepted(of.totals.accepted);
         while let Some(batch) = self.checkpoint.spare_batch() {
-            self.intake.give_batch(batch);
+            self.intake.batches.give(batch);
         }
         if let Some(offsets) = &mut self.group_offsets {
             offsets.committed(&self.checkpoint.committed().positions, &self.partitions);

@@ -3,6 +3,7 @@
 //! An epoch's blocks are handed out only when the epoch before has gone through the whole dataflow. So the positions at its end are a plain prefix of every
 //! partition, its changes of the state are its own, and what is in flight is bounded by an epoch's size.
 
+mod held;
 #[cfg(test)]
 mod tests;
 
@@ -10,14 +11,14 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use resolvent_state::Batch;
 use timely::scheduling::SyncActivator;
 
-use super::buffers::Buffers;
+use super::buffers::{Batches, Buffers};
 use crate::event::{Block, Content, Epoch, PartitionId, Positions, Timestamp};
 use crate::metrics::{Backpressure, Metrics};
 use crate::mode::maintained::Room;
 use crate::mode::{Backlog, Phase};
+use held::Held;
 
 /// What bounds the intake.
 #[derive(Clone, Copy, Debug)]
@@ -106,24 +107,6 @@ struct Inner {
     activators: Vec<SyncActivator>,
 }
 
-/// How long workers could take no block though the queue was full, by what kept them from it.
-#[derive(Clone, Copy, Default)]
-struct Held {
-    commit: Duration,
-    memory: Duration,
-}
-
-impl Held {
-    fn add(&mut self, cause: Backpressure, held: Duration) {
-        match cause {
-            Backpressure::Commit => self.commit += held,
-            Backpressure::Memory => self.memory += held,
-            // These are what takes blocks.
-            Backpressure::Workers => {}
-        }
-    }
-}
-
 /// The queue and the state of the open epoch. One a process.
 pub(super) struct Intake {
     limits: Limits,
@@ -135,7 +118,7 @@ pub(super) struct Intake {
     /// Buffers of lines on their way back to the workers.
     pub(super) lines: Buffers,
     /// Batches of changes on their way back to the workers.
-    batches: Mutex<Vec<Batch>>,
+    pub(super) batches: Batches,
 }
 
 impl Intake {
@@ -172,7 +155,7 @@ impl Intake {
             room: Condvar::new(),
             blocks,
             lines,
-            batches: Mutex::default(),
+            batches: Batches::default(),
         }
     }
 
@@ -184,13 +167,15 @@ impl Intake {
     // --- the reading thread ---
 
     /// Waits for room in the queue, at most so long. Returns whether there is room, or the job is over.
+    ///
+    /// Once it is full it has room when half of it is gone: to wake the reading thread costs as much as some dozens of records.
     pub(super) fn wait_for_room(&self, wait: Duration) -> bool {
         let mut inner = self.lock();
         if inner.queue.len() < self.limits.blocks {
             return true;
         }
         let (began, held_before) = (Instant::now(), inner.held_so_far());
-        let is_full = |inner: &mut Inner| inner.queue.len() >= self.limits.blocks && !inner.is_over();
+        let is_full = |inner: &mut Inner| inner.queue.len() > self.limits.blocks / 2 && !inner.is_over();
         let (after, waited) =
             self.room.wait_timeout_while(inner, wait, is_full).unwrap_or_else(PoisonError::into_inner);
         inner = after;
@@ -207,9 +192,13 @@ impl Intake {
     pub(super) fn push(&self, item: Item) -> bool {
         let mut inner = self.lock();
         inner.revoked |= matches!(item, Item::Revoked);
+        let was_empty = inner.queue.is_empty();
         inner.queue.push_back(item);
         inner.hold(&self.limits);
-        inner.wake();
+        // Who finds the queue empty, or closed to him, is woken when that changes. Others come back by themselves.
+        if was_empty {
+            inner.wake();
+        }
         !inner.is_over()
     }
 
@@ -226,11 +215,6 @@ impl Intake {
     }
 
     // --- the workers ---
-
-    /// An empty batch for the changes of an epoch.
-    pub(super) fn take_batch(&self) -> Option<Batch> {
-        self.batches.lock().unwrap_or_else(PoisonError::into_inner).pop()
-    }
 
     /// Registers what wakes a worker's source.
     pub(super) fn register(&self, activator: SyncActivator) {
@@ -266,7 +250,7 @@ impl Intake {
                 return if inner.will_have_room(worker) { Taken::Nothing } else { Taken::NoRoom };
             }
             let item = inner.queue.pop_front();
-            if item.is_some() {
+            if item.is_some() && inner.queue.len() <= self.limits.blocks / 2 {
                 self.room.notify_one();
             }
             match item {
@@ -289,7 +273,13 @@ impl Intake {
                     inner.hold(&self.limits);
                     return Taken::Closed(inner.epoch);
                 }
-                Some(Item::End) => inner.ended = true,
+                Some(Item::End) => {
+                    inner.ended = true;
+                    if inner.is_due(&self.limits) {
+                        inner.close();
+                        return Taken::Closed(inner.epoch);
+                    }
+                }
                 None => break,
             }
         }
@@ -338,11 +328,6 @@ impl Intake {
     }
 
     // --- the committer ---
-
-    /// Gives a batch that has been committed back. There are no more of them than workers have handed in.
-    pub(super) fn give_batch(&self, batch: Batch) {
-        self.batches.lock().unwrap_or_else(PoisonError::into_inner).push(batch);
-    }
 
     /// Opens an epoch.
     pub(super) fn open(&self, epoch: Epoch, phase: Phase) {
@@ -455,30 +440,6 @@ impl Inner {
             Some(Room::Soon) => self.phase != Phase::CatchUp || self.caught_up,
             Some(Room::Free) | None => true,
         }
-    }
-
-    /// Counts the time for which workers may take no block though the queue is full: then the reading thread waits for what keeps them from it, and not for
-    /// them. To be called after every change of what this hangs on: where the committer hangs nobody else comes by.
-    fn hold(&mut self, limits: &Limits) {
-        let cause = match (self.may_take_nothing(limits), self.has_no_room()) {
-            (true, _) => Some(Backpressure::Commit),
-            (false, true) => Some(Backpressure::Memory),
-            (false, false) => None,
-        };
-        if let Some((was, since)) = self.held_since.filter(|(was, _)| Some(*was) != cause) {
-            self.held.add(was, since.elapsed());
-            self.held_since = cause.map(|cause| (cause, Instant::now()));
-        } else if self.held_since.is_none() && self.queue.len() >= limits.blocks {
-            self.held_since = cause.map(|cause| (cause, Instant::now()));
-        }
-    }
-
-    fn held_so_far(&self) -> Held {
-        let mut held = self.held;
-        if let Some((cause, since)) = self.held_since {
-            held.add(cause, since.elapsed());
-        }
-        held
     }
 
     fn advance(&mut self, partition: PartitionId, next: u64) {

@@ -167,7 +167,9 @@ fn end_epoch(
     engine.rewrite_log_before(Epoch(setup.rewrite.load(Ordering::Relaxed)));
     let mut effects = mode::Effects::default();
     let changes = engine.end_epoch(&mut effects);
-    engine.recycle(setup.intake.take_batch(), setup.intake.take_batch());
+    // What is logged is mostly far more than what else is changed.
+    let logged = setup.intake.batches.take_large();
+    engine.recycle(setup.intake.batches.take_small(), logged);
     lines.add(&mut effects.outcomes);
     lines.flush();
     WorkerEnd {

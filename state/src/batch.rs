@@ -7,6 +7,8 @@ use crate::table::Table;
 pub(crate) const NEVER: i64 = i64::MAX;
 /// Bytes of the expiry in front of every value of [`Table::Referent`]: microseconds, big-endian.
 pub(crate) const EXPIRY_BYTES: usize = size_of::<i64>();
+/// Bytes of the length of a value that is written before it is known: LEB128 with zeros at its end, for up to 32 GiB.
+const OPEN_LENGTH_BYTES: usize = 5;
 /// Set in an operation's first byte, beside the table's number, where it deletes.
 const DELETE: u8 = 0x80;
 
@@ -20,6 +22,13 @@ pub struct Batch {
     /// Lengths are LEB128.
     buffer: Vec<u8>,
     len: usize,
+}
+
+/// A value of a batch that is being appended: see [`Batch::open`].
+#[derive(Debug)]
+#[must_use = "a value that is not closed is read as if it were empty"]
+pub struct OpenValue {
+    length_at: usize,
 }
 
 /// One change of a batch.
@@ -52,6 +61,45 @@ impl Batch {
         self.push_parts(Table::Referent, key, &[&expires_micros.to_be_bytes(), value]);
     }
 
+    /// Begins to put a value, into any table but [`Table::Referent`], that is appended to the [end](Batch::end) bit by bit. Nothing else may be changed before
+    /// it is [closed](Batch::close).
+    pub fn open(&mut self, table: Table, key: &[u8]) -> OpenValue {
+        debug_assert_ne!(table, Table::Referent, "its values have an expiry");
+        self.buffer.push(table as u8);
+        push_length(&mut self.buffer, key.len());
+        self.buffer.extend_from_slice(key);
+        let length_at = self.buffer.len();
+        self.buffer.extend_from_slice(&[0; OPEN_LENGTH_BYTES]);
+        self.len += 1;
+        OpenValue { length_at }
+    }
+
+    /// Where a value that is open is appended to: nothing that is there already may be changed.
+    pub fn end(&mut self) -> &mut Vec<u8> {
+        &mut self.buffer
+    }
+
+    /// Bytes of a value so far.
+    pub fn open_bytes(&self, open: &OpenValue) -> usize {
+        self.buffer.len().saturating_sub(open.length_at + OPEN_LENGTH_BYTES)
+    }
+
+    /// Ends a value that was begun. Returns its bytes.
+    pub fn close(&mut self, open: OpenValue) -> usize {
+        let bytes = self.open_bytes(&open);
+        let length = self.buffer.iter_mut().skip(open.length_at).take(OPEN_LENGTH_BYTES);
+        for (at, byte) in length.enumerate() {
+            let more = if at + 1 < OPEN_LENGTH_BYTES { 0x80 } else { 0 };
+            *byte = (bytes >> (7 * at)) as u8 & 0x7f | more;
+        }
+        bytes
+    }
+
+    /// Makes room for so many bytes of changes more.
+    pub fn reserve(&mut self, bytes: usize) {
+        self.buffer.reserve(bytes);
+    }
+
     /// Deletes a key, whether it is there or not.
     pub fn delete(&mut self, table: Table, key: &[u8]) {
         self.buffer.push(table as u8 | DELETE);
@@ -79,6 +127,11 @@ impl Batch {
     /// Size of the changes in bytes: keys, values and a few bytes each.
     pub fn bytes(&self) -> usize {
         self.buffer.len()
+    }
+
+    /// Bytes of changes that there is memory for.
+    pub fn capacity(&self) -> usize {
+        self.buffer.capacity()
     }
 
     /// Removes all changes and keeps the memory.
@@ -208,6 +261,30 @@ mod tests {
                     (_, stored) => prop_assert_eq!(stored, value.as_deref()),
                 }
             }
+        }
+
+        /// A value that is appended bit by bit is what it is when it is put at once.
+        #[test]
+        fn a_value_that_is_appended_is_read_whole(parts in vec(vec(any::<u8>(), 0..90), 0..4), around in any::<bool>()) {
+            let mut batch = Batch::default();
+            if around {
+                batch.put(Table::Meta, b"before", b"1");
+            }
+            let open = batch.open(Table::Log, b"key");
+            for part in &parts {
+                batch.end().extend_from_slice(part);
+            }
+            let whole = parts.concat();
+            prop_assert_eq!(batch.open_bytes(&open), whole.len());
+            prop_assert_eq!(batch.close(open), whole.len());
+            if around {
+                batch.delete(Table::Meta, b"before");
+            }
+            let read = Batch::from_bytes(batch.as_bytes().to_vec()).unwrap();
+            prop_assert_eq!(read.len(), if around { 3 } else { 1 });
+            let logged: Vec<_> = read.changes_of(Table::Log).collect();
+            prop_assert_eq!(logged, vec![(b"key".as_slice(), Some(whole.as_slice()))]);
+            prop_assert_eq!(&read, &batch);
         }
 
         #[test]

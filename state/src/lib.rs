@@ -54,7 +54,7 @@ mod state;
 mod table;
 mod wal;
 
-pub use batch::Batch;
+pub use batch::{Batch, OpenValue};
 pub use directory::Destroyed;
 pub use error::{OpenError, StateError};
 pub use identity::{FORMAT_VERSION, Identity};

@@ -6,33 +6,36 @@ use crate::event::{Epoch, Outcome, Stored as Place};
 use crate::mode::Effects;
 use crate::mode::engine::{Engine, Phase};
 use crate::mode::held::Held;
-use crate::mode::table::WaiterId;
+use crate::mode::table::{Unlogged, WaiterId};
 
-/// Events that are looked at before they are written to the log: few enough to be in the caches still.
-const LOGGED_TOGETHER: usize = 32;
+/// Events on the list of those that were parked in an epoch before it is looked through for those that have left. Few in tests.
+const PARKED_MIN: usize = if cfg!(test) { 4 } else { 4096 };
+
+/// Events that are looked at before they are packed or written to the log: few enough to be in the caches still.
+pub(super) const LOOKED_AT: usize = 32;
 
 /// Ends an epoch: `accepted` notices, the log, what memory has no room for.
 pub(in crate::mode) fn end_epoch(engine: &mut Engine, effects: &mut Effects) -> Changes {
+    engine.forget_left();
     let parked = std::mem::take(&mut engine.residency.parked);
-    engine.residency.parked_bytes = 0;
-    engine.residency.looked_at_bytes = 0;
-    for (waiter, ticket, _) in &parked {
+    for (waiter, ticket) in &parked {
         give_notice(engine, *waiter, *ticket, effects);
     }
     engine.settle_deletions();
-    evict::pack(engine, parked.iter().map(|(waiter, ticket, _)| (*waiter, *ticket)));
+    evict::pack(engine, &parked);
     // At the end of the input everything leaves: what moved behind the cursor that goes through the state would be left.
     if engine.phase != Phase::Ending {
         evict::evict(engine);
     }
     engine.residency.over_at_first = evict::over(engine).bytes();
     let mut log = LogWriter::new(engine);
-    for parked in parked.chunks(LOGGED_TOGETHER) {
+    for parked in parked.chunks(LOOKED_AT) {
         engine.preload_waiting(parked.iter().map(|(waiter, ..)| *waiter));
-        for (waiter, ticket, _) in parked {
+        for (waiter, ticket) in parked {
             log::write_to_log(engine, *waiter, Some(*ticket), &mut log);
         }
     }
+    debug_assert_eq!(engine.table.unlogged(), Unlogged::default(), "whatever waits in memory is in the log");
     let before = std::mem::take(&mut engine.residency.rewrite_before);
     if before > Epoch(0) {
         let old = engine.table.waiters().filter(|(_, w)| matches!(w.held.stored(), Place::Log(e) if e < before));
@@ -46,39 +49,34 @@ pub(in crate::mode) fn end_epoch(engine: &mut Engine, effects: &mut Effects) -> 
     engine.residency.taken.clear();
     let removed = std::mem::take(&mut engine.residency.removed);
     let mut changes = std::mem::take(&mut engine.residency.changes);
-    (changes.log, engine.residency.log_value) = log.finish(&removed, &mut changes.logged);
+    (changes.log, changes.logged) = log.finish(&removed);
     changes
 }
 
 /// Whether an epoch's changes, and what it has put into memory beyond its bounds, have reached the limit at which it should end. Both begin at nothing with each
 /// epoch, so that every epoch gets something done.
-pub(in crate::mode) fn is_full(engine: &mut Engine) -> bool {
-    let limit = engine.settings.changes_bytes;
-    let bytes = |engine: &Engine| {
-        let residency = &engine.residency;
-        let over = evict::over(engine).bytes().saturating_sub(residency.over_at_first);
-        residency.changes.batch.bytes() + residency.parked_bytes + over
-    };
-    // To look for those that have left takes as long as there are events: not again before an eighth more has come.
-    if bytes(engine) < limit.max(engine.residency.looked_at_bytes) {
-        return false;
-    }
-    forget_left(engine);
-    let left = bytes(engine);
-    // Whoever asks again once it is full is told so again.
-    engine.residency.looked_at_bytes = if left < limit { left + limit / 8 } else { 0 };
-    left >= limit
+pub(in crate::mode) fn is_full(engine: &Engine) -> bool {
+    let residency = &engine.residency;
+    let over = evict::over(engine).bytes().saturating_sub(residency.over_at_first);
+    residency.changes.batch.bytes() + engine.table.unlogged().bytes + over >= engine.settings.changes_bytes
 }
 
-/// Takes events that were parked in this epoch, and have left again, off the list of those.
-fn forget_left(engine: &mut Engine) {
-    let Engine { residency, table, .. } = engine;
-    residency.parked_bytes = 0;
-    residency.parked.retain(|(waiter, ticket, bytes)| {
-        let waits = table.waiter(*waiter).is_some_and(|w| w.ticket == *ticket);
-        residency.parked_bytes += if waits { *bytes as usize } else { 0 };
-        waits
-    });
+impl Engine {
+    /// Notes that an event that waits is to be written to the log at the end of this epoch, unless it has left by then.
+    pub(in crate::mode) fn to_log(&mut self, waiter: WaiterId, ticket: u64, stored_bytes: usize) {
+        self.table.to_log(waiter, stored_bytes);
+        self.residency.parked.push((waiter, ticket));
+        // At least as many go as stay: however long the epoch is, the list is as long as there are events that wait.
+        if self.residency.parked.len() > 2 * self.table.unlogged().events + PARKED_MIN {
+            self.forget_left();
+        }
+    }
+
+    /// Takes events that were parked in this epoch, and have left again, off the list of those.
+    fn forget_left(&mut self) {
+        let Engine { residency, table, .. } = self;
+        residency.parked.retain(|(waiter, ticket)| table.waiter(*waiter).is_some_and(|w| w.ticket == *ticket));
+    }
 }
 
 /// Gives the `accepted` notice of an event, if it is due.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::event::{EntityId, Key, KeyHash};
 
+use super::epoch::LOOKED_AT;
 use crate::mode::deletion;
 use crate::mode::engine::{Engine, Phase};
 use crate::mode::table::{Cold, Entry, Parked, WaiterId};
@@ -26,19 +27,25 @@ pub(super) fn forget_old(engine: &mut Engine) {
 
 /// Packs events that were parked in this epoch and wait still, where those that wait fill a quarter of their memory: what waits for longer than an epoch need not
 /// be at hand. Referents do not count: in time they fill any memory, and the cold ones of them go first.
-pub(super) fn pack(engine: &mut Engine, parked: impl Iterator<Item = (WaiterId, u64)>) {
-    let mut value = std::mem::take(&mut engine.residency.log_value);
+pub(super) fn pack(engine: &mut Engine, parked: &[(WaiterId, u64)]) {
+    let mut value = std::mem::take(&mut engine.residency.packing);
     let (streaming, deferred) = (engine.settings.streaming_bytes / 4, engine.settings.deferred_bytes / 4);
-    for (waiter, ticket) in parked {
+    for parked in parked.chunks(LOOKED_AT) {
         let memory = engine.table.memory();
         let is_full =
             |of_deferred| if of_deferred { memory.cached_waiting > deferred } else { memory.waiting > streaming };
-        if engine.table.waiter(waiter).is_some_and(|w| w.ticket == ticket && is_full(w.deferred)) {
-            engine.table.pack(waiter, &mut value);
+        if !is_full(true) && !is_full(false) {
+            break;
+        }
+        engine.preload_waiting(parked.iter().map(|(waiter, _)| *waiter));
+        for (waiter, ticket) in parked {
+            if engine.table.waiter(*waiter).is_some_and(|w| w.ticket == *ticket && is_full(w.deferred)) {
+                engine.table.pack(*waiter, &mut value);
+            }
         }
     }
     value.clear();
-    engine.residency.log_value = value;
+    engine.residency.packing = value;
 }
 
 /// What leaves memory in a round over all buckets.

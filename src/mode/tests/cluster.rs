@@ -223,7 +223,7 @@ impl Cluster {
         self.run_epoch(records);
         let mut ticks = usize::MAX;
         while self.step() || self.tick_again(&mut ticks) {}
-        self.engines.iter_mut().any(Engine::is_full)
+        self.engines.iter().any(Engine::is_full)
     }
 
     /// Does one thing that could happen next.

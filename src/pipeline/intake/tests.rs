@@ -172,7 +172,6 @@ fn nothing_behind_an_end_is_taken_before_the_next_source_begins() {
     for item in [Item::End, block(), Item::CaughtUp] {
         assert!(intake.push(item));
     }
-    assert!(matches!(intake.take(0, Backlog::None, false), Taken::Nothing));
     assert!(matches!(intake.take(0, Backlog::None, false), Taken::Closed(Epoch(1))));
     let closed = intake.closed();
     assert!(closed.ended && !closed.caught_up && closed.positions == Positions::default());
@@ -184,4 +183,42 @@ fn nothing_behind_an_end_is_taken_before_the_next_source_begins() {
     intake.stop();
     assert!(matches!(intake.take(0, Backlog::None, false), Taken::Closed(Epoch(2))));
     assert!(intake.closed().caught_up);
+}
+
+/// A job whose input has ended would otherwise sit out its last epoch: with one worker nobody else comes by to close it.
+#[test]
+fn the_end_closes_the_epoch_of_who_takes_it_unless_something_is_left_to_do() {
+    let (epoch, blocks, bytes) = (Duration::from_secs(3600), 8, 1 << 20);
+    let limits =
+        Limits { epoch, epoch_bytes: bytes, blocks, one_reader: false, sink_bytes: bytes, slices_bytes: bytes };
+    let intake = Intake::new(limits, 1, Positions::default(), Metrics::new("social"));
+    intake.open(Epoch(1), Phase::Live);
+    assert!(intake.push(block()) && intake.push(Item::End));
+    assert!(matches!(intake.take(0, Backlog::Slices, false), Taken::Block(_)));
+    assert!(matches!(intake.take(0, Backlog::Slices, false), Taken::Nothing));
+    assert!(matches!(intake.take(0, Backlog::None, false), Taken::Closed(Epoch(1))));
+    intake.restart();
+    intake.open(Epoch(2), Phase::Live);
+    assert!(intake.push(Item::End));
+    assert!(matches!(intake.take(0, Backlog::None, false), Taken::Closed(Epoch(2))));
+}
+
+#[test]
+fn a_queue_that_was_full_has_room_when_half_of_it_is_gone() {
+    let (epoch, blocks, bytes) = (Duration::from_secs(3600), 4, 1 << 20);
+    let limits =
+        Limits { epoch, epoch_bytes: bytes, blocks, one_reader: false, sink_bytes: bytes, slices_bytes: bytes };
+    let intake = Intake::new(limits, 1, Positions::default(), Metrics::new("social"));
+    intake.open(Epoch(1), Phase::Live);
+    for _ in 0..blocks {
+        assert!(intake.wait_for_room(Duration::ZERO));
+        assert!(intake.push(block()));
+    }
+    for _ in 0..blocks / 2 {
+        // Whoever waits already goes on waiting; who comes now takes what room there is.
+        let is_full = intake.lock().queue.len() == blocks;
+        assert_eq!(intake.wait_for_room(Duration::from_millis(1)), !is_full);
+        assert!(matches!(intake.take(0, Backlog::None, false), Taken::Block(_)));
+    }
+    assert!(intake.wait_for_room(Duration::ZERO));
 }

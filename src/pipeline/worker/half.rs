@@ -35,7 +35,7 @@ impl Half {
     pub(super) fn backlog(&self) -> (Backlog, bool) {
         match self {
             Half::Engine(engine) => {
-                let mut engine = engine.borrow_mut();
+                let engine = engine.borrow();
                 (engine.backlog(), engine.is_full())
             }
             Half::Table(table) => (Backlog::None, table.borrow().is_full()),

@@ -87,7 +87,7 @@ pub(super) fn end_epoch(
     tell(table, lines);
     lines.flush();
     let (batch, waiting_in_state) = table.end_epoch();
-    if let Some(batch) = setup.intake.take_batch() {
+    if let Some(batch) = setup.intake.batches.take_large() {
         table.recycle(batch);
     }
     let facts = table.facts();
