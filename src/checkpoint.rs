@@ -175,12 +175,12 @@ pub struct Write {
 pub struct Written(Vec<Batch>);
 
 impl Write {
-    /// Waits for the disk.
+    /// Waits for the disk. `applied` is called as soon as the state shows what was written: what is read there then counts for nothing before this has returned.
     ///
     /// # Errors
     ///
     /// As of [`Checkpoint::commit`].
-    pub fn run(mut self) -> Result<Written, CheckpointError> {
+    pub fn run(mut self, applied: impl FnOnce()) -> Result<Written, CheckpointError> {
         self.sync_files()?;
         let Write { state, mut changed, mut logged, rows, durability, .. } = self;
         let batches: Vec<&Batch> = changed.iter().chain(&logged).chain([&rows]).collect();
@@ -188,7 +188,12 @@ impl Write {
         if synced {
             failpoint::pass("before_state");
         }
-        state.write_all(&batches, durability)?;
+        state.write_all(&batches, Durability::Buffered)?;
+        applied();
+        if synced {
+            failpoint::pass("before_sync");
+            state.sync()?;
+        }
         failpoint::pass(if synced { "after_state" } else { "after_apply" });
         changed.append(&mut logged);
         Ok(Written(changed))
@@ -329,7 +334,7 @@ impl Checkpoint {
         match self.begin(epoch, end)? {
             Begun::Idle => return Ok(false),
             Begun::Committed => {}
-            Begun::Write(write) => self.finish(write.run()?),
+            Begun::Write(write) => self.finish(write.run(|| ())?),
         }
         Ok(true)
     }
@@ -419,7 +424,7 @@ impl Checkpoint {
             (Some(topics), None) => topics.broker.flush()?,
             (None, None) => {}
         }
-        let written = write.run()?;
+        let written = write.run(|| ())?;
         self.finish(written);
         Ok(Begun::Committed)
     }

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use rustc_hash::FxHashMap;
 use timely::container::{CapacityContainerBuilder, ContainerBuilder, PushInto};
 use timely::dataflow::Stream;
 use timely::dataflow::operators::core::{Concat, ConnectLoop, Enter, Leave, LoopVariable};
@@ -22,6 +23,9 @@ use super::{Answer, Effects, Message, Query, Visit};
 /// Slices that one tick works through: a few milliseconds, then others get their turn.
 const TICK_BUDGET: usize = 4096;
 
+/// Queries of one call: answers to each call come when all of them have been found, one after the other.
+const QUERIES_MAX: usize = 2;
+
 /// Who looks things up in the state, on threads of its own: an operator must not wait for a disk.
 pub trait Lookup {
     /// Begins to look up; `epoch` is the one that asks.
@@ -39,8 +43,8 @@ type Out = OutputBuilder<InLoop, CapacityContainerBuilder<Vec<Outcome>>>;
 type Again = OutputBuilder<InLoop, ByWorker>;
 
 /// The right to send at the time at which a query was asked.
+#[derive(Clone)]
 struct Held {
-    ask: usize,
     again: CapabilitySet<InLoop>,
     out: CapabilitySet<InLoop>,
 }
@@ -70,7 +74,7 @@ pub fn resolve<'scope>(
         builder.set_notify_for(0, FrontierInterest::Never);
         builder.build(move |capabilities| {
             drop(capabilities);
-            let mut shell = Shell { engine, effects: Effects::default(), held: Vec::new(), asked: 0 };
+            let mut shell = Shell { engine, effects: Effects::default(), held: FxHashMap::default(), asked: 0 };
             let (mut again, mut out): (Again, Out) = (OutputBuilder::from(again), OutputBuilder::from(out));
             move |_frontiers| {
                 shell.begin(&current, &clock);
@@ -83,9 +87,9 @@ pub fn resolve<'scope>(
                         shell.handle(message.visit);
                     }
                     exchange::recycle(std::mem::take(messages));
-                    if let Some(ask) = shell.ask(&mut lookup) {
+                    if !shell.effects.queries.is_empty() {
                         let (again, out) = (capability.retain_stamp(0), capability.retain_stamp(1));
-                        shell.held.push(Held { ask, again, out });
+                        shell.ask(&Held { again, out }, &mut lookup);
                     }
                     send(&mut again, &capability, &mut shell.effects.messages);
                     send(&mut out, &capability, &mut shell.effects.outcomes);
@@ -100,7 +104,8 @@ pub fn resolve<'scope>(
 struct Shell {
     engine: Rc<RefCell<Engine>>,
     effects: Effects,
-    held: Vec<Held>,
+    /// By call of [`Lookup::ask`].
+    held: FxHashMap<usize, Held>,
     asked: usize,
 }
 
@@ -121,15 +126,15 @@ impl Shell {
         }
     }
 
-    /// Passes the engine's queries on; returns the number of the call.
-    fn ask(&mut self, lookup: &mut impl Lookup) -> Option<usize> {
-        if self.effects.queries.is_empty() {
-            return None;
+    /// Passes the engine's queries on.
+    fn ask(&mut self, held: &Held, lookup: &mut impl Lookup) {
+        let epoch = self.engine.borrow().epoch();
+        let mut queries = self.effects.queries.drain(..).peekable();
+        while queries.peek().is_some() {
+            lookup.ask(epoch, queries.by_ref().take(QUERIES_MAX).collect());
+            self.held.insert(self.asked, held.clone());
+            self.asked += 1;
         }
-        let ask = self.asked;
-        self.asked += 1;
-        lookup.ask(self.engine.borrow().epoch(), std::mem::take(&mut self.effects.queries));
-        Some(ask)
     }
 
     fn answered(
@@ -140,16 +145,13 @@ impl Shell {
         again: &mut Again,
         out: &mut Out,
     ) {
-        let Some(at) = self.held.iter().position(|held| held.ask == ask) else { return };
-        let held = self.held.swap_remove(at);
+        let Some(held) = self.held.remove(&ask) else { return };
         for answer in answers {
             self.engine.borrow_mut().answer(answer, &mut self.effects);
         }
         send(again, &held.again, &mut self.effects.messages);
         send(out, &held.out, &mut self.effects.outcomes);
-        if let Some(ask) = self.ask(lookup) {
-            self.held.push(Held { ask, ..held });
-        }
+        self.ask(&held, lookup);
     }
 }
 

@@ -15,7 +15,7 @@ use crate::source::{Fingerprints, GroupOffsets};
 
 use super::durable::Durable;
 use super::intake::{Closed, Intake};
-use super::lookup::CommittedEpoch;
+use super::lookup::AppliedEpoch;
 use super::{RunError, UntilEnd};
 
 /// How often a sink that holds lines back is asked to send them on.
@@ -129,7 +129,7 @@ pub(super) struct Committer {
     pub(super) clock: Clock,
     pub(super) state: resolvent_state::State,
     pub(super) streams: Vec<String>,
-    pub(super) committed: Arc<CommittedEpoch>,
+    pub(super) applied: Arc<AppliedEpoch>,
     pub(super) rewrite: Arc<std::sync::atomic::AtomicU64>,
 }
 
@@ -386,7 +386,7 @@ impl Committer {
 
     /// Tells of an epoch that is committed; nothing may have been written for it.
     fn committed(&mut self, of: Committing, wrote: bool) {
-        self.committed.set(Some(of.epoch));
+        self.applied.set(Some(of.epoch));
         // Not before: who sees a record counted may rely on its commit.
         self.metrics.records_read(of.totals.read);
         self.metrics.accepted(of.totals.accepted);

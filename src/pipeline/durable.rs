@@ -8,7 +8,7 @@ use crate::checkpoint::Write;
 use crate::event::Epoch;
 
 use super::committer::Told;
-use super::lookup::CommittedEpoch;
+use super::lookup::AppliedEpoch;
 use super::named;
 use super::worker::TellOnPanic;
 
@@ -20,9 +20,9 @@ pub(super) struct Durable {
 
 impl Durable {
     /// Starts it. It tells of each write that is done.
-    pub(super) fn start(tell: Sender<Told>, committed: Arc<CommittedEpoch>) -> std::io::Result<Durable> {
+    pub(super) fn start(tell: Sender<Told>, applied: Arc<AppliedEpoch>) -> std::io::Result<Durable> {
         let (writes, given) = mpsc::channel();
-        let thread = named("durable", move || run(&given, &tell, &committed))?;
+        let thread = named("durable", move || run(&given, &tell, &applied))?;
         Ok(Durable { writes: Some(writes), thread: Some(thread) })
     }
 
@@ -33,14 +33,12 @@ impl Durable {
     }
 }
 
-fn run(given: &Receiver<(Epoch, Box<Write>)>, tell: &Sender<Told>, committed: &CommittedEpoch) {
+fn run(given: &Receiver<(Epoch, Box<Write>)>, tell: &Sender<Told>, applied: &AppliedEpoch) {
     let _guard = TellOnPanic(tell.clone());
     while let Ok((epoch, write)) = given.recv() {
-        let told = match write.run() {
-            Ok(written) => {
-                committed.set(Some(epoch));
-                Told::Written(written)
-            }
+        // Who looks something up in the state does not wait for the disk: it counts only with a later epoch, which is written after this one is durable.
+        let told = match write.run(|| applied.set(Some(epoch))) {
+            Ok(written) => Told::Written(written),
             Err(error) => Told::Failed(error.into()),
         };
         // Where the committer is gone the job is ending.

@@ -15,20 +15,20 @@ use crate::mode::{self, Answer, Lookup, Query, RestoreError};
 use super::committer::Told;
 use super::worker::TellOnPanic;
 
-/// The last epoch that the state has.
+/// The last epoch that the state shows, whether it is durable or not.
 #[derive(Debug)]
-pub(super) struct CommittedEpoch {
+pub(super) struct AppliedEpoch {
     /// `None` once there will be no more of them.
     epoch: Mutex<Option<Epoch>>,
     moved: Condvar,
 }
 
-impl CommittedEpoch {
-    pub(super) fn new(epoch: Epoch) -> CommittedEpoch {
-        CommittedEpoch { epoch: Mutex::new(Some(epoch)), moved: Condvar::new() }
+impl AppliedEpoch {
+    pub(super) fn new(epoch: Epoch) -> AppliedEpoch {
+        AppliedEpoch { epoch: Mutex::new(Some(epoch)), moved: Condvar::new() }
     }
 
-    /// Moves on; `None`: nothing more is committed, and nobody waits for it.
+    /// Moves on; `None`: nothing more is written, and nobody waits for it.
     pub(super) fn set(&self, epoch: Option<Epoch>) {
         *self.epoch.lock().unwrap_or_else(PoisonError::into_inner) = epoch;
         self.moved.notify_all();
@@ -36,17 +36,17 @@ impl CommittedEpoch {
 
     /// Waits until every epoch before this one is in the state. Returns whether it is.
     fn wait_before(&self, epoch: Epoch) -> bool {
-        let mut committed = self.epoch.lock().unwrap_or_else(PoisonError::into_inner);
-        while committed.is_some_and(|committed| committed.next() < epoch) {
-            committed = self.moved.wait(committed).unwrap_or_else(PoisonError::into_inner);
+        let mut applied = self.epoch.lock().unwrap_or_else(PoisonError::into_inner);
+        while applied.is_some_and(|applied| applied.next() < epoch) {
+            applied = self.moved.wait(applied).unwrap_or_else(PoisonError::into_inner);
         }
-        committed.is_some()
+        applied.is_some()
     }
 }
 
-/// Threads, shared among the workers: a disk serves several reads at once in little more time than one, and RocksDB makes those of one call one after the
-/// other. More than a few cost memory without being faster.
-const THREADS: usize = 4;
+/// Threads, shared out among the workers: a disk serves many reads at once in little more time than one, and RocksDB makes those of one call one after the
+/// other. More of them are a little faster, and each takes a mebibyte or two.
+const THREADS: usize = 8;
 
 type Answered = (usize, Vec<Answer>);
 type Asked = (usize, Epoch, Vec<Query>);
@@ -58,7 +58,7 @@ pub(super) struct Reader {
     pub(super) rules: Arc<Rules>,
     pub(super) worker: WorkerIndex,
     pub(super) workers: usize,
-    pub(super) committed: Arc<CommittedEpoch>,
+    pub(super) applied: Arc<AppliedEpoch>,
     pub(super) metrics: Metrics,
     pub(super) tell: Sender<Told>,
 }
@@ -115,7 +115,7 @@ impl Reader {
         let _guard = TellOnPanic(self.tell.clone());
         let next = || questions.lock().unwrap_or_else(PoisonError::into_inner).recv();
         while let Ok((call, epoch, queries)) = next() {
-            if !self.committed.wait_before(epoch) {
+            if !self.applied.wait_before(epoch) {
                 return;
             }
             self.metrics.state_lookups(queries.len() as u64);

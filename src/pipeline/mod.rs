@@ -43,7 +43,7 @@ pub use open::identity;
 use committer::{Committer, Told};
 use durable::Durable;
 use intake::Intake;
-use lookup::{CommittedEpoch, Reader};
+use lookup::{AppliedEpoch, Reader};
 use open::{Opened, Start};
 use reading::Replay;
 
@@ -347,14 +347,14 @@ fn run_opened(job: &Job, opened: Opened, start: &Start, clock: Clock) -> Result<
     let replays = opened.replay.is_some() || brings_back;
     metrics.health().not_ready(if replays { "replaying" } else { "catching up" });
 
-    let committed = Arc::new(CommittedEpoch::new(opened.checkpoint.committed().epoch));
+    let applied = Arc::new(AppliedEpoch::new(opened.checkpoint.committed().epoch));
     let rewrite = Arc::new(AtomicU64::new(0));
     let reader = Reader {
         state: opened.state.clone(),
         rules: Arc::clone(&job.rules),
         worker: WorkerIndex(0),
         workers,
-        committed: Arc::clone(&committed),
+        applied: Arc::clone(&applied),
         metrics: metrics.clone(),
         tell: tell.clone(),
     };
@@ -383,7 +383,7 @@ fn run_opened(job: &Job, opened: Opened, start: &Start, clock: Clock) -> Result<
     };
     let committer = Committer {
         checkpoint: opened.checkpoint,
-        durable: Durable::start(tell.clone(), Arc::clone(&committed))?,
+        durable: Durable::start(tell.clone(), Arc::clone(&applied))?,
         intake: Arc::clone(&intake),
         told,
         workers,
@@ -397,7 +397,7 @@ fn run_opened(job: &Job, opened: Opened, start: &Start, clock: Clock) -> Result<
         clock,
         state: opened.state.clone(),
         streams: job.rules.streams().iter().map(|stream| stream.name.clone()).collect(),
-        committed: Arc::clone(&committed),
+        applied: Arc::clone(&applied),
         rewrite,
     };
     let replay = match opened.replay {
@@ -409,7 +409,7 @@ fn run_opened(job: &Job, opened: Opened, start: &Start, clock: Clock) -> Result<
     let working = start_workers(workers, setup, tell)?;
     let outcome = committer.run();
     intake.finish(matches!(&outcome, Err(error) if error.is_undecided()));
-    committed.set(None);
+    applied.set(None);
     // What a thread had to say it has told the committer; it only remains to wait for it.
     let _ = reading.join();
     let _ = working.join();

@@ -204,11 +204,18 @@ impl Rocks {
         self.db.write_opt(write, options).map_err(state_error)
     }
 
+    pub(crate) fn sync(&self) -> Result<(), StateError> {
+        if self.read_only {
+            return Ok(());
+        }
+        self.db.flush_wal(true).map_err(state_error)
+    }
+
     pub(crate) fn flush(&self) -> Result<(), StateError> {
         if self.read_only {
             return Ok(());
         }
-        self.db.flush_wal(true).map_err(state_error)?;
+        self.sync()?;
         let families = Table::ALL.map(|table| self.family(table));
         self.db.flush_cfs_opt(&families.each_ref(), &FlushOptions::default()).map_err(state_error)
     }

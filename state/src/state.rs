@@ -296,6 +296,15 @@ impl State {
         })
     }
 
+    /// Makes all writes durable: what was written [`Durability::Buffered`] is then as if it had been written [`Durability::Synced`].
+    pub fn sync(&self) -> Result<(), StateError> {
+        self.check_poison()?;
+        match &self.inner.store {
+            Store::Rocks(rocks) => rocks.sync().inspect_err(|error| self.poison(error)),
+            Store::Memory(memory) => memory.write(&Batch::default(), Durability::Synced),
+        }
+    }
+
     /// Makes all writes durable and moves them from the write-ahead log into table files, so that the next start has
     /// nothing to recover: for a clean stop.
     pub fn flush(&self) -> Result<(), StateError> {
