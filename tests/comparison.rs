@@ -182,7 +182,7 @@ fn a_signal_leaves_no_process_and_no_directory() {
 fn what_computes_the_right_answers_ends_with_it_too() {
     let directory = TempDir::new().unwrap();
     let long =
-        ["--quick", "--modes=streaming", "--rates=10000000", "--records-max=100000000", "--seconds=3600", "--output"];
+        ["--quick", "--modes=streaming", "--rates=10000000", "--records-max=2000000000", "--seconds=3600", "--output"];
     let running = Running::start(&mut command(&[&long[..], &[directory.path().to_str().unwrap()]].concat()));
     let (reference, _) = eventually("the reference is started", || child(running.id(), "--reference"));
     running.kill();
