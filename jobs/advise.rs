@@ -4,10 +4,10 @@ mod columns;
 mod failure;
 #[path = "advise/options.rs"]
 mod options;
+mod say;
 #[path = "advise/text.rs"]
 mod text;
 
-use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -17,15 +17,16 @@ use resolvent::advise::{self, AdviseError, Report};
 use resolvent::config::{self, Overrides};
 use resolvent::dependency::Mode;
 
-use failure::Failure;
+use failure::{Failure, answered};
 use options::Options;
+use say::say;
 
 fn main() -> ExitCode {
     let options = Options::parse();
     match answer(&options).and_then(|report| tell(&report, options.json)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprint!("{failure}");
+            say(&failure);
             ExitCode::from(failure.status)
         }
     }
@@ -36,7 +37,7 @@ fn answer(options: &Options) -> Result<Report, Failure> {
     let job = load(Mode::Streaming)?;
     // A job that maintains its results has no other launcher.
     let deferred = (!job.rules.is_maintained()).then(|| load(Mode::Deferred)).transpose()?;
-    let say = Arc::new(|text: &str| eprintln!("{text}"));
+    let say = Arc::new(|text: &str| say(format_args!("{text}\n")));
     advise::advise(&job, deferred.as_ref(), &options.advise(), say).map_err(|error| match error {
         AdviseError::Endless => Failure::usage(Problem::msg(error)),
         AdviseError::Empty => Failure::at_run_time(error),
@@ -44,14 +45,11 @@ fn answer(options: &Options) -> Result<Report, Failure> {
     })
 }
 
-/// Writes the report to standard output; one who reads no further is no error.
+/// Writes the report to standard output.
 fn tell(report: &Report, json: bool) -> Result<(), Failure> {
     let text = match json {
         true => serde_json::to_string(report).map_err(Failure::at_run_time)? + "\n",
         false => text::report(report),
     };
-    match io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::at_run_time(error)),
-        _ => Ok(()),
-    }
+    answered(&text)
 }

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::io::{self, ErrorKind, Write};
 
 use miette::Report;
 use resolvent::config::ConfigError;
@@ -38,5 +39,13 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.reports.iter().try_for_each(|report| writeln!(f, "{report:?}"))?;
         self.conclusion.iter().try_for_each(|conclusion| writeln!(f, "  {conclusion}"))
+    }
+}
+
+/// Writes an answer to standard output; one who reads no further, as `head` does, is no error.
+pub(crate) fn answered(text: &str) -> Result<(), Failure> {
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::at_run_time(error)),
+        _ => Ok(()),
     }
 }

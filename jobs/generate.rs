@@ -2,6 +2,7 @@
 
 #[path = "generate/files.rs"]
 mod files;
+mod say;
 #[path = "generate/topics.rs"]
 mod topics;
 
@@ -20,6 +21,7 @@ use resolvent::source::workload::{
 };
 
 use files::Files;
+use say::say;
 use topics::Topics;
 
 /// A line that was due is written out within this, where there is a rate.
@@ -184,7 +186,7 @@ fn main() -> ExitCode {
     let generator = match Generator::new(&arguments.settings()) {
         Ok(generator) => generator,
         Err(error) => {
-            eprintln!("error: {error}");
+            say(format_args!("error: {error}\n"));
             return ExitCode::from(2);
         }
     };
@@ -197,12 +199,12 @@ fn main() -> ExitCode {
         // Who reads has had enough, as `head` has.
         Err(Failure::File { source, .. }) if source.kind() == io::ErrorKind::BrokenPipe => return ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("error: {failure}");
+            say(format_args!("error: {failure}\n"));
             return ExitCode::FAILURE;
         }
     };
     if !arguments.quiet {
-        eprint!("{}", summary.render(took));
+        say(summary.render(took));
     }
     ExitCode::SUCCESS
 }

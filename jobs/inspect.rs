@@ -4,10 +4,11 @@ mod columns;
 mod failure;
 #[path = "inspect/options.rs"]
 mod options;
+mod say;
 #[path = "inspect/text.rs"]
 mod text;
 
-use std::io::{self, ErrorKind, Write};
+use std::io;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -23,8 +24,9 @@ use resolvent_state::{OpenError, State};
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 
-use failure::Failure;
+use failure::{Failure, answered};
 use options::Options;
+use say::say;
 
 /// The mode that each launcher gives a dependency that names none.
 const LAUNCHERS: [Mode; 3] = [Mode::Streaming, Mode::Deferred, Mode::Independent];
@@ -83,12 +85,14 @@ fn main() -> ExitCode {
         .with_writer(io::stderr)
         .with_ansi(false)
         .with_target(false)
+        // It would say that it cannot write to standard error where that is closed, and panic there.
+        .log_internal_errors(false)
         .init();
     match answer(&options).and_then(|answer| tell(&answer, options.json).map(|()| answer)) {
         Ok(answer) if answer.is_found() => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
         Err(failure) => {
-            eprint!("{failure}");
+            say(&failure);
             ExitCode::from(failure.status)
         }
     }
@@ -176,12 +180,9 @@ fn differences(error: &OpenError) -> usize {
     }
 }
 
-/// Writes the answer to standard output; one who reads no further is no error.
+/// Writes the answer to standard output.
 fn tell(answer: &Answer, json: bool) -> Result<(), Failure> {
     let text =
         if json { serde_json::to_string(answer).map_err(Failure::at_run_time)? + "\n" } else { answer.to_text() };
-    match io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::at_run_time(error)),
-        _ => Ok(()),
-    }
+    answered(&text)
 }

@@ -6,10 +6,12 @@ mod console;
 #[path = "failure.rs"]
 mod failure;
 mod options;
+#[path = "say.rs"]
+mod say;
 mod summary;
 mod summary_json;
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::process::{self, ExitCode};
 use std::thread;
 
@@ -26,8 +28,9 @@ use signal_hook::iterator::Signals;
 use tracing_subscriber::EnvFilter;
 
 use console::Console;
-use failure::Failure;
+use failure::{Failure, answered};
 use options::{LogFormat, Options};
+use say::say;
 use summary_json::SummaryFile;
 
 #[global_allocator]
@@ -48,7 +51,7 @@ pub(crate) struct Launcher {
 /// Tells why the launcher ends: in JSON a line for each reason.
 fn tell(failure: &Failure, format: LogFormat) {
     match format {
-        LogFormat::Text => eprint!("{failure}"),
+        LogFormat::Text => say(failure),
         LogFormat::Json => {
             for report in &failure.reports {
                 let mut text = String::new();
@@ -77,7 +80,7 @@ pub(crate) fn main(launcher: &Launcher) -> ExitCode {
 fn launch(launcher: &Launcher, options: &Options, console: &Console) -> Result<(), Failure> {
     let job = config::load(&options.config, launcher.mode, &options.overrides()).map_err(Failure::unusable)?;
     if options.check {
-        return write!(io::stdout(), "{}", config::describe(&job)).map_err(Failure::at_run_time);
+        return answered(&config::describe(&job));
     }
     check_compact(&job, options)?;
     let file = options.summary_json.as_deref().map(SummaryFile::create).transpose().map_err(Failure::usage)?;
@@ -112,7 +115,7 @@ fn launch(launcher: &Launcher, options: &Options, console: &Console) -> Result<(
     if let Some(summary) = counted {
         let measured = metrics.snapshot();
         if !options.quiet {
-            eprint!("{}", summary::table(&title, &summary, &measured));
+            say(summary::table(&title, &summary, &measured));
         }
         if let Some(file) = file {
             file.write(launcher.name, &summary, &measured).map_err(Failure::at_run_time)?;
@@ -162,6 +165,8 @@ fn start_logs(options: &Options, console: &Console) -> Result<(), Failure> {
     let ansi = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let console = console.clone();
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(ansi).with_target(false);
+    // It would say that it cannot write to standard error where that is closed, and panic there: the job goes on instead.
+    let logs = logs.log_internal_errors(false);
     match options.log_format {
         LogFormat::Text => logs.with_writer(move || console.stderr()).init(),
         LogFormat::Json => logs.json().flatten_event(true).with_writer(move || console.stderr()).init(),

@@ -248,6 +248,21 @@ fn the_text_has_the_evidence_and_the_lines() {
 }
 
 #[test]
+fn no_span_is_told_of_what_has_no_time() {
+    let broken = Workspace::with(&timed_shop(), &"no json\n".repeat(300));
+    let text = advise(&broken, &["--latency", "50ms"]).succeeded().stdout;
+    assert!(text.contains("no record had a time") && text.contains("300 rejected"), "{text}");
+    assert!(!text.contains("from first to last"), "{text}");
+    assert_eq!(report(&broken, &["--latency", "50ms"])["sample"]["span"], 0);
+    // What comes all at once says nothing of how much comes a day.
+    let at_once = (0..300)
+        .map(|id| format!("{{\"type\":\"order\",\"id\":{id},\"at\":5}}\n{{\"type\":\"payment\",\"order\":{id}}}\n"));
+    let at_once = Workspace::with(&timed_shop(), &at_once.collect::<String>());
+    let text = advise(&at_once, &["--latency", "50ms"]).succeeded().stdout;
+    assert!(!text.contains("from first to last") && !text.contains("a day"), "{text}");
+}
+
+#[test]
 fn it_ends_as_the_other_programs_do() {
     let workspace = Workspace::with(SHOP, "");
     let empty = advise(&workspace, &["--latency", "50ms"]).failed(1, &["nothing was read"]);

@@ -1,8 +1,11 @@
 //! Flags, exit statuses and messages of the launchers.
 
+use std::io;
+use std::process::{Command, Stdio};
+
 use serde_json::Value;
 
-use crate::support::{FILES, Program, SHOP, Summary, Workspace, orders, payments};
+use crate::support::{FILES, Program, SHOP, Summary, Workspace, binary, orders, payments};
 
 #[test]
 fn help_says_all_there_is() {
@@ -219,4 +222,39 @@ fn what_was_kept_goes_on_in_the_next_run() {
         let summary = Summary::parse(&ended.stderr);
         assert_eq!((summary.resolved, summary.expired, summary.waiting), (10, 5, 0));
     }
+}
+
+/// As `head` does which has read enough; of standard error, too, where that is sent the same way.
+#[test]
+fn who_reads_no_further_is_no_error() {
+    let workspace = Workspace::with(SHOP, &(orders(0..10) + &payments(0..20)));
+    let job = ["--config", "job.toml"];
+    let none = ["--config", "none.toml"];
+    let runs: [(&str, &[&[&str]], i32); 10] = [
+        ("generate", &[&["items", "--events", "100000"]], 0),
+        ("generate", &[&["items", "--events", "10", "--output", "items.jsonl"]], 0),
+        ("generate", &[&["items", "--events", "10", "--output", "/dev/null/here"]], 1),
+        ("advise", &[&job, &["--latency", "50ms"]], 0),
+        ("advise", &[&none, &["--latency", "50ms"]], 2),
+        ("sedd", &[&job, &["--check"]], 0),
+        // Log lines as it runs, and a table in the end.
+        ("sedd", &[&job, &["--metrics", "127.0.0.1:0"]], 0),
+        ("sedd", &[&none], 2),
+        ("inspect", &[&job], 0),
+        ("inspect", &[&none], 2),
+    ];
+    for (program, arguments, status) in runs {
+        for closes_both in [false, true] {
+            let (reader, writer) = io::pipe().unwrap();
+            drop(reader);
+            let mut command = Command::new(binary(program));
+            command.current_dir(workspace.root()).args(arguments.concat()).env_remove("RUST_LOG");
+            command.stdin(Stdio::null()).stdout(writer.try_clone().unwrap());
+            command.stderr(if closes_both { Stdio::from(writer) } else { Stdio::piped() });
+            let ended = command.output().unwrap();
+            let said = String::from_utf8_lossy(&ended.stderr);
+            assert_eq!(ended.status.code(), Some(status), "{command:?}, standard error closed: {closes_both}\n{said}");
+        }
+    }
+    assert_eq!(workspace.outcomes().len(), 20);
 }

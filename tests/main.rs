@@ -14,6 +14,7 @@
 mod advise;
 mod bad_input;
 mod command_line;
+mod comparison;
 mod crash;
 mod damage;
 mod dashboards;
@@ -22,8 +23,8 @@ mod inspect;
 mod kafka;
 mod maintained;
 mod metrics;
-/// What the comparison of the modes decides and draws. Its tests run here, for a benchmark has no test harness.
-#[path = "../benches/modes/pure/mod.rs"]
+/// The comparison of the modes. Its tests run here, for a benchmark has no test harness, and `comparison` starts it from here.
+#[path = "../benches/modes/main.rs"]
 mod modes;
 mod open_loop;
 mod real_data;

@@ -8,8 +8,8 @@ use resolvent::metrics::Checksum;
 use resolvent::sink::Checksummer;
 use serde_json::{Value, json};
 
-use crate::modes::job::{Common, Ends, configuration};
-use crate::modes::setting::{BASE, Mode, Setting};
+use crate::modes::pure::job::{Common, Ends, configuration};
+use crate::modes::pure::setting::{BASE, Mode, Setting};
 use crate::support::{Program, Scrape, Workspace, eventually};
 
 const SUMMARY: [&str; 2] = ["--summary-json", "summary.json"];

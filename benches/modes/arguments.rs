@@ -11,9 +11,9 @@ use resolvent::config::parse_duration;
 use resolvent::event::SHARDS;
 use resolvent::source::workload::{DISORDER_MAX, EVENTS_MAX, PAYLOAD_MAX, REACH_MAX, REFERENCES_MAX};
 
-use crate::pure::job::{Common, workload};
-use crate::pure::plan::Axes;
-use crate::pure::setting::{Arrivals, Mode};
+use super::pure::job::{Common, workload};
+use super::pure::plan::Axes;
+use super::pure::setting::{Arrivals, Mode};
 
 /// What the configuration of a job takes for a `wait`.
 const WAITS: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(36_500 * 86_400);

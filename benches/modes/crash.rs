@@ -16,13 +16,13 @@ use resolvent::metrics::Checksum;
 use resolvent::sink::Checksummer;
 use resolvent::source::workload::Generator;
 
-use crate::http::{Scrape, get};
-use crate::launch::Job;
-use crate::pure::job::{Common, Ends, configuration, workload};
-use crate::pure::series::{Sample, Series};
-use crate::pure::setting::{Mode, Setting};
-use crate::reference::{Truth, lines};
-use crate::{PATIENCE, Result, stop};
+use super::http::{Scrape, get};
+use super::launch::Job;
+use super::pure::job::{Common, Ends, configuration, workload};
+use super::pure::series::{Sample, Series};
+use super::pure::setting::{Mode, Setting};
+use super::reference::{Truth, lines};
+use super::{PATIENCE, Result, stop};
 
 /// How often records that are due are written.
 const WRITE_EVERY: Duration = Duration::from_millis(5);

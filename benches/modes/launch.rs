@@ -1,14 +1,15 @@
 //! A point: one run of a launcher, in a process and a directory of its own, so that CPU time and memory are its own.
 
+use std::io::Write;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::pure::job::{Common, Ends, configuration};
-use crate::pure::results::{Point, Run, Summary};
-use crate::pure::setting::Mode;
-use crate::{Result, machine, stop};
+use super::pure::job::{Common, Ends, configuration};
+use super::pure::results::{Point, Run, Summary};
+use super::pure::setting::Mode;
+use super::{Result, machine, stop};
 
 /// Beside the time that its records are offered for, a job has this long: what takes longer hangs.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -29,25 +30,53 @@ fn program(mode: Mode) -> &'static str {
 pub(crate) struct Job {
     child: Child,
     name: &'static str,
+    guard: Guard,
+}
+
+/// Kills a process where this one ends without dropping it, as it does by SIGKILL: a shell reads a pipe of which only this process has the other end.
+/// It is told of the process right after the start. (The signal of a parent's death would have to be asked for by a program of ours that turns into the job:
+/// that takes 5 ms of CPU time, which would be measured.)
+struct Guard {
+    shell: Child,
+}
+
+/// The shell is told the process id, and nothing after that: what it waits for is the end of the pipe.
+const GUARD: &str = "read -r job || exit; read -r end; kill -KILL \"$job\"";
+
+impl Guard {
+    fn start() -> Result<Guard> {
+        let mut shell = Command::new("sh");
+        Ok(Guard { shell: shell.args(["-c", GUARD]).stdin(Stdio::piped()).stdout(Stdio::null()).spawn()? })
+    }
+
+    fn watch(&mut self, child: &Child) -> Result<()> {
+        let pipe = self.shell.stdin.as_mut().ok_or("the guard of a job has no pipe")?;
+        Ok(writeln!(pipe, "{}", child.id())?)
+    }
+}
+
+impl Drop for Guard {
+    /// Before its pipe is closed.
+    fn drop(&mut self) {
+        let _ = self.shell.kill();
+        let _ = self.shell.wait();
+    }
 }
 
 impl Job {
     /// Starts the job that is `job.toml` in a directory. Its errors are shown.
     pub(crate) fn start(mode: Mode, directory: &Path, arguments: &[&str]) -> Result<Job> {
-        let child = Command::new(program(mode))
-            .current_dir(directory)
-            .args(["--config", "job.toml", "--quiet"])
-            .args(arguments)
-            .env_remove("RUST_LOG")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .spawn()?;
-        Ok(Job { child, name: mode.as_str() })
+        let mut command = Command::new(program(mode));
+        command.current_dir(directory).args(["--config", "job.toml", "--quiet"]).args(arguments);
+        Job::of(command.env_remove("RUST_LOG").stdin(Stdio::null()).stdout(Stdio::null()), mode.as_str())
     }
 
-    /// One that was started.
-    pub(crate) fn of(child: Child, name: &'static str) -> Job {
-        Job { child, name }
+    /// Starts a program.
+    pub(crate) fn of(program: &mut Command, name: &'static str) -> Result<Job> {
+        let guard = Guard::start()?;
+        let mut job = Job { child: program.spawn()?, name, guard };
+        job.guard.watch(&job.child)?;
+        Ok(job)
     }
 
     /// Waits until it ends by itself, and successfully. Gives up where a signal asks to stop.

@@ -8,6 +8,7 @@
 mod arguments;
 mod crash;
 #[path = "../../tests/support/http.rs"]
+#[allow(clippy::duplicate_mod, reason = "the tests have it, too, and this program in them")]
 #[expect(clippy::unwrap_used, reason = "it is written for tests; a socket that is open takes a timeout")]
 mod http;
 mod launch;
@@ -15,20 +16,24 @@ mod launch;
 mod machine;
 #[cfg_attr(
     test,
-    expect(dead_code, unused_imports, reason = "a benchmark is built for tests, too, but has no harness to run them")
+    allow(dead_code, unused_imports, reason = "a benchmark is built for tests, too, but has no harness to run them")
 )]
-mod pure;
+pub(crate) mod pure;
 mod reference;
 mod sitting;
 mod stop;
 
+use std::env;
 use std::error::Error;
-use std::fs;
+use std::ffi::OsString;
+use std::fmt::{Display, Write as _};
+use std::fs::{self, File};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::time::Duration;
 
-use clap::error::ErrorKind;
+use clap::error::ErrorKind::ValueValidation;
 use clap::{CommandFactory, Parser};
 use mimalloc::MiMalloc;
 
@@ -49,22 +54,49 @@ type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 /// What anything may take on a machine with much else to do.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+#[cfg_attr(test, allow(dead_code, reason = "the tests have a process of their own for it"))]
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    if let Err(wrong) = arguments.check() {
-        Arguments::command().error(ErrorKind::ValueValidation, wrong).exit();
-    }
+    ExitCode::from(status(env::args_os()))
+}
+
+/// Does what a command line says, and returns the exit status.
+pub(crate) fn status(command_line: impl Iterator<Item = OsString>) -> u8 {
+    let arguments = Arguments::parse_from(command_line);
     let ended = match &arguments.reference {
         Some(task) => reference::work(task).map(|()| false),
-        None => run(&arguments),
-    };
-    match ended {
-        Ok(false) => ExitCode::SUCCESS,
-        Ok(true) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
+        None => {
+            if let Err(wrong) = arguments.check() {
+                Arguments::command().error(ValueValidation, wrong).exit();
+            }
+            run(&arguments)
         }
+    };
+    ended.map(u8::from).unwrap_or_else(|error| {
+        say(format_args!("error: {error}"));
+        1
+    })
+}
+
+/// This program, to be started once more.
+pub(crate) fn this_program() -> Result<Command> {
+    let mut command = Command::new(env::current_exe()?);
+    // The tests, which are `main`, have it as one of theirs: cargo does not tell them where a benchmark is.
+    if env!("CARGO_CRATE_NAME") == "main" {
+        command.args(["--ignored", "--exact", "--nocapture", "comparison::the_comparison", "--"]);
+    }
+    Ok(command)
+}
+
+/// Writes a line to standard error. Where nobody reads that any more it is lost, and the benchmark goes on: its numbers are in a file.
+fn say(line: impl Display) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// Writes to standard output; one who reads no further, as `head` does, is no error.
+fn tell(text: &str) -> Result<()> {
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
     }
 }
 
@@ -76,21 +108,28 @@ fn run(arguments: &Arguments) -> Result<bool> {
         Some(file) => (read(file)?, file.clone()),
         None => measure(arguments, old.as_ref())?,
     };
-    println!("{}", origin(&results.about));
-    println!("base: {}", results.about.base.describe());
-    tables(&results).iter().for_each(|table| print!("{}", table.to_text()));
-    println!();
-    advice(&results).iter().for_each(|sentence| println!("{sentence}"));
-    println!("{}", rule(&results));
-    results.warnings().iter().for_each(|warning| println!("warning: {warning}"));
+    tell(&report(&results)?)?;
     let html = file.with_extension("html");
     fs::write(&html, page(&results))?;
-    println!("\nnumbers: {}\npage:    {}", file.display(), html.display());
+    tell(&format!("\nnumbers: {}\npage:    {}\n", file.display(), html.display()))?;
     let Some(old) = old else { return Ok(false) };
     let comparison = compare(&old, &results);
-    println!("\nbefore: {}\nnow:    {}\n\n{}", origin(&old.about), origin(&results.about), comparison.report());
-    differences(&old, &results).iter().for_each(|difference| println!("warning: {difference}"));
+    let (before, now) = (origin(&old.about), origin(&results.about));
+    let mut text = format!("\nbefore: {before}\nnow:    {now}\n\n{}\n", comparison.report());
+    differences(&old, &results).iter().try_for_each(|difference| writeln!(text, "warning: {difference}"))?;
+    tell(&text)?;
     Ok(comparison.has_failed())
+}
+
+/// The tables, and what they come to.
+fn report(results: &Results) -> Result<String> {
+    let mut text = format!("{}\nbase: {}\n", origin(&results.about), results.about.base.describe());
+    text.extend(tables(results).iter().map(|table| table.to_text()));
+    text.push('\n');
+    advice(results).iter().try_for_each(|sentence| writeln!(text, "{sentence}"))?;
+    writeln!(text, "{}", rule(results))?;
+    results.warnings().iter().try_for_each(|warning| writeln!(text, "warning: {warning}"))?;
+    Ok(text)
 }
 
 fn read(file: &Path) -> Result<Results> {
@@ -101,16 +140,31 @@ fn read(file: &Path) -> Result<Results> {
 fn measure(arguments: &Arguments, old: Option<&Results>) -> Result<(Results, PathBuf)> {
     stop::listen()?;
     let temporary = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let scratch = temporary.join("modes");
+    let (scratch, claim) = scratch(temporary)?;
     let output = arguments.output.as_deref().unwrap_or_else(|| temporary.parent().unwrap_or(temporary));
-    fs::create_dir_all(&scratch)?;
     fs::create_dir_all(output)?;
     let file = output.join(format!("modes-{}.jsonl", jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ")));
     let results = Sitting::new(arguments, &scratch, &file).and_then(|sitting| sitting.run(old));
-    // It stays where another sitting has something in it.
-    let _ = fs::remove_dir(&scratch);
+    // It stays where another sitting is under way.
+    if claim.try_lock().is_ok() {
+        let _ = fs::remove_dir(&scratch);
+    }
     if stop::is_asked_for() && file.exists() {
-        eprintln!("stopped; what was measured until then: {}", file.display());
+        say(format_args!("stopped; what was measured until then: {}", file.display()));
     }
     Ok((results?, file))
+}
+
+/// The directory in which every process that is started has one, and the claim to it. What a sitting left that was killed is removed, unless another is
+/// under way.
+fn scratch(temporary: &Path) -> Result<(PathBuf, File)> {
+    fs::create_dir_all(temporary)?;
+    let (scratch, claim) = (temporary.join("modes"), File::create(temporary.join("modes.lock"))?);
+    // Every sitting holds the lock, and the system gives it back for one that is killed.
+    if claim.try_lock().is_ok() && scratch.exists() {
+        fs::remove_dir_all(&scratch)?;
+    }
+    claim.lock_shared()?;
+    fs::create_dir_all(&scratch)?;
+    Ok((scratch, claim))
 }

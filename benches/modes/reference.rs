@@ -1,9 +1,10 @@
 //! The right answers, computed by a process of their own: the reference resolver holds everything that it was ever told, and must not be in the way of
 //! what is measured.
 
-use std::fs::File;
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::Duration;
 
 use resolvent::config::{self, Overrides};
@@ -11,12 +12,12 @@ use resolvent::metrics::{Checksum, cpu_seconds};
 use resolvent::source::workload::Generator;
 use serde::{Deserialize, Serialize};
 
-use crate::Result;
-use crate::launch::Job;
-use crate::pure::job::{Common, Ends, configuration, workload};
-use crate::pure::results::{Lines, Run};
-use crate::pure::setting::{Mode, Setting};
-use crate::pure::truth::{Anew, outcomes};
+use super::launch::Job;
+use super::pure::job::{Common, Ends, configuration, workload};
+use super::pure::results::{Lines, Run};
+use super::pure::setting::{Mode, Setting};
+use super::pure::truth::{Anew, outcomes};
+use super::{Result, this_program};
 
 /// Points have a multiple of this many records.
 pub(crate) const STEP: u64 = 1_000;
@@ -32,10 +33,13 @@ pub(crate) struct Input {
 
 impl Input {
     pub(crate) fn of(setting: &Setting) -> Input {
-        let arrivals = crate::pure::setting::Arrivals::Constant;
+        let arrivals = super::pure::setting::Arrivals::Constant;
         Input { setting: Setting { disorder: 0, late: 0.0, late_by: 0, workers: 1, arrivals, ..*setting } }
     }
 }
+
+/// The file of the answers.
+const TOLD: &str = "truth.json";
 
 /// What the child process is to do.
 #[derive(Serialize, Deserialize)]
@@ -44,7 +48,7 @@ struct Task {
     seed: u64,
     reach: u64,
     records: u64,
-    /// Where it may write.
+    /// Where it writes, the answers into [`TOLD`] of it.
     directory: PathBuf,
 }
 
@@ -60,7 +64,7 @@ pub(crate) struct Truth {
     records: u64,
 }
 
-/// The child process: writes the truth to standard output.
+/// The child process: writes the truth into its directory.
 pub(crate) fn work(task: &str) -> Result<()> {
     let task: Task = serde_json::from_str(task)?;
     let Task { input, seed, reach, records, directory } = task;
@@ -69,7 +73,7 @@ pub(crate) fn work(task: &str) -> Result<()> {
     let anew = Anew { after: ANEW_AFTER.max(reach.div_ceil(STEP) * STEP), reach: usize::try_from(reach)? };
     let of = |mode: Mode| -> Result<Vec<Lines>> {
         let file = directory.join(format!("{mode}.toml"));
-        std::fs::write(&file, configuration(mode, &input.setting, &common, Ends::Synthetic { records, rate: 0 }))?;
+        fs::write(&file, configuration(mode, &input.setting, &common, Ends::Synthetic { records, rate: 0 }))?;
         let job = config::load(&file, mode.of_launcher(), &Overrides::default())?;
         Ok(outcomes(&job, &settings, STEP, Some(anew))?.iter().map(lines).collect())
     };
@@ -86,8 +90,9 @@ pub(crate) fn work(task: &str) -> Result<()> {
         making_seconds,
         records,
     };
-    serde_json::to_writer(std::io::stdout().lock(), &truth)?;
-    Ok(())
+    let mut told = BufWriter::new(File::create(directory.join(TOLD))?);
+    serde_json::to_writer(&mut told, &truth)?;
+    Ok(told.flush()?)
 }
 
 /// As a summary has it.
@@ -97,20 +102,16 @@ pub(crate) fn lines(checksum: &Checksum) -> Lines {
 
 impl Truth {
     /// Has it computed, for up to so many records.
-    pub(crate) fn of(input: Input, common: &Common, records: u64) -> Result<Truth> {
-        let directory = tempfile::tempdir()?;
+    pub(crate) fn of(input: Input, common: &Common, records: u64, scratch: &Path) -> Result<Truth> {
+        let directory = tempfile::tempdir_in(scratch)?;
         let Common { seed, reach, .. } = *common;
         let task =
             Task { input, seed, reach, records: records.div_ceil(STEP) * STEP, directory: directory.path().to_owned() };
-        let told = directory.path().join("truth.json");
-        let child = Command::new(std::env::current_exe()?)
-            .arg("--reference")
-            .arg(serde_json::to_string(&task)?)
-            .stdin(Stdio::null())
-            .stdout(File::create(&told)?)
-            .spawn()?;
-        Job::of(child, "the reference").wait(Duration::MAX)?;
-        let truth: Truth = serde_json::from_slice(&std::fs::read(&told)?)?;
+        let told = directory.path().join(TOLD);
+        let mut program = this_program()?;
+        program.arg("--reference").arg(serde_json::to_string(&task)?).stdin(Stdio::null()).stdout(Stdio::null());
+        Job::of(&mut program, "the reference")?.wait(Duration::MAX)?;
+        let truth: Truth = serde_json::from_slice(&fs::read(told)?)?;
         Ok(Truth { input: Some(input), ..truth })
     }
 

@@ -4,18 +4,18 @@ use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
-use crate::arguments::Arguments;
-use crate::crash::Crash;
-use crate::machine::{self, Machine};
-use crate::pure::compare::searches::is_to_be_searched_again;
-use crate::pure::job::Common;
-use crate::pure::plan::{is_searched, records};
-use crate::pure::results::{About, Found, Line, Point, Results, Run};
-use crate::pure::search::{Search, Tried};
-use crate::pure::setting::{Arrivals, Mode, Setting};
-use crate::pure::text;
-use crate::reference::{Input, STEP, Truth};
-use crate::{Result, launch};
+use super::arguments::Arguments;
+use super::crash::Crash;
+use super::machine::{self, Machine};
+use super::pure::compare::searches::is_to_be_searched_again;
+use super::pure::job::Common;
+use super::pure::plan::{is_searched, records};
+use super::pure::results::{About, Found, Line, Point, Results, Run};
+use super::pure::search::{Search, Tried};
+use super::pure::setting::{Arrivals, Mode, Setting};
+use super::pure::text;
+use super::reference::{Input, STEP, Truth};
+use super::{Result, launch, say};
 
 /// The modes of which a crash is shown: streaming+defer recovers as streaming does, streaming+changes from the state instead of the input.
 const CRASHED: [Mode; 3] = [Mode::Streaming, Mode::StreamingChanges, Mode::Deferred];
@@ -48,7 +48,7 @@ impl<'a> Sitting<'a> {
         let axes = arguments.axes();
         let base = axes.base().ok_or("an axis has no value")?;
         let (settings, common) = (axes.settings(arguments.cross), arguments.common());
-        let truths = truths(arguments, &settings, &base, &common)?;
+        let truths = truths(arguments, &settings, &base, &common, scratch)?;
         let of_base = truths.iter().find(|truth| truth.is_of(&base));
         let about = About {
             began: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
@@ -164,7 +164,7 @@ impl<'a> Sitting<'a> {
                 return Ok(());
             }
             for (mode, setting, before, now) in lower {
-                eprintln!("{mode}, {}: lower than before, searched again", setting.name(&self.base));
+                say(format_args!("{mode}, {}: lower than before, searched again", setting.name(&self.base)));
                 // That a rate was not sustained may have been chance, and is to be seen again.
                 let known = Search { sustained: now.sustained, ..Search::new() };
                 self.search(mode, setting, known, before.sustained.unwrap_or(self.arguments.at))?;
@@ -196,14 +196,14 @@ impl<'a> Sitting<'a> {
         let count = records(point.rate, self.arguments.seconds(), self.arguments.records_max, STEP);
         let run = Run { round, probe, ..launch::measure(point, count, &self.common, self.scratch)? };
         self.truth(&point.setting)?.check(&run)?;
-        eprintln!("{}", progress(&run, &self.results.about));
+        say(progress(&run, &self.results.about));
         self.keep(&Line::Run(Box::new(run.clone())))?;
         self.results.runs.push(run.clone());
         Ok(run)
     }
 
     fn crash(&mut self, mode: Mode) -> Result<()> {
-        eprintln!("{mode}: a crash and the recovery from it");
+        say(format_args!("{mode}: a crash and the recovery from it"));
         let count = crash_records(self.arguments);
         // Whatever the arrivals of the base are: who writes the file does so at a constant rate.
         let setting = Setting { arrivals: Arrivals::Constant, ..self.base };
@@ -238,7 +238,13 @@ fn crash_records(arguments: &Arguments) -> u64 {
 }
 
 /// What is right for every setting, each input computed once.
-fn truths(arguments: &Arguments, settings: &[Setting], base: &Setting, common: &Common) -> Result<Vec<Truth>> {
+fn truths(
+    arguments: &Arguments,
+    settings: &[Setting],
+    base: &Setting,
+    common: &Common,
+    scratch: &Path,
+) -> Result<Vec<Truth>> {
     let mut inputs: Vec<(Input, u64)> = Vec::new();
     for setting in settings {
         let (input, records) = (Input::of(setting), records_at_most(arguments, setting, base));
@@ -248,12 +254,14 @@ fn truths(arguments: &Arguments, settings: &[Setting], base: &Setting, common: &
         }
     }
     let all = inputs.iter().map(|(_, records)| records).sum();
-    eprintln!("computing the right answers for {} records of {} kinds", text::count(all), inputs.len());
+    say(format_args!("computing the right answers for {} records of {} kinds", text::count(all), inputs.len()));
     let mut truths = Vec::new();
     for some in inputs.chunks(AT_A_TIME) {
         let computed: Vec<Result<Truth>> = std::thread::scope(|scope| {
-            let running: Vec<_> =
-                some.iter().map(|(input, records)| scope.spawn(|| Truth::of(*input, common, *records))).collect();
+            let running: Vec<_> = some
+                .iter()
+                .map(|(input, records)| scope.spawn(|| Truth::of(*input, common, *records, scratch)))
+                .collect();
             running
                 .into_iter()
                 .map(|thread| thread.join().unwrap_or_else(|_| Err("a thread panicked".into())))

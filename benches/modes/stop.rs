@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
-use crate::Result;
+use super::Result;
 
 static ASKED_FOR: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 

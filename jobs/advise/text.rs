@@ -82,8 +82,9 @@ fn head(report: &Report) -> String {
         ),
     );
     row("clock", report.clock.description.clone());
-    if report.clock.unit == "us" {
-        let behind = report.clock.behind;
+    let behind = report.clock.behind;
+    // Where no record had a time, or all came at once, there is nothing to say of it.
+    if report.clock.unit == "us" && (*span, behind.max) != (0, 0) {
         let disorder = match report.clock.kind {
             "rate" => String::new(),
             _ => format!(

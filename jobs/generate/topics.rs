@@ -7,6 +7,7 @@ use resolvent::kafka::ClientSettings;
 use resolvent::kafka::load::Loader;
 use resolvent::source::workload::{Made, Stream};
 
+use crate::say::say;
 use crate::{Arguments, Failure, Kind};
 
 /// Stands for the stream in the name of a topic.
@@ -32,7 +33,7 @@ impl Topics {
         let said = RefCell::new(String::new());
         let say = |what: &str| {
             if said.replace(what.to_owned()) != what {
-                eprintln!("{what}");
+                say(format_args!("{what}\n"));
             }
         };
         let loader = Loader::open(&settings, &topics, arguments.partitions, &say).map_err(Failure::Topic)?;

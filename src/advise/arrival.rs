@@ -180,10 +180,10 @@ impl Arrivals {
         Moment { tick: self.latest.unwrap_or(0), record: self.records }
     }
 
-    /// Ticks from the first arrival to the latest, at least one.
+    /// Ticks from the first arrival to the latest; 0 where none is known.
     pub(super) fn span(&self) -> u64 {
         let (first, latest) = (self.first.unwrap_or(0), self.latest.unwrap_or(0));
-        u64::try_from(latest.saturating_sub(first)).unwrap_or(0).max(1)
+        u64::try_from(latest.saturating_sub(first)).unwrap_or(0)
     }
 }
 

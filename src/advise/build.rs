@@ -60,7 +60,8 @@ pub(super) struct Subject<'a> {
 pub(super) fn build(job: &Job, deferred: Option<&Job>, options: &Options, sample: &Sample) -> Report {
     let subjects = subjects(job, &sample.found);
     let has_time = sample.has_time();
-    let span = sample.arrivals.span();
+    // What came is divided by it.
+    let span = sample.arrivals.span().max(1);
     let target = Target {
         latency: options.latency,
         streaming_memory: job.streaming_memory,
@@ -195,7 +196,7 @@ fn read_again(job: &Job, sample: &Sample, entity: EntityId) -> u64 {
         let longest = retains.collect::<Option<Vec<Duration>>>().and_then(|all| all.into_iter().max());
         let share = longest
             .filter(|_| sample.has_time())
-            .map_or(1.0, |longest| (micros(longest) as f64 / sample.arrivals.span() as f64).min(1.0));
+            .map_or(1.0, |longest| (micros(longest) as f64 / sample.arrivals.span().max(1) as f64).min(1.0));
         (partition.bytes as f64 * share) as u64
     });
     partitions.sum()

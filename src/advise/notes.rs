@@ -146,10 +146,11 @@ fn of_memory(
         }
         told.push(dependency.entity);
         let referents = sample.found.referents.get(dependency.entity).map_or(0, |referents| referents.memory);
-        if referents == 0 || !sample.has_time() {
+        let span = Duration::from_micros(sample.arrivals.span());
+        // Of what came all at once it is not known how much comes a day.
+        if referents == 0 || !sample.has_time() || span.is_zero() {
             continue;
         }
-        let span = Duration::from_micros(sample.arrivals.span());
         let a_day = (referents as f64 / span.as_secs_f64() * DAY.as_secs_f64()) as u64;
         let age = oldest(subjects, dependency.entity);
         notes.push(format!(

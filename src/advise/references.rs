@@ -2,6 +2,9 @@
 //!
 //! Keys are known by their hashes of 64 bits: that two of 10 million keys share one has a chance of 3 in a million, and would count a reference wrongly.
 //! Where all keys do not fit in the memory given, half of them are let go, again and again: those that are left stand for twice as many each time.
+//!
+//! A reference is answered once, by the earliest of the copies of its referent that were read before it, or by the first that is read after it. One in another
+//! partition may be read later still and have arrived earlier: who waited is not kept for it, for that would be every late reference until the end.
 
 use std::mem;
 use std::sync::Arc;

@@ -58,7 +58,7 @@ pub struct SampleReport {
     pub rejected: u64,
     /// Bytes of the records.
     pub bytes: u64,
-    /// From the first arrival to the last, by the clock.
+    /// From the first arrival to the last, by the clock; 0 where it knows none.
     pub span: u64,
     /// `present_end`, `sample` (as many records as were asked for) or `memory`.
     pub end: &'static str,

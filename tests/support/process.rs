@@ -83,6 +83,11 @@ impl Running {
         self.child.stdin.take().expect("the command was given a pipe as standard input")
     }
 
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What it has written to standard error so far.
     pub(crate) fn stderr(&self) -> String {
         self.stderr.so_far()

@@ -1,6 +1,6 @@
 //! What the comparison of the modes decides and draws: no process, no file, no clock.
 //!
-//! A benchmark has no test harness, so `tests/main.rs` has these modules too, and runs their tests.
+//! A benchmark has no test harness, so `tests/main.rs` has all of it as a module, and runs the tests of these.
 
 pub(crate) mod advice;
 pub(crate) mod charts;

@@ -356,6 +356,25 @@ fn shop_of_two_files(directory: &TempDir, streams: &str, more: &str, options: Op
 }
 
 #[test]
+fn of_several_copies_the_earliest_that_was_read_answers_or_the_first_that_comes_then() {
+    let waits = order(9, 0) + &payment(1);
+    let (early, late) = (order(1, 50), order(1, 100));
+    let (waits, early, late) = (waits.as_str(), early.as_str(), late.as_str());
+    for (files, lag) in [
+        ([waits, early, late], 50_000),
+        ([early, waits, late], 50_000),
+        ([early, late, waits], 50_000),
+        ([late, early, waits], 50_000),
+        // It is not known that there will be an earlier one: the README says so.
+        ([waits, late, early], 100_000),
+        ([late, waits, early], 100_000),
+    ] {
+        let d = &report(STREAMS, &files, OPTIONS).dependencies[0];
+        assert_eq!((shares(d), d.lag.max), ([0, 1, 0, 0], lag), "{files:?}");
+    }
+}
+
+#[test]
 fn a_restart_reads_again_what_can_hold_a_referent_as_far_as_it_is_retained() {
     let directory = TempDir::new().unwrap();
     let retained = STREAMS.replace("time = \"/at\"", "time = \"/at\"\nretain = \"250ms\"");
