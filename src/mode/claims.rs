@@ -254,7 +254,7 @@ impl Engine {
             // It is being woken already, in slices.
             dependent.take(claim.lacks.entity, claim.lacks.hash, &claim.lacks.key, &referent);
             let stored_bytes = codec::dependent_bytes(&self.rules, dependent);
-            self.to_log(waiter, claim.ticket, stored_bytes);
+            self.note_unlogged(waiter, claim.ticket, stored_bytes);
         }
     }
 

@@ -152,16 +152,16 @@ impl Table {
     }
 
     /// Notes that an event that waits is to be written to the log as it is now.
-    pub(super) fn to_log(&mut self, id: WaiterId, bytes: usize) {
-        self.note_unlogged(id, narrow(bytes).max(1));
+    pub(super) fn set_unlogged(&mut self, id: WaiterId, bytes: usize) {
+        self.count_unlogged(id, narrow(bytes).max(1));
     }
 
     /// Notes that an event that waits has been written to the log.
     pub(super) fn logged(&mut self, id: WaiterId) {
-        self.note_unlogged(id, 0);
+        self.count_unlogged(id, 0);
     }
 
-    fn note_unlogged(&mut self, id: WaiterId, bytes: u32) {
+    fn count_unlogged(&mut self, id: WaiterId, bytes: u32) {
         if let Some(waiter) = self.waiters.get_mut(id.0) {
             self.unlogged.remove(std::mem::replace(&mut waiter.unlogged, bytes));
             self.unlogged.add(bytes);

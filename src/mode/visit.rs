@@ -166,7 +166,7 @@ impl Engine {
         if let Some(due) = due {
             self.deadlines.add(due, waiter, ticket);
         }
-        self.to_log(waiter, ticket, stored_bytes);
+        self.note_unlogged(waiter, ticket, stored_bytes);
         (waiter, ticket)
     }
 
