@@ -31,14 +31,19 @@ impl Buffers {
     }
 }
 
-/// Batches of changes that have been committed. There are no more of them than workers have handed in.
-#[derive(Debug, Default)]
+/// Batches of changes that have been committed, up to a number of them: some are handed in without ever having been taken.
+#[derive(Debug)]
 pub(super) struct Batches {
     /// In the order of their memory.
     free: Mutex<Vec<Batch>>,
+    max: usize,
 }
 
 impl Batches {
+    pub(super) fn new(max: usize) -> Self {
+        Batches { free: Mutex::new(Vec::new()), max }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Vec<Batch>> {
         self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -59,5 +64,31 @@ impl Batches {
         let mut free = self.lock();
         let at = free.partition_point(|other| other.capacity() < batch.capacity());
         free.insert(at, batch);
+        if free.len() > self.max {
+            free.remove(0);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use resolvent_state::Table;
+
+    use super::*;
+
+    #[test]
+    fn the_batches_with_most_memory_are_kept() {
+        let batches = Batches::new(3);
+        for bytes in [0, 300, 0, 100, 0, 200, 0] {
+            let mut batch = Batch::default();
+            if bytes > 0 {
+                batch.put(Table::Meta, b"key", &vec![0; bytes]);
+                batch.clear();
+            }
+            batches.give(batch);
+        }
+        let larger = |batch: Option<Batch>, bytes| batch.is_some_and(|batch| batch.capacity() >= bytes);
+        assert!(larger(batches.take_large(), 300) && !larger(batches.take_small(), 200));
+        assert!(larger(batches.take_large(), 200) && batches.take_large().is_none());
     }
 }

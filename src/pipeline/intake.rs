@@ -155,7 +155,8 @@ impl Intake {
             room: Condvar::new(),
             blocks,
             lines,
-            batches: Batches::default(),
+            // Two of each worker are with the committer, and two are about to follow.
+            batches: Batches::new(4 * workers),
         }
     }
 
