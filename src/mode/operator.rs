@@ -24,7 +24,7 @@ use super::{Answer, Effects, Message, Query, Visit};
 const TICK_BUDGET: usize = 4096;
 
 /// Queries of one call: answers to each call come when all of them have been found, one after the other.
-const QUERIES_MAX: usize = 2;
+pub(super) const QUERIES_MAX: usize = 2;
 
 /// Who looks things up in the state, on threads of its own: an operator must not wait for a disk.
 pub trait Lookup {

@@ -151,9 +151,9 @@ impl Table {
         self.unlogged
     }
 
-    /// Notes that an event that waits is to be written to the log as it is now.
-    pub(super) fn set_unlogged(&mut self, id: WaiterId, bytes: usize) {
-        self.count_unlogged(id, narrow(bytes).max(1));
+    /// Notes that an event that waits is to be written to the log as it is now. Returns whether that is new.
+    pub(super) fn set_unlogged(&mut self, id: WaiterId, bytes: usize) -> bool {
+        self.count_unlogged(id, narrow(bytes).max(1)) == Some(0)
     }
 
     /// Notes that an event that waits has been written to the log.
@@ -161,11 +161,12 @@ impl Table {
         self.count_unlogged(id, 0);
     }
 
-    fn count_unlogged(&mut self, id: WaiterId, bytes: u32) {
-        if let Some(waiter) = self.waiters.get_mut(id.0) {
-            self.unlogged.remove(std::mem::replace(&mut waiter.unlogged, bytes));
-            self.unlogged.add(bytes);
-        }
+    fn count_unlogged(&mut self, id: WaiterId, bytes: u32) -> Option<u32> {
+        let waiter = self.waiters.get_mut(id.0)?;
+        let before = std::mem::replace(&mut waiter.unlogged, bytes);
+        self.unlogged.remove(before);
+        self.unlogged.add(bytes);
+        Some(before)
     }
 
     /// The second in which the event arrived that has waited longest.

@@ -98,7 +98,9 @@ struct Inner {
     finished: bool,
     begins_again: bool,
     waiting_lines: u64,
-    /// What keeps workers from taking blocks though the queue is full, and since when.
+    /// Whether the reading thread waits for room.
+    reader_waits: bool,
+    /// What keeps workers from taking blocks though the queue is full, or the reading thread waits, and since when.
     held_since: Option<(Backpressure, Instant)>,
     /// How long that was the case so far.
     held: Held,
@@ -141,6 +143,7 @@ impl Intake {
             finished: false,
             begins_again: false,
             waiting_lines: 0,
+            reader_waits: false,
             held_since: None,
             held: Held::default(),
             backlog: vec![Backlog::None; workers],
@@ -176,10 +179,13 @@ impl Intake {
             return true;
         }
         let (began, held_before) = (Instant::now(), inner.held_so_far());
+        inner.reader_waits = true;
+        inner.hold(&self.limits);
         let is_full = |inner: &mut Inner| inner.queue.len() > self.limits.blocks / 2 && !inner.is_over();
         let (after, waited) =
             self.room.wait_timeout_while(inner, wait, is_full).unwrap_or_else(PoisonError::into_inner);
         inner = after;
+        inner.reader_waits = false;
         let held = inner.held_so_far();
         let commit = held.commit.saturating_sub(held_before.commit);
         let memory = held.memory.saturating_sub(held_before.memory);
@@ -278,6 +284,7 @@ impl Intake {
                     inner.ended = true;
                     if inner.is_due(&self.limits) {
                         inner.close();
+                        inner.hold(&self.limits);
                         return Taken::Closed(inner.epoch);
                     }
                 }

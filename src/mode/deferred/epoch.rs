@@ -64,7 +64,10 @@ pub(in crate::mode) fn is_full(engine: &Engine) -> bool {
 impl Engine {
     /// Notes that an event that waits is to be written to the log at the end of this epoch, unless it has left by then.
     pub(in crate::mode) fn note_unlogged(&mut self, waiter: WaiterId, ticket: u64, stored_bytes: usize) {
-        self.table.set_unlogged(waiter, stored_bytes);
+        if !self.table.set_unlogged(waiter, stored_bytes) {
+            // It is on the list already.
+            return;
+        }
         self.residency.parked.push((waiter, ticket));
         // At least as many go as stay: however long the epoch is, the list is as long as there are events that wait.
         if self.residency.parked.len() > 2 * self.table.unlogged().events + PARKED_MIN {

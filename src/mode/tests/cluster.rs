@@ -12,6 +12,7 @@ use crate::decode::{Decoded, Decoder};
 use crate::dependency::Rules;
 use crate::event::{Dependent, Epoch, EventId, Outcome, Partitions, Timestamp, WorkerIndex};
 use crate::metrics::Totals;
+use crate::mode::operator::QUERIES_MAX;
 use crate::mode::{self, Backlog, Effects, Engine, Message, Phase, Query, Settings, Visit};
 use crate::sink::{self, Target};
 
@@ -298,7 +299,9 @@ impl Cluster {
     }
 
     fn answer(&mut self, worker: usize) {
-        let queries = self.asked[worker].pop_front().expect("queries");
+        // Several threads answer: whoever asked first may be answered last.
+        let call = self.chance.below(self.asked[worker].len());
+        let queries = self.asked[worker].swap_remove_back(call).expect("queries");
         let answers = mode::answer(&self.state, &self.rules, WorkerIndex(worker), self.engines.len(), queries);
         let mut effects = Effects::default();
         for answer in answers.expect("a state") {
@@ -310,9 +313,8 @@ impl Cluster {
     fn carry_out(&mut self, worker: usize, effects: Effects) {
         effects.messages.into_iter().for_each(|message| self.send(worker, false, message));
         self.outcomes.extend(effects.outcomes);
-        if !effects.queries.is_empty() {
-            self.asked[worker].push_back(effects.queries);
-        }
+        let calls = effects.queries.chunks(QUERIES_MAX).map(<[Query]>::to_vec);
+        self.asked[worker].extend(calls);
     }
 
     /// Ends the epoch and commits it. Returns the records that were read in it.

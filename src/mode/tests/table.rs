@@ -6,7 +6,7 @@ use super::notation;
 use crate::dependency::Rules;
 use crate::event::{Dependent, EntityId, Event, Key, KeyHash, Timestamp, event_bytes};
 use crate::mode::Memory;
-use crate::mode::table::{Chain, Cold, Entry, Parked, Table, WaiterId};
+use crate::mode::table::{Chain, Cold, Entry, Parked, Table, Unlogged, WaiterId};
 
 struct Desk {
     rules: Arc<Rules>,
@@ -217,4 +217,21 @@ fn what_is_no_longer_retained_is_forgotten_in_one_round() {
     });
     assert_eq!(left.count(), 75);
     assert!(desk.table.lacks_referent(waiter));
+}
+
+#[test]
+fn what_is_to_be_logged_is_counted_once_and_until_it_leaves() {
+    let mut desk = Desk::new();
+    let (first, second) = (desk.park("e x=1"), desk.park("e x=2"));
+    assert!(desk.table.set_unlogged(first, 100) && desk.table.set_unlogged(second, 0));
+    assert_eq!(desk.table.unlogged(), Unlogged { events: 2, bytes: 101 }, "an event has a byte at least");
+    assert!(!desk.table.set_unlogged(first, 70), "it is noted already");
+    assert_eq!(desk.table.unlogged(), Unlogged { events: 2, bytes: 71 });
+    desk.table.take(second);
+    desk.table.logged(first);
+    assert_eq!(desk.table.unlogged(), Unlogged::default());
+    assert!(desk.table.set_unlogged(first, 5), "it has changed since");
+    let chain = desk.detach(1);
+    desk.woken(chain);
+    assert_eq!(desk.table.unlogged(), Unlogged::default());
 }

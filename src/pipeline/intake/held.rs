@@ -35,7 +35,7 @@ impl Inner {
         if let Some((was, since)) = self.held_since.filter(|(was, _)| Some(*was) != cause) {
             self.held.add(was, since.elapsed());
             self.held_since = cause.map(|cause| (cause, Instant::now()));
-        } else if self.held_since.is_none() && self.queue.len() >= limits.blocks {
+        } else if self.held_since.is_none() && (self.reader_waits || self.queue.len() >= limits.blocks) {
             self.held_since = cause.map(|cause| (cause, Instant::now()));
         }
     }

@@ -222,3 +222,27 @@ fn a_queue_that_was_full_has_room_when_half_of_it_is_gone() {
     }
     assert!(intake.wait_for_room(Duration::ZERO));
 }
+
+/// A commit that begins after the queue was full, and before half of it is gone, keeps the reading thread waiting as well.
+#[test]
+fn what_holds_back_a_reading_thread_that_waits_counts_though_the_queue_is_no_longer_full() {
+    let (epoch, bytes) = (Duration::from_secs(3600), 1 << 20);
+    let limits =
+        Limits { epoch, epoch_bytes: bytes, blocks: 4, one_reader: false, sink_bytes: bytes, slices_bytes: bytes };
+    let intake = Intake::new(limits, 1, Positions::default(), Metrics::new("social"));
+    intake.open(Epoch(1), Phase::Live);
+    for _ in 0..4 {
+        assert!(intake.push(block()));
+    }
+    std::thread::scope(|scope| {
+        scope.spawn(|| intake.wait_for_room(Duration::from_secs(3600)));
+        while !intake.lock().reader_waits {
+            std::thread::yield_now();
+        }
+        assert!(matches!(intake.take(0, Backlog::None, false), Taken::Block(_)));
+        assert!(matches!(intake.take(0, Backlog::None, true), Taken::Closed(Epoch(1))));
+        std::thread::sleep(Duration::from_millis(2));
+        assert!(intake.lock().held_so_far().commit >= Duration::from_millis(2));
+        intake.finish(false);
+    });
+}
