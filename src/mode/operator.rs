@@ -23,8 +23,11 @@ use super::{Answer, Effects, Message, Query, Visit};
 /// Slices that one tick works through: a few milliseconds, then others get their turn.
 const TICK_BUDGET: usize = 4096;
 
-/// Queries of one call: answers to each call come when all of them have been found, one after the other.
-pub(super) const QUERIES_MAX: usize = 2;
+/// Queries that are asked together go in so many calls, which several threads answer: those of one call are found one after the other.
+const CALLS: usize = 8;
+
+/// Fewer queries make no call of their own.
+const CALL_QUERIES_MIN: usize = 2;
 
 /// Who looks things up in the state, on threads of its own: an operator must not wait for a disk.
 pub trait Lookup {
@@ -129,9 +132,8 @@ impl Shell {
     /// Passes the engine's queries on.
     fn ask(&mut self, held: &Held, lookup: &mut impl Lookup) {
         let epoch = self.engine.borrow().epoch();
-        let mut queries = self.effects.queries.drain(..).peekable();
-        while queries.peek().is_some() {
-            lookup.ask(epoch, queries.by_ref().take(QUERIES_MAX).collect());
+        for call in calls(&mut self.effects.queries) {
+            lookup.ask(epoch, call);
             self.held.insert(self.asked, held.clone());
             self.asked += 1;
         }
@@ -153,6 +155,16 @@ impl Shell {
         send(out, &held.out, &mut self.effects.outcomes);
         self.ask(&held, lookup);
     }
+}
+
+/// Shares queries out.
+pub(super) fn calls(queries: &mut Vec<Query>) -> impl Iterator<Item = Vec<Query>> {
+    let size = queries.len().div_ceil(CALLS).max(CALL_QUERIES_MIN);
+    let mut queries = queries.drain(..);
+    std::iter::from_fn(move || {
+        let call: Vec<Query> = queries.by_ref().take(size).collect();
+        (!call.is_empty()).then_some(call)
+    })
 }
 
 fn send<D: 'static, B: ContainerBuilder<Container = Vec<D>> + PushInto<D> + 'static>(

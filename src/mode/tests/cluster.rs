@@ -12,7 +12,7 @@ use crate::decode::{Decoded, Decoder};
 use crate::dependency::Rules;
 use crate::event::{Dependent, Epoch, EventId, Outcome, Partitions, Timestamp, WorkerIndex};
 use crate::metrics::Totals;
-use crate::mode::operator::QUERIES_MAX;
+use crate::mode::operator::calls;
 use crate::mode::{self, Backlog, Effects, Engine, Message, Phase, Query, Settings, Visit};
 use crate::sink::{self, Target};
 
@@ -310,11 +310,10 @@ impl Cluster {
         self.carry_out(worker, effects);
     }
 
-    fn carry_out(&mut self, worker: usize, effects: Effects) {
+    fn carry_out(&mut self, worker: usize, mut effects: Effects) {
         effects.messages.into_iter().for_each(|message| self.send(worker, false, message));
         self.outcomes.extend(effects.outcomes);
-        let calls = effects.queries.chunks(QUERIES_MAX).map(<[Query]>::to_vec);
-        self.asked[worker].extend(calls);
+        self.asked[worker].extend(calls(&mut effects.queries));
     }
 
     /// Ends the epoch and commits it. Returns the records that were read in it.
