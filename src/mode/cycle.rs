@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, VecDeque};
 use rustc_hash::FxHashMap;
 
 use crate::dependency::Rules;
-use crate::event::{Dependent, EntityId, Epoch, EventId, Key};
+use crate::event::{Dependent, EntityId, Epoch, Event, EventId, Key, Reference};
 
 use super::Link;
 
@@ -130,10 +130,19 @@ impl WaitGraph {
 
 /// What an event of a stream that may wait in cycles provides and lacks; `None` for others.
 pub(super) fn link(rules: &Rules, dependent: &Dependent) -> Option<Link> {
-    let header = &dependent.event.header.header;
+    link_over(rules, &dependent.event, dependent.missing())
+}
+
+/// The same, where what an event lacks is known from elsewhere.
+pub(super) fn link_over<'a>(
+    rules: &Rules,
+    event: &Event,
+    missing: impl Iterator<Item = &'a Reference>,
+) -> Option<Link> {
+    let header = &event.header.header;
     let stream = rules.stream(header.stream);
     let (true, Some(entity), Some(key)) = (stream.cyclic, stream.provides_resolved, &header.key) else { return None };
-    let resolved = dependent.missing().filter(|r| rules.entity(r.entity).resolved_of.is_some());
+    let resolved = missing.filter(|r| rules.entity(r.entity).resolved_of.is_some());
     let lacks = resolved.map(|r| (r.entity, r.key.clone())).collect();
     Some(Link { provides: (entity, key.clone()), lacks })
 }

@@ -71,10 +71,10 @@ pub fn maintain<'scope>(
     now: impl Fn() -> Timestamp + 'static,
     current: impl Fn() -> (Epoch, Phase) + 'static,
 ) -> Stream<'scope, u64, Vec<()>> {
-    let (rules, tells_partial) = (Arc::clone(&table.borrow().rules), table.borrow().limits.tells_partial);
+    let (rules, tells_partial) = (Arc::clone(&table.borrow().rules), table.borrow().tells_partial());
     let (here, notes) = keep(messages, Rc::clone(&table), now, current);
     let (followed, judged) = (Rc::clone(&table), table);
-    let results = resolve(&rules, tells_partial, here);
+    let results = resolve(&rules, &tells_partial, here);
     let workers = results.scope().peers();
     let home_of = Arc::clone(&rules);
     let owner = move |result: &Resolution| home(&home_of, &result.row.dependent.event).owner(workers);
@@ -202,22 +202,28 @@ fn send<D: 'static>(
     output.activate().session_with_builder(capability).give_iterator(updates);
 }
 
-/// The results that follow from what is here.
-fn resolve<'scope>(rules: &Arc<Rules>, tells_partial: bool, here: Here<'scope>) -> Collection<'scope, u64, Resolution> {
-    let complete =
-        move |row: &Row, slots: &[(&Slot, isize)], out: &mut Vec<_>| complete(tells_partial, row, slots, out);
+/// The results that follow from what is here, and by stream, where it is asked for, what those have found that have none.
+fn resolve<'scope>(
+    rules: &Arc<Rules>,
+    tells_partial: &Arc<[bool]>,
+    here: Here<'scope>,
+) -> Collection<'scope, u64, Resolution> {
+    let complete = || {
+        let tells_partial = Arc::clone(tells_partial);
+        move |row: &Row, slots: &[(&Slot, isize)], out: &mut Vec<_>| complete(&tells_partial, row, slots, out)
+    };
     let Here { alone, plain, transitive, versions, settled } = here;
     let plain = plain.arrange_by_key_named("references");
     let versions = versions.arrange_by_key_named("versions");
     let (one, further) = split(join_traces(plain, versions, "find", find), identity);
     if !is_twin(rules).contains(&true) {
-        let many = further.reduce_named("complete", complete).map(resolution);
+        let many = further.reduce_named("complete", complete()).map(resolution);
         return alone.concat(one).concat(many);
     }
 
     let is_transitive = |found: (Row, Slot)| if found.0.is_transitive() { Ok(found) } else { Err(found) };
     let (before, many) = split(further.inner, is_transitive);
-    let many = many.reduce_named("complete", complete).map(resolution);
+    let many = many.reduce_named("complete", complete()).map(resolution);
     let results = alone.concat(one).concat(many);
     let scope = results.scope();
     let transitive = transitive.arrange_by_key_named("transitive references");
@@ -229,7 +235,7 @@ fn resolve<'scope>(rules: &Arc<Rules>, tells_partial: bool, here: Here<'scope>) 
         let resolved = resolved.enter(inner).concat(further).arrange_by_key_named("resolved");
         let (one, further) = split(join_traces(transitive.enter(inner), resolved, "find", find), identity);
         let many = further.concat(before.enter(inner));
-        let results = one.concat(many.reduce_named("complete", complete).map(resolution));
+        let results = one.concat(many.reduce_named("complete", complete()).map(resolution));
         variable.set(results.clone().flat_map(twin_of));
         results.leave(scope)
     });
@@ -305,11 +311,16 @@ fn complete_one(row: &Row, place: u32, version: &Version) -> Resolution {
     Resolution { row: row.clone(), found, is_complete: true }
 }
 
-/// What a row that looks for several versions has found: all of them, or some, where a wait may end that has to tell which.
-fn complete(tells_partial: bool, row: &Row, slots: &[(&Slot, isize)], out: &mut Vec<(FoundVersions, isize)>) {
+/// What a row that looks for several versions has found: all of them, or some, where a wait may end that has to tell which, or the graph of waits
+/// has to know.
+fn complete(tells_partial: &[bool], row: &Row, slots: &[(&Slot, isize)], out: &mut Vec<(FoundVersions, isize)>) {
     let references = &row.dependent.references;
-    let may_end = || tells_partial || references.iter().any(|reference| reference.deadline < Timestamp::MAX);
-    if slots.len() < row.needed() as usize && !may_end() {
+    let is_told = || {
+        let stream = usize::from(row.dependent.event.header.header.stream.0);
+        tells_partial.get(stream) == Some(&true)
+            || references.iter().any(|reference| reference.deadline < Timestamp::MAX)
+    };
+    if slots.len() < row.needed() as usize && !is_told() {
         return;
     }
     let mut found = vec![None; references.len()];

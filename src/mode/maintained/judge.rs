@@ -252,7 +252,7 @@ impl Table {
 }
 
 /// The references of an event that have found nothing and are not given up.
-fn missing(entry: &Entry) -> impl Iterator<Item = (usize, &Reference)> {
+pub(super) fn missing(entry: &Entry) -> impl Iterator<Item = (usize, &Reference)> {
     let is_missing = |at: usize| entry.found.as_ref().is_none_or(|found| found.get(at).is_none_or(Option::is_none));
     let references = entry.dependent.references.iter().enumerate();
     references.filter(move |(at, reference)| !matches!(reference.found, Found::GivenUp) && is_missing(*at))

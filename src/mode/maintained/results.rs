@@ -37,6 +37,7 @@ impl Table {
                     let found = added.then(|| Arc::clone(&resolution.found));
                     let has_result = if resolution.is_complete { added } else { entry.has_result };
                     self.change(id, |entry| (entry.found, entry.has_result) = (found, has_result));
+                    self.note_wait(id, resolution.row.dependent.event.header.header.stream);
                     // It may have lost what it had when its wait was over.
                     self.touched.extend((!added).then_some(id));
                 }

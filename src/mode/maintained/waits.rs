@@ -4,12 +4,17 @@
 //! has changed of its own since the one before, and then which waits end. So all waits that end in an epoch are judged by one graph, the one as of the end
 //! of the epoch before, in whatever order they come.
 //!
-//! An edge leads from an event to the version of a key that it needs resolved, where that waits too. What an event has found does not wait, and so what it
-//! has found need not be known here. Nothing of this is in the state: it follows from what is here.
+//! An edge leads from an event to the version of a key that it lacks and needs resolved, where that waits too. None leads to what it has found: of such a key
+//! an earlier version may have ended not long ago, and once the event itself has ended, what it had found may come to wait. Nothing of this is in the state:
+//! it follows from what is here.
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use std::sync::Arc;
+
+use rustc_hash::FxHashSet;
 use serde::{Deserialize, Serialize};
 
+use super::entry::Entry;
+use super::judge::missing;
 use super::table::Table;
 use crate::dependency::{OnExpiry, Rules, Stream};
 use crate::event::{Dependent, Epoch, EventId, ExpiredReason, Outcome, StreamId};
@@ -34,9 +39,9 @@ pub(super) enum Note {
 pub(super) struct Told {
     /// Whether the graph follows what waits. Where no deadline asks for it, it is made when the input ends.
     follows: bool,
-    /// The events in the graph, and how much each was said to lack.
-    known: FxHashMap<EventId, usize>,
-    /// Those of which that may have changed since the epoch began.
+    /// The events in the graph.
+    known: FxHashSet<EventId>,
+    /// Those of which it may have changed since the epoch began whether they wait, and for what.
     changed: FxHashSet<EventId>,
     notes: Vec<Note>,
 }
@@ -47,7 +52,7 @@ impl Told {
             |stream: &Stream| stream.depends_on.iter().any(|d| d.wait.is_some() && d.on_expiry == OnExpiry::DeadLetter);
         Told {
             follows: rules.streams().iter().any(|stream| stream.cyclic && is_judged(stream)),
-            known: FxHashMap::default(),
+            known: FxHashSet::default(),
             changed: FxHashSet::default(),
             notes: Vec::new(),
         }
@@ -60,12 +65,19 @@ impl Told {
     /// About how much memory it holds.
     pub(super) fn bytes(&self) -> usize {
         // A hash table is between half and seven eighths full.
-        2 * (self.known.len() * size_of::<(EventId, usize)>() + self.changed.len() * size_of::<EventId>())
+        2 * (self.known.len() + self.changed.len()) * size_of::<EventId>()
     }
 }
 
 impl Table {
-    /// Notes that an event may have begun or ceased to wait, or to provide its key.
+    /// By stream, whether it has to be known what its events have found as long as they lack something, also of those whose waits do not end: what they have
+    /// found decides which waits lead through them.
+    pub(super) fn tells_partial(&self) -> Arc<[bool]> {
+        let tells = |stream: &Stream| self.limits.tells_partial || (self.told.follows && stream.cyclic);
+        self.rules.streams().iter().map(tells).collect()
+    }
+
+    /// Notes that an event may have begun or ceased to wait or to provide its key, or that it may lack more or less than before.
     pub(super) fn note_wait(&mut self, id: EventId, stream: StreamId) {
         if self.told.follows && self.rules.stream(stream).cyclic {
             self.told.changed.insert(id);
@@ -81,18 +93,25 @@ impl Table {
         for id in std::mem::take(&mut self.told.changed) {
             // An earlier version that stays (`append`) is nobody's referent, so nothing leads back to it.
             let entry = self.entries.get(&id).filter(|entry| entry.waits() && entry.is_current);
-            match entry.and_then(|entry| cycle::link(&self.rules, &entry.dependent)) {
-                Some(link) if self.told.known.insert(id, link.lacks.len()) == Some(link.lacks.len()) => {}
-                Some(link) => self.told.notes.push(Note::Waits(id, link)),
-                None if self.told.known.remove(&id).is_some() => self.told.notes.push(Note::Left(id)),
+            match entry.and_then(|entry| self.link(entry)) {
+                Some(link) => {
+                    self.told.known.insert(id);
+                    self.told.notes.push(Note::Waits(id, link));
+                }
+                None if self.told.known.remove(&id) => self.told.notes.push(Note::Left(id)),
                 None => {}
             }
         }
     }
 
+    /// What a waiting event provides and lacks, by what results there were at the end of the epoch before.
+    fn link(&self, entry: &Entry) -> Option<Link> {
+        cycle::link_over(&self.rules, entry.event(), missing(entry).map(|(_, reference)| reference))
+    }
+
     /// The wait of an event has ended, with a line.
     pub(super) fn end_expired(&mut self, dependent: Box<Dependent>, reason: ExpiredReason) {
-        if self.told.known.remove(&dependent.event.header.header.id).is_some() {
+        if self.told.known.remove(&dependent.event.header.header.id) {
             self.told.notes.push(Note::Judge(dependent, reason));
         } else {
             self.effects.expired.push(Outcome::Expired(dependent, reason));
@@ -101,7 +120,7 @@ impl Table {
 
     /// The wait of an event has ended, without a line.
     pub(super) fn end_dropped(&mut self, id: EventId) {
-        if self.told.known.remove(&id).is_some() {
+        if self.told.known.remove(&id) {
             self.told.notes.push(Note::Ended(id));
         }
     }

@@ -201,6 +201,41 @@ fn what_is_found_leads_nowhere() {
 }
 
 #[test]
+fn what_had_been_found_when_a_wait_ended_leads_nowhere_afterwards() {
+    // 2 has found 1, and ends with 3, which needs it as it needs 3. Only then does 1 lose what it had found, by a correction of 0 that needs 2: what 1 lacks
+    // leads to 2, which did not lack it.
+    let streams = ["step key -> step:resolved:optional:name=a:wait=2 step:resolved:optional:name=b:wait=1"];
+    let steps = [
+        read(&["step id=1 a=0", "step id=3 b=2", "step id=2 a=1 b=3", "step id=0"]),
+        Step::Pass(1),
+        read(&["step id=0 b=2"]),
+        Step::Pass(1),
+    ];
+    assert_eq!(expired(&streams, &steps), ["0 Deadline", "1 Cycle", "2 Cycle", "4 Deadline"]);
+}
+
+#[test]
+fn what_others_on_the_way_have_found_leads_nowhere() {
+    // 1 needs 2, which has found the version of 3 that is there, and lacks what never comes. The version before that needed 1, and its wait has just ended.
+    for wait in [":wait=4", ""] {
+        let streams = [
+            "plain key provides=step",
+            "step key provides=step -> step:resolved:optional:name=a:wait=1 step:resolved:optional:name=b:wait=2",
+            &format!(
+                "late key provides=step -> step:resolved:optional:name=a{wait} step:resolved:optional:name=b{wait}"
+            ),
+        ];
+        let steps = [
+            read(&["step id=3 a=1", "step id=1 b=2", "late id=2 a=9 b=3"]),
+            Step::Pass(1),
+            read(&["plain id=3"]),
+            Step::Pass(1),
+        ];
+        assert_eq!(expired(&streams, &steps), ["0 Cycle", "1 Deadline"], "{wait}");
+    }
+}
+
+#[test]
 fn what_is_given_up_leads_nowhere() {
     // The first leads back over what it has given up by then, and lacks what never comes; to the second it leads over what it lacks.
     let streams = ["step key -> step:resolved:optional:name=a:wait=2:partial step:resolved:optional:name=b:wait=2"];
