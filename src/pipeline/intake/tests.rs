@@ -6,16 +6,15 @@ fn block() -> Item {
     Item::Block(Block { partition, stream, arrival, content, next_offset: 3 })
 }
 
+/// Bounds that no test reaches by chance.
+fn limits(blocks: usize) -> Limits {
+    let (epoch, bytes) = (Duration::from_secs(3600), 1 << 20);
+    Limits { epoch, epoch_bytes: bytes, blocks, one_reader: false, sink_bytes: bytes, slices_bytes: bytes }
+}
+
 #[test]
 fn time_is_held_only_while_the_queue_is_full_and_no_worker_may_take() {
-    let limits = Limits {
-        epoch: Duration::from_secs(600),
-        epoch_bytes: 1 << 20,
-        blocks: 2,
-        one_reader: false,
-        sink_bytes: 10,
-        slices_bytes: 5,
-    };
+    let limits = Limits { sink_bytes: 10, slices_bytes: 5, ..limits(2) };
     let intake = Intake::new(limits, 1, Positions::default(), Metrics::new("test"));
     // An item comes or not, the epoch is open or not, bytes of lines wait; then: is the time held, and is a block taken.
     let cases = [
@@ -45,10 +44,7 @@ fn time_is_held_only_while_the_queue_is_full_and_no_worker_may_take() {
 
 #[test]
 fn what_has_no_room_is_held_back_while_some_of_it_is_about_to_leave() {
-    let (epoch, bytes) = (Duration::MAX, 1 << 20);
-    let limits =
-        Limits { epoch, epoch_bytes: bytes, blocks: 1, one_reader: false, sink_bytes: bytes, slices_bytes: bytes };
-    let intake = Intake::new(limits, 2, Positions::default(), Metrics::new("social"));
+    let intake = Intake::new(limits(1), 2, Positions::default(), Metrics::new("social"));
     let take = |worker| intake.take(worker, Backlog::None, false);
     intake.open(Epoch(1), Phase::Live);
     // What is no block needs no room.
@@ -83,8 +79,7 @@ fn what_has_no_room_is_held_back_while_some_of_it_is_about_to_leave() {
 /// Nobody but the reading thread comes by where a commit hangs.
 #[test]
 fn a_commit_that_hangs_counts_while_it_does() {
-    let (epoch, bytes) = (Duration::MAX, 1 << 20);
-    let limits = Limits { epoch, epoch_bytes: 3, blocks: 1, one_reader: false, sink_bytes: bytes, slices_bytes: bytes };
+    let limits = Limits { epoch_bytes: 3, ..limits(1) };
     let metrics = Metrics::new("social");
     let intake = Intake::new(limits, 1, Positions::default(), metrics.clone());
     intake.open(Epoch(1), Phase::Live);
@@ -105,16 +100,8 @@ fn a_commit_that_hangs_counts_while_it_does() {
 /// With a thousand partitions to announce, a wait for each few of them comes to many seconds.
 #[test]
 fn whatever_leaves_a_full_queue_makes_room() {
-    let limits = Limits {
-        epoch: Duration::from_secs(600),
-        epoch_bytes: 1 << 20,
-        blocks: 1,
-        one_reader: false,
-        sink_bytes: 1 << 20,
-        slices_bytes: 1 << 20,
-    };
     for item in [block(), Item::Partition(PartitionId(0), 7), Item::CaughtUp] {
-        let intake = Intake::new(limits, 1, Positions::default(), Metrics::new("test"));
+        let intake = Intake::new(limits(1), 1, Positions::default(), Metrics::new("test"));
         intake.open(Epoch(1), Phase::Live);
         let said = format!("{item:?}");
         assert!(intake.push(item));
@@ -138,10 +125,7 @@ fn whatever_leaves_a_full_queue_makes_room() {
 
 #[test]
 fn what_is_revoked_is_given_up_once_all_of_it_is_committed() {
-    let (epoch, blocks, bytes) = (Duration::MAX, 8, 1 << 20);
-    let limits =
-        Limits { epoch, epoch_bytes: bytes, blocks, one_reader: false, sink_bytes: bytes, slices_bytes: bytes };
-    let intake = Intake::new(limits, 1, Positions([(PartitionId(0), 9)].into()), Metrics::new("social"));
+    let intake = Intake::new(limits(8), 1, Positions([(PartitionId(0), 9)].into()), Metrics::new("social"));
     intake.open(Epoch(1), Phase::Live);
     for item in [Item::Partition(PartitionId(0), 1), block(), Item::Revoked] {
         assert!(intake.push(item));
@@ -159,15 +143,7 @@ fn what_is_revoked_is_given_up_once_all_of_it_is_committed() {
 
 #[test]
 fn nothing_behind_an_end_is_taken_before_the_next_source_begins() {
-    let limits = Limits {
-        epoch: Duration::MAX,
-        epoch_bytes: 1 << 20,
-        blocks: 8,
-        one_reader: false,
-        sink_bytes: 1 << 20,
-        slices_bytes: 1 << 20,
-    };
-    let intake = Intake::new(limits, 1, Positions::default(), Metrics::new("social"));
+    let intake = Intake::new(limits(8), 1, Positions::default(), Metrics::new("social"));
     intake.open(Epoch(1), Phase::Replay);
     for item in [Item::End, block(), Item::CaughtUp] {
         assert!(intake.push(item));
@@ -188,10 +164,7 @@ fn nothing_behind_an_end_is_taken_before_the_next_source_begins() {
 /// A job whose input has ended would otherwise sit out its last epoch: with one worker nobody else comes by to close it.
 #[test]
 fn the_end_closes_the_epoch_of_who_takes_it_unless_something_is_left_to_do() {
-    let (epoch, blocks, bytes) = (Duration::from_secs(3600), 8, 1 << 20);
-    let limits =
-        Limits { epoch, epoch_bytes: bytes, blocks, one_reader: false, sink_bytes: bytes, slices_bytes: bytes };
-    let intake = Intake::new(limits, 1, Positions::default(), Metrics::new("social"));
+    let intake = Intake::new(limits(8), 1, Positions::default(), Metrics::new("social"));
     intake.open(Epoch(1), Phase::Live);
     assert!(intake.push(block()) && intake.push(Item::End));
     assert!(matches!(intake.take(0, Backlog::Slices, false), Taken::Block(_)));
@@ -205,10 +178,8 @@ fn the_end_closes_the_epoch_of_who_takes_it_unless_something_is_left_to_do() {
 
 #[test]
 fn a_queue_that_was_full_has_room_when_half_of_it_is_gone() {
-    let (epoch, blocks, bytes) = (Duration::from_secs(3600), 4, 1 << 20);
-    let limits =
-        Limits { epoch, epoch_bytes: bytes, blocks, one_reader: false, sink_bytes: bytes, slices_bytes: bytes };
-    let intake = Intake::new(limits, 1, Positions::default(), Metrics::new("social"));
+    let blocks = 4;
+    let intake = Intake::new(limits(blocks), 1, Positions::default(), Metrics::new("social"));
     intake.open(Epoch(1), Phase::Live);
     for _ in 0..blocks {
         assert!(intake.wait_for_room(Duration::ZERO));
@@ -226,10 +197,7 @@ fn a_queue_that_was_full_has_room_when_half_of_it_is_gone() {
 /// A commit that begins after the queue was full, and before half of it is gone, keeps the reading thread waiting as well.
 #[test]
 fn what_holds_back_a_reading_thread_that_waits_counts_though_the_queue_is_no_longer_full() {
-    let (epoch, bytes) = (Duration::from_secs(3600), 1 << 20);
-    let limits =
-        Limits { epoch, epoch_bytes: bytes, blocks: 4, one_reader: false, sink_bytes: bytes, slices_bytes: bytes };
-    let intake = Intake::new(limits, 1, Positions::default(), Metrics::new("social"));
+    let intake = Intake::new(limits(4), 1, Positions::default(), Metrics::new("social"));
     intake.open(Epoch(1), Phase::Live);
     for _ in 0..4 {
         assert!(intake.push(block()));
