@@ -299,10 +299,11 @@ impl State {
     /// Makes all writes durable: what was written [`Durability::Buffered`] is then as if it had been written [`Durability::Synced`].
     pub fn sync(&self) -> Result<(), StateError> {
         self.check_poison()?;
-        match &self.inner.store {
-            Store::Rocks(rocks) => rocks.sync().inspect_err(|error| self.poison(error)),
+        let synced = match &self.inner.store {
+            Store::Rocks(rocks) => rocks.sync(),
             Store::Memory(memory) => memory.write(&Batch::default(), Durability::Synced),
-        }
+        };
+        synced.inspect_err(|error| self.poison(error))
     }
 
     /// Makes all writes durable and moves them from the write-ahead log into table files, so that the next start has
@@ -311,7 +312,7 @@ impl State {
         self.check_poison()?;
         match &self.inner.store {
             Store::Rocks(rocks) => rocks.flush().inspect_err(|error| self.poison(error)),
-            Store::Memory(memory) => memory.write(&Batch::default(), Durability::Synced),
+            Store::Memory(_) => self.sync(),
         }
     }
 

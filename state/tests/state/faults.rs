@@ -18,6 +18,7 @@ fn assert_poisoned(state: &State, first: &StateError) {
     assert_eq!(state.get_many(Table::Meta, &[b"key"]).unwrap_err(), poisoned);
     assert_eq!(content(state).unwrap_err(), poisoned);
     assert_eq!(state.write(&Batch::default(), Durability::Buffered).unwrap_err(), poisoned);
+    assert_eq!(state.sync().unwrap_err(), poisoned);
     assert_eq!(state.flush().unwrap_err(), poisoned);
     assert_eq!(state.health().unwrap_err(), poisoned);
 }
@@ -35,6 +36,18 @@ fn a_failed_write_in_memory_poisons_the_state() {
     let after = state.after_power_loss().unwrap();
     assert_eq!(content(&after).unwrap().len(), 1);
     after.write(&put(1, 1), Durability::Synced).unwrap();
+}
+
+#[test]
+fn what_was_written_is_durable_once_it_is_synced_and_a_sync_that_fails_poisons_the_state() {
+    let state = State::in_memory();
+    state.write(&put(0, 1), Durability::Buffered).unwrap();
+    state.sync().unwrap();
+    state.write(&put(1, 1), Durability::Buffered).unwrap();
+    state.fail_write(1);
+    let first = state.sync().unwrap_err();
+    assert_poisoned(&state, &first);
+    assert_eq!(content(&state.after_power_loss().unwrap()).unwrap().len(), 1);
 }
 
 #[test]
