@@ -12,7 +12,7 @@ mod summary;
 mod summary_json;
 
 use std::io::{self, IsTerminal};
-use std::process::{self, ExitCode};
+use std::process::ExitCode;
 use std::thread;
 
 use miette::{Diagnostic, NarratableReportHandler};
@@ -198,7 +198,8 @@ fn stop_on_signals(stop: StopFlag) -> io::Result<()> {
             tracing::error!(
                 "stopped at once: nothing committed is lost, the rest will be read again at the next start"
             );
-            process::exit(1);
+            // Not by `process::exit`, which destroys RocksDB's own objects while its threads and the job's still work with them.
+            signal_hook::low_level::exit(1);
         }
     })?;
     Ok(())

@@ -1,11 +1,12 @@
 //! Flags, exit statuses and messages of the launchers.
 
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::support::{FILES, Program, SHOP, Summary, Workspace, binary, orders, payments};
+use crate::support::{FILES, Program, SHOP, Summary, Workspace, binary, eventually, orders, payments};
 
 #[test]
 fn help_says_all_there_is() {
@@ -257,4 +258,31 @@ fn who_reads_no_further_is_no_error() {
         }
     }
     assert_eq!(workspace.outcomes().len(), 20);
+}
+
+/// A first signal asks a job to stop, which it cannot here: nobody reads what it writes. The second ends it as it is, and not by an abort in the middle of
+/// what its threads do.
+#[test]
+fn a_second_signal_ends_a_job_that_cannot_stop() {
+    let job = SHOP.replace("file = \"resolved.jsonl\"", "stdout = true");
+    let workspace = Workspace::with(&job, &(orders(0..20_000) + &payments(0..20_000)));
+    for program in Program::ALL {
+        let (mut reader, writer) = io::pipe().unwrap();
+        let mut command = workspace.command(program, &["--fresh"]);
+        let log = workspace.path("log");
+        command.stdin(Stdio::null()).stdout(writer).stderr(File::create(&log).unwrap());
+        let mut child = command.spawn().unwrap();
+        // This end of the pipe would keep it open.
+        drop(command);
+        reader.read_exact(&mut [0]).unwrap();
+        let terminate = || Command::new("kill").arg(child.id().to_string()).status().unwrap();
+        assert!(terminate().success());
+        eventually("it says that it stops", || fs::read_to_string(&log).unwrap().contains("stopping").then_some(()));
+        assert!(terminate().success());
+        let status = child.wait().unwrap();
+        let said = fs::read_to_string(&log).unwrap();
+        assert_eq!(status.code(), Some(1), "{program:?}: {status}: {said}");
+        assert!(said.contains("stopped at once"), "{said}");
+        workspace.run(program, &[]).succeeded();
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use resolvent_state::State;
 use timely::scheduling::SyncActivator;
@@ -64,20 +64,24 @@ pub(super) struct Reader {
 }
 
 /// The threads, which start with the first question: a job whose memory suffices never asks one.
+///
+/// They are gone when their handle is: a thread that still read when the process ends would find RocksDB's own objects destroyed under it, and abort the
+/// process. What nobody waits for any more is not looked up, once there is no [`AppliedEpoch`] to come.
 pub(super) struct Lookups {
     reader: Reader,
     activator: Option<SyncActivator>,
     calls: usize,
     asked: Option<Sender<Asked>>,
+    threads: Vec<JoinHandle<()>>,
     answers: (Sender<Answered>, Receiver<Answered>),
 }
 
 impl Lookups {
     pub(super) fn new(reader: Reader) -> Self {
-        Lookups { reader, activator: None, calls: 0, asked: None, answers: mpsc::channel() }
+        Lookups { reader, activator: None, calls: 0, asked: None, threads: Vec::new(), answers: mpsc::channel() }
     }
 
-    fn threads(&mut self) -> &Sender<Asked> {
+    fn asked(&mut self) -> &Sender<Asked> {
         self.asked.get_or_insert_with(|| {
             let (asked, questions) = mpsc::channel();
             let questions = Arc::new(Mutex::new(questions));
@@ -85,7 +89,7 @@ impl Lookups {
                 let (reader, questions, answers) =
                     (self.reader.clone(), Arc::clone(&questions), self.answers.0.clone());
                 let activator = self.activator.clone();
-                thread::spawn(move || reader.run(&questions, &answers, activator.as_ref()));
+                self.threads.push(thread::spawn(move || reader.run(&questions, &answers, activator.as_ref())));
             }
             asked
         })
@@ -97,7 +101,7 @@ impl Lookup for Lookups {
         let call = self.calls;
         self.calls += 1;
         // The threads go only when this end of the channel does.
-        let _ = self.threads().send((call, epoch, queries));
+        let _ = self.asked().send((call, epoch, queries));
     }
 
     fn answers(&mut self) -> Vec<Answered> {
@@ -106,6 +110,16 @@ impl Lookup for Lookups {
 
     fn notify(&mut self, activator: SyncActivator) {
         self.activator = Some(activator);
+    }
+}
+
+impl Drop for Lookups {
+    fn drop(&mut self) {
+        self.asked = None;
+        for thread in self.threads.drain(..) {
+            // Where it panicked it has told so.
+            let _ = thread.join();
+        }
     }
 }
 
@@ -138,5 +152,42 @@ impl Reader {
 
     fn answer(&self, queries: Vec<Query>) -> Result<Vec<Answer>, RestoreError> {
         mode::answer(&self.state, &self.rules, self.worker, self.workers, queries)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// A job that has failed would otherwise take RocksDB away from under a thread that reads, and abort. These cannot go before they are told that nothing more
+    /// is written: the epoch before the one that they are asked of never is.
+    #[test]
+    fn threads_are_gone_when_their_handle_is() {
+        let applied = Arc::new(AppliedEpoch::new(Epoch(0)));
+        let (tell, told) = mpsc::channel();
+        let reader = Reader {
+            state: State::in_memory(),
+            rules: Arc::new(Rules::build(vec![]).unwrap()),
+            worker: WorkerIndex(0),
+            workers: 1,
+            applied: Arc::clone(&applied),
+            metrics: Metrics::new("lookups"),
+            tell,
+        };
+        let mut lookups = Lookups::new(reader);
+        for _ in 0..2 * THREADS {
+            lookups.ask(Epoch(5), vec![]);
+        }
+        let ends = Arc::clone(&applied);
+        let ending = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(50));
+            ends.set(None);
+        });
+        drop(lookups);
+        // Each thread had a sender of its own.
+        assert!(matches!(told.try_recv(), Err(mpsc::TryRecvError::Disconnected)));
+        ending.join().unwrap();
     }
 }
