@@ -2,7 +2,7 @@
 
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 
 use resolvent_state::State;
 use timely::scheduling::SyncActivator;
@@ -13,6 +13,7 @@ use crate::metrics::Metrics;
 use crate::mode::{self, Answer, Lookup, Query, RestoreError};
 
 use super::committer::Told;
+use super::named;
 use super::worker::TellOnPanic;
 
 /// The last epoch that the state shows, whether it is durable or not.
@@ -89,7 +90,14 @@ impl Lookups {
                 let (reader, questions, answers) =
                     (self.reader.clone(), Arc::clone(&questions), self.answers.0.clone());
                 let activator = self.activator.clone();
-                self.threads.push(thread::spawn(move || reader.run(&questions, &answers, activator.as_ref())));
+                match named("lookup", move || reader.run(&questions, &answers, activator.as_ref())) {
+                    Ok(thread) => self.threads.push(thread),
+                    Err(error) => {
+                        // Where the committer is gone the job is ending.
+                        let _ = self.reader.tell.send(Told::Failed(error.into()));
+                        break;
+                    }
+                }
             }
             asked
         })
@@ -181,8 +189,8 @@ mod tests {
             lookups.ask(Epoch(5), vec![]);
         }
         let ends = Arc::clone(&applied);
-        let ending = thread::spawn(move || {
-            thread::sleep(Duration::from_millis(50));
+        let ending = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(50));
             ends.set(None);
         });
         drop(lookups);

@@ -1,7 +1,7 @@
 //! The only place where stages meet: opens what a job needs, runs the dataflow, and brings it to rest.
 //!
-//! Four kinds of threads: one reads the source, the timely workers decode and resolve, one takes outcomes and commits, and one waits for the disk
-//! meanwhile. What they share is the `intake` (blocks and epochs towards the workers) and a channel (lines and changes towards the committer).
+//! Five kinds of threads: one reads the source, the timely workers decode and resolve, those of `lookup` ask the state for them, one takes outcomes and
+//! commits, and one waits for the disk meanwhile. What they share is the `intake` (blocks and epochs towards the workers) and a channel (lines and changes towards the committer).
 
 mod buffers;
 mod committer;

@@ -2,7 +2,7 @@
 //!
 //! RocksDB offers two answers to a log with a bad record: refuse to open, also after a plain power loss that left a hole in
 //! the last write; or open without the bad record and all that follow, also when they were durable. This look beforehand
-//! tells the two apart. Every batch is one record, and a synced write is not begun before the one before it is durable; so
+//! tells the two apart. Every batch is one record, and no write is begun before the one before it is durable; so
 //! a bad record with an intact one after it was once whole, and is damage. A bad record with nothing after it is the last
 //! write, torn.
 //!

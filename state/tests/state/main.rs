@@ -15,9 +15,9 @@ mod read_only;
 mod refusals;
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::{fs, io};
 
 use resolvent_state::{Identity, Options, State, StateError, Table};
 
@@ -53,9 +53,17 @@ fn content(state: &State) -> Result<Content, StateError> {
 
 /// The files of a directory with their bytes, but for RocksDB's `LOG`, in which it writes what it does.
 fn files(path: &Path) -> BTreeMap<String, Vec<u8>> {
-    let entries = fs::read_dir(path).unwrap().map(|entry| entry.unwrap());
-    let named = entries.map(|entry| (entry.file_name().into_string().unwrap(), entry.path()));
-    named.filter(|(name, _)| !name.starts_with("LOG")).map(|(name, path)| (name, fs::read(path).unwrap())).collect()
+    loop {
+        let entries = fs::read_dir(path).unwrap().map(|entry| entry.unwrap());
+        let named = entries.map(|entry| (entry.file_name().into_string().unwrap(), entry.path()));
+        let named = named.filter(|(name, _)| !name.starts_with("LOG"));
+        match named.map(|(name, path)| Ok((name, fs::read(path)?))).collect::<io::Result<_>>() {
+            Ok(files) => return files,
+            // A flush that has returned still deletes what it has made superfluous.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
 }
 
 /// What is on disk at this moment, as a killed process would leave it.
