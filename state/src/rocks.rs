@@ -11,7 +11,7 @@ use rocksdb::compaction_filter::Decision;
 use rocksdb::statistics::{StatsLevel, Ticker};
 use rocksdb::{
     BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType,
-    DBRecoveryMode, ErrorKind, FlushOptions, LogLevel, LruCacheOptions, PrefixRange, ReadOptions, WriteBatch,
+    DBRecoveryMode, Env, ErrorKind, FlushOptions, LogLevel, LruCacheOptions, PrefixRange, ReadOptions, WriteBatch,
     WriteBufferManager, WriteOptions, properties,
 };
 
@@ -100,7 +100,12 @@ impl Rocks {
 
     fn open_as(access: Access, settings: &Options, now: Arc<AtomicI64>) -> Result<Rocks, OpenError> {
         let memory = Memory::new(settings.memory, settings.memtables);
-        let options = database_options(access, settings, &memory);
+        let mut options = database_options(access, settings, &memory);
+        let mut env = Env::new().map_err(|e| open_error(&settings.path, e))?;
+        // Compactions take the time that the job leaves (they run niced), so that what is waited for does not wait for them, and they merge more at once. Flushes do
+        // not give way: what is written waits for them where it comes fast.
+        env.lower_thread_pool_cpu_priority();
+        options.set_env(&env);
         let family = |name, options| ColumnFamilyDescriptor::new(name, options);
         let own = family(OWN_FAMILY, table_options(Table::Meta, &options, &memory, &now));
         let tables = Table::ALL.map(|table| family(table.name(), table_options(table, &options, &memory, &now)));
