@@ -260,8 +260,7 @@ fn who_reads_no_further_is_no_error() {
     assert_eq!(workspace.outcomes().len(), 20);
 }
 
-/// A first signal asks a job to stop, which it cannot here: nobody reads what it writes. The second ends it as it is, and not by an abort in the middle of
-/// what its threads do.
+/// A first signal asks a job to stop, which it cannot here: nobody reads what it writes. The second ends it as it is.
 #[test]
 fn a_second_signal_ends_a_job_that_cannot_stop() {
     let job = SHOP.replace("file = \"resolved.jsonl\"", "stdout = true");

@@ -67,7 +67,7 @@ pub(super) struct Reader {
 /// The threads, which start with the first question: a job whose memory suffices never asks one.
 ///
 /// They are gone when their handle is: a thread that still read when the process ends would find RocksDB's own objects destroyed under it, and abort the
-/// process. What nobody waits for any more is not looked up, once there is no [`AppliedEpoch`] to come.
+/// process. What they have been asked is left once there is no [`AppliedEpoch`] to come.
 pub(super) struct Lookups {
     reader: Reader,
     activator: Option<SyncActivator>,
@@ -108,7 +108,7 @@ impl Lookup for Lookups {
     fn ask(&mut self, epoch: Epoch, queries: Vec<Query>) {
         let call = self.calls;
         self.calls += 1;
-        // The threads go only when this end of the channel does.
+        // Where they are gone the job is ending.
         let _ = self.asked().send((call, epoch, queries));
     }
 

@@ -72,7 +72,7 @@ pub enum UntilEnd {
 const SLICES_BYTES_MAX: u64 = 2 << 20;
 
 /// An epoch ends early when its changes of the state come to this part of the state's memory, within [`CHANGES_BYTES`]: until they are durable they are held
-/// three or four times over, as batches of the workers, as one write, and in memtables.
+/// three or four times over, as batches of the workers, as one write, and in memtables; while they are written, 100 bytes of memory more sort each.
 const CHANGES_SHARE: u64 = 16;
 
 /// The least and the most such bytes: fewer would not be worth a commit, and more would be worth no memory.

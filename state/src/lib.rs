@@ -12,7 +12,7 @@
 //!
 //! - A [`Batch`] is atomic over all tables, whatever is killed and whenever.
 //! - What was written [`Durability::Synced`] outlives a power loss, [`Durability::Buffered`] the end of the process. A
-//!   synced write makes every write before it durable as well, and so does [`State::sync`].
+//!   write makes every write before it durable, and so does [`State::sync`].
 //! - After a crash the state holds an exact prefix of the batches, never a later one without an earlier one.
 //! - After a write that failed, this process reads and writes the state no more: what is on disk is then unknown until the
 //!   next [`State::open`], and the first error is repeated to all who ask.

@@ -4,14 +4,14 @@ use std::fmt;
 use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rocksdb::compaction_filter::Decision;
 use rocksdb::statistics::{StatsLevel, Ticker};
 use rocksdb::{
     BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType,
-    DBRecoveryMode, Env, ErrorKind, FlushOptions, LogLevel, LruCacheOptions, PrefixRange, ReadOptions, WriteBatch,
+    DBRecoveryMode, ErrorKind, FlushOptions, LogLevel, LruCacheOptions, PrefixRange, ReadOptions, WriteBatch,
     WriteBufferManager, WriteOptions, properties,
 };
 
@@ -46,8 +46,8 @@ pub(crate) struct Rocks {
     reads: ReadOptions,
     synced: WriteOptions,
     buffered: WriteOptions,
-    /// Whether the last write is not known to be durable.
-    is_buffered: AtomicBool,
+    /// Whether a power loss may still take the last write. Held while something is written or made durable.
+    is_buffered: Mutex<bool>,
 }
 
 /// One budget for all tables: memtables are charged to the cache, so that what they do not use holds blocks.
@@ -100,12 +100,7 @@ impl Rocks {
 
     fn open_as(access: Access, settings: &Options, now: Arc<AtomicI64>) -> Result<Rocks, OpenError> {
         let memory = Memory::new(settings.memory, settings.memtables);
-        let mut options = database_options(access, settings, &memory);
-        let mut env = Env::new().map_err(|e| open_error(&settings.path, e))?;
-        // Compactions take the time that the job leaves (they run niced), so that what is waited for does not wait for them, and they merge more at once. Flushes do
-        // not give way: what is written waits for them where it comes fast.
-        env.lower_thread_pool_cpu_priority();
-        options.set_env(&env);
+        let options = database_options(access, settings, &memory);
         let family = |name, options| ColumnFamilyDescriptor::new(name, options);
         let own = family(OWN_FAMILY, table_options(Table::Meta, &options, &memory, &now));
         let tables = Table::ALL.map(|table| family(table.name(), table_options(table, &options, &memory, &now)));
@@ -126,7 +121,7 @@ impl Rocks {
             reads: ReadOptions::default(),
             synced,
             buffered: WriteOptions::default(),
-            is_buffered: AtomicBool::new(false),
+            is_buffered: Mutex::new(false),
         })
     }
 
@@ -192,8 +187,6 @@ impl Rocks {
         if self.read_only {
             return Err(StateError::ReadOnly);
         }
-        // So that a log has no more than one record that a power loss may have torn, and `wal::tail` can tell it from damage.
-        self.sync()?;
         let families = Table::ALL.map(|table| self.family(table));
         // RocksDB's own head, and a few bytes an operation more than ours.
         let bytes: usize = batches.iter().map(|batch| batch.bytes() + 3 * batch.len()).sum();
@@ -211,14 +204,22 @@ impl Rocks {
             Durability::Synced => &self.synced,
             Durability::Buffered => &self.buffered,
         };
-        self.is_buffered.store(durability == Durability::Buffered, Ordering::Release);
+        let mut is_buffered = self.is_buffered.lock().unwrap_or_else(PoisonError::into_inner);
+        // So that a log has no more than one record that a power loss may have torn, and `wal::tail` can tell it from damage.
+        self.sync_if(&mut is_buffered)?;
+        *is_buffered = durability == Durability::Buffered;
         self.db.write_opt(write, options).map_err(state_error)
     }
 
     /// Makes the last write durable, if it is not.
     pub(crate) fn sync(&self) -> Result<(), StateError> {
-        if self.is_buffered.swap(false, Ordering::AcqRel) {
+        self.sync_if(&mut self.is_buffered.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn sync_if(&self, is_buffered: &mut bool) -> Result<(), StateError> {
+        if *is_buffered {
             self.db.flush_wal(true).map_err(state_error)?;
+            *is_buffered = false;
         }
         Ok(())
     }

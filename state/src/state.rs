@@ -37,7 +37,7 @@ pub struct Options {
 pub enum Durability {
     /// A power loss. Makes all earlier writes durable as well.
     Synced,
-    /// The end of the process, however sudden; a power loss only from the next synced write on.
+    /// The end of the process, however sudden; a power loss only from the next write, or [`State::sync`], on.
     Buffered,
 }
 

@@ -237,37 +237,6 @@ fn what_expired_leaves_the_disk() {
     panic!("{} of 1000 entries are still on disk", on_disk());
 }
 
-/// Whoever writes or reads would otherwise wait for compactions where there are fewer cores than threads.
-#[test]
-#[cfg(target_os = "linux")]
-fn compactions_give_way() {
-    let path = tempfile::tempdir().unwrap();
-    let state = open(path.path());
-    for round in 1u8..=200 {
-        let mut batch = Batch::default();
-        (0u16..100).for_each(|n| batch.put(Table::Referent, &n.to_be_bytes(), &[round; 100]));
-        state.write(&batch, Durability::Buffered).unwrap();
-        state.flush().unwrap();
-        if niceness("rocksdb:low").contains(&19) {
-            return;
-        }
-    }
-    panic!("no compaction has given way: {:?}", niceness("rocksdb:low"));
-}
-
-/// Of this process's threads with a name.
-#[cfg(target_os = "linux")]
-fn niceness(name: &str) -> Vec<i64> {
-    let of = |stat: String| {
-        // The name is in parentheses; what follows is counted from the third field, and the niceness is the nineteenth.
-        let (before, fields) = stat.rsplit_once(") ")?;
-        before.ends_with(&format!("({name}")).then(|| fields.split(' ').nth(16)?.parse().ok())?
-    };
-    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
-    // A thread may end meanwhile.
-    tasks.filter_map(|task| of(std::fs::read_to_string(task.ok()?.path().join("stat")).ok()?)).collect()
-}
-
 #[test]
 fn memory_refuses_a_second_put_where_a_key_is_put_once() {
     let state = State::in_memory();

@@ -26,7 +26,8 @@ fn sees_the_commits_of_a_running_job_and_leaves_no_trace() {
         assert_eq!(reader.write(&batch, Durability::Synced), Err(StateError::ReadOnly));
         assert_eq!(reader.get(Table::Meta, &[n]), Ok(Some(b"value".to_vec())));
         drop(reader);
-        assert_eq!(files(path.path()), before);
+        // A flush of the job's may still delete what it has made superfluous.
+        assert!(files(path.path()).iter().all(|(name, bytes)| before.get(name) == Some(bytes)));
         let logs = std::fs::read_dir(path.path())
             .unwrap()
             .filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().starts_with("LOG"));
