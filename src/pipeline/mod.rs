@@ -1,7 +1,8 @@
 //! The only place where stages meet: opens what a job needs, runs the dataflow, and brings it to rest.
 //!
 //! Five kinds of threads: one reads the source, the timely workers decode and resolve, those of `lookup` ask the state for them, one takes outcomes and
-//! commits, and one waits for the disk meanwhile. What they share is the `intake` (blocks and epochs towards the workers) and a channel (lines and changes towards the committer).
+//! commits, and one waits for the disk meanwhile. What they share is the `intake` (blocks and epochs towards the workers) and a channel (lines and changes
+//! towards the committer).
 
 mod buffers;
 mod committer;
@@ -72,7 +73,8 @@ pub enum UntilEnd {
 const SLICES_BYTES_MAX: u64 = 2 << 20;
 
 /// An epoch ends early when its changes of the state come to this part of the state's memory, within [`CHANGES_BYTES`]: until they are durable they are held
-/// three or four times over, as batches of the workers, as one write, and in memtables; while they are written, 100 bytes of memory more sort each.
+/// three or four times over, as batches of the workers, as one write, and in memtables; while they are written there is also a list to sort them, of 100
+/// bytes each.
 const CHANGES_SHARE: u64 = 16;
 
 /// The least and the most such bytes: fewer would not be worth a commit, and more would be worth no memory.
