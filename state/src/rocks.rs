@@ -15,7 +15,7 @@ use rocksdb::{
     WriteBufferManager, WriteOptions, properties,
 };
 
-use crate::batch::{Batch, Op, split_expiry};
+use crate::batch::{Batch, Op, each_in_order, split_expiry};
 use crate::error::{OpenError, StateError};
 use crate::identity::Identity;
 use crate::state::{Durability, Io, MemoryUse, Options, is_expired};
@@ -191,7 +191,8 @@ impl Rocks {
         // RocksDB's own head, and a few bytes an operation more than ours.
         let bytes: usize = batches.iter().map(|batch| batch.bytes() + 3 * batch.len()).sum();
         let mut write = WriteBatch::with_capacity_bytes(bytes + 12);
-        for Op { table, key, value } in sorted(batches) {
+        // A memtable finds the place of a key fast where it is near that of the one before.
+        each_in_order(batches, |Op { table, key, value }| {
             #[expect(clippy::indexing_slicing, reason = "tables are numbered as Table::ALL lists them")]
             let family = families[table as usize];
             match value {
@@ -199,7 +200,7 @@ impl Rocks {
                 None if table.put_once() => write.single_delete_cf(family, key),
                 None => write.delete_cf(family, key),
             }
-        }
+        });
         let options = match durability {
             Durability::Synced => &self.synced,
             Durability::Buffered => &self.buffered,
@@ -386,23 +387,6 @@ fn block_options(cache: &Cache) -> BlockBasedOptions {
     options.set_optimize_filters_for_memory(true);
     options.set_format_version(6);
     options
-}
-
-/// All changes in the order of their tables and keys: a memtable finds the place of a key fast where it is near that of the one before. Those of one key stay in
-/// their order.
-fn sorted<'a>(batches: &[&'a Batch]) -> impl Iterator<Item = Op<'a>> {
-    // What most keys differ in is at hand: to look into each of two keys for every comparison would take longer than it saves.
-    let head = |key: &[u8]| {
-        let mut head = [0; size_of::<u128>()];
-        head.iter_mut().zip(key).for_each(|(to, byte)| *to = *byte);
-        u128::from_be_bytes(head)
-    };
-    let ops = batches.iter().flat_map(|batch| batch.ops());
-    let mut ops: Vec<(Table, u128, Op<'a>)> = ops.map(|op| (op.table, head(op.key), op)).collect();
-    ops.sort_by(|(a_table, a_head, a), (b_table, b_head, b)| {
-        (a_table, a_head).cmp(&(b_table, b_head)).then_with(|| a.key.cmp(b.key))
-    });
-    ops.into_iter().map(|(.., op)| op)
 }
 
 fn expiry_decision(stored: &[u8], now: &AtomicI64) -> Decision {
