@@ -10,8 +10,8 @@ use resolvent::metrics::resident_memory;
 use serde::{Deserialize, Serialize};
 
 use crate::common::{self, Watch};
-use crate::input::{Input, SMALL_MEMORY};
-use crate::job::Job;
+use crate::input::Input;
+use crate::job::{Job, Memory};
 use crate::tally::{self, Tally};
 use crate::{Result, bound, machine};
 
@@ -61,6 +61,15 @@ impl Contestant {
         }
     }
 
+    /// What its state has on an input.
+    fn memory(self, input: &Input) -> Memory {
+        // Streaming, beside which deferred is shown on the large input, keeps enough of it and the page cache.
+        match (self.on, self.what) {
+            (On::Large, What::Deferred) => Memory { bytes: input.small_memory(), outgrown: true },
+            _ => Memory { bytes: input.ample_memory(), outgrown: false },
+        }
+    }
+
     /// Whether this is one of our jobs.
     pub(crate) fn is_job(self) -> bool {
         self.mode().is_some()
@@ -92,6 +101,7 @@ impl fmt::Display for Contestant {
 struct Task {
     contestant: Contestant,
     input: PathBuf,
+    memory: Memory,
     /// Whether the lines go to standard output instead of nowhere.
     shown: bool,
     /// Where the state and the result go.
@@ -137,7 +147,7 @@ pub(crate) fn work(task: &str) -> Result<()> {
 }
 
 fn compete(task: &Task) -> Result<Measured> {
-    let Task { contestant, input, shown, directory } = task;
+    let Task { contestant, input, memory, shown, directory } = task;
     let mut measured = Measured {
         seconds: 0.0,
         cpu_seconds: 0.0,
@@ -149,11 +159,8 @@ fn compete(task: &Task) -> Result<Measured> {
     };
     match contestant.mode() {
         Some(mode) => {
-            // Streaming, beside which it is shown, keeps enough of it and the page cache.
-            let outgrows = contestant.on == On::Large && contestant.what == What::Deferred;
-            let small_memory = outgrows.then_some(SMALL_MEMORY);
             let hot = contestant.on == On::Hot;
-            let job = Job { input, mode, workers: contestant.threads, small_memory, shown: *shown, hot };
+            let job = Job { input, mode, workers: contestant.threads, memory: *memory, shown: *shown, hot };
             let summary = job.run(directory)?;
             let (read, resolved, waiting) = (summary.totals.read, summary.totals.resolved, summary.waiting);
             measured.state_bytes = summary.state_bytes;
@@ -177,9 +184,15 @@ pub(crate) struct Running {
 
 impl Running {
     /// Starts a process; its state and its result are in a directory of its own within `scratch`.
-    pub(crate) fn start(contestant: Contestant, input: &Path, scratch: &Path, shown: bool) -> Result<Running> {
+    pub(crate) fn start(
+        contestant: Contestant,
+        input: &Path,
+        memory: Memory,
+        scratch: &Path,
+        shown: bool,
+    ) -> Result<Running> {
         let directory = tempfile::tempdir_in(scratch)?;
-        let task = Task { contestant, input: input.to_owned(), shown, directory: directory.path().to_owned() };
+        let task = Task { contestant, input: input.to_owned(), memory, shown, directory: directory.path().to_owned() };
         let stdin = if contestant.on == On::Hot { Stdio::piped() } else { Stdio::null() };
         let stdout = if shown { Stdio::piped() } else { Stdio::null() };
         let child = common::start(&task, stdin, stdout)?;
@@ -203,7 +216,7 @@ impl Drop for Running {
 /// Runs a contestant with null sinks.
 pub(crate) fn timed(contestant: Contestant, input: &Input, scratch: &Path) -> Result<Measured> {
     let (began, busy) = (Instant::now(), machine::busy_seconds());
-    let mut measured = Running::start(contestant, &input.path, scratch, false)?.finish()?;
+    let mut measured = Running::start(contestant, &input.path, contestant.memory(input), scratch, false)?.finish()?;
     let busy = machine::busy_seconds() - busy - measured.cpu_seconds;
     measured.cores_of_others = (busy / began.elapsed().as_secs_f64()).max(0.0);
     Ok(measured)
@@ -211,7 +224,7 @@ pub(crate) fn timed(contestant: Contestant, input: &Input, scratch: &Path) -> Re
 
 /// Runs a job and tallies the lines that it writes.
 pub(crate) fn tallied(contestant: Contestant, input: &Input, scratch: &Path) -> Result<Tally> {
-    let mut running = Running::start(contestant, &input.path, scratch, true)?;
+    let mut running = Running::start(contestant, &input.path, contestant.memory(input), scratch, true)?;
     let lines = running.child.stdout.take().ok_or("standard output is not piped")?;
     let tally = tally::of_outcomes(lines)?;
     running.finish()?;

@@ -24,6 +24,7 @@ use serde::Serialize;
 
 use crate::Result;
 use crate::contestant::{Contestant, Running};
+use crate::job::Memory;
 use crate::tally::each_line;
 
 /// Ordinary records a second.
@@ -40,6 +41,9 @@ const AFTER: Duration = SETTLE.saturating_add(USUAL).saturating_add(Duration::fr
 
 /// When a writer gives up.
 const LONGEST: Duration = Duration::from_secs(90);
+
+/// Holds all of the state.
+const MEMORY: Memory = Memory { bytes: 1 << 30, outgrown: false };
 
 /// The hot referent. Ordinary ones have greater keys.
 const HOT_KEY: u64 = 0;
@@ -73,7 +77,7 @@ pub(crate) fn measure(contestant: Contestant, dependents: u64, scratch: &Path) -
     let directory = tempfile::tempdir_in(scratch)?;
     let path = directory.path().join("events.jsonl");
     append_dependents(&path, dependents)?;
-    let mut running = Running::start(contestant, &path, scratch, true)?;
+    let mut running = Running::start(contestant, &path, MEMORY, scratch, true)?;
     let lines = running.child.stdout.take().ok_or("standard output is not piped")?;
     let stdin = running.child.stdin.take().ok_or("standard input is not piped")?;
     let shared = Arc::new(Shared {

@@ -18,11 +18,17 @@ const SEED: u64 = 1;
 /// Raised when what is made of the same parameters changes.
 const VERSION: u32 = 1;
 
-/// Memory of the state where it is to be outgrown: the least that a job accepts.
-pub(crate) const SMALL_MEMORY: u64 = 16 << 20;
+/// The least memory that a job accepts for its state.
+const MEMORY_MIN: u64 = 16 << 20;
 
-/// Referents of the large input, in bytes: with what differs from event to event this is somewhat over ten times the memory.
-const LARGE_REFERENTS: u64 = 11 * SMALL_MEMORY;
+/// Referents of the large input, over the memory of the state that they outgrow: with what differs from event to event somewhat over ten times.
+const LARGE: u64 = 11;
+
+/// Memory that holds referents with all that is kept beside them, over their bytes.
+const AMPLE: u64 = 8;
+
+/// The least of it.
+const AMPLE_MIN: u64 = 1 << 30;
 
 /// Nexmark repeats its pattern every 50 events: one person, three auctions.
 const REFERENTS_OF_50: u64 = 4;
@@ -37,15 +43,28 @@ pub(crate) struct Input {
     pub(crate) referent_bytes: u64,
 }
 
+impl Input {
+    /// Memory that the state of a deferred job outgrows on the large input.
+    pub(crate) fn small_memory(&self) -> u64 {
+        (self.referent_bytes / LARGE).max(MEMORY_MIN) >> 20 << 20
+    }
+
+    /// Memory that holds all of it.
+    pub(crate) fn ample_memory(&self) -> u64 {
+        (AMPLE * self.referent_bytes).max(AMPLE_MIN) >> 20 << 20
+    }
+}
+
 /// Nexmark as it is.
 pub(crate) fn plain(directory: &Path, events: u64) -> Result<Input> {
     cached(directory, events, 0)
 }
 
-/// The same events, with people and auctions so large that together they are over ten times [`SMALL_MEMORY`].
+/// The same events, with people and auctions so large that together they are over ten times the least memory that a job accepts; as they are where they are
+/// that anyway.
 pub(crate) fn large(directory: &Path, events: u64) -> Result<Input> {
     let referents = (events * REFERENTS_OF_50 / 50).max(1);
-    let padding = LARGE_REFERENTS.saturating_sub(plain(directory, events)?.referent_bytes) / referents;
+    let padding = (LARGE * MEMORY_MIN).saturating_sub(plain(directory, events)?.referent_bytes) / referents;
     cached(directory, events, usize::try_from(padding)?)
 }
 

@@ -8,6 +8,7 @@ use std::thread;
 use resolvent::dependency::Mode;
 use resolvent::metrics::Metrics;
 use resolvent::pipeline::{self, RunOptions, StopFlag, Summary};
+use serde::{Deserialize, Serialize};
 
 use crate::Result;
 use crate::common::{self, NEXMARK};
@@ -27,13 +28,20 @@ name = "use"
 depends_on = [ { entity = "item", by = "/item" } ]
 "#;
 
+/// Memory of a state.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Memory {
+    pub(crate) bytes: u64,
+    /// Whether the state outgrows it: files are then read and written past the page cache.
+    pub(crate) outgrown: bool,
+}
+
 /// A job.
 pub(crate) struct Job<'a> {
     pub(crate) input: &'a Path,
     pub(crate) mode: Mode,
     pub(crate) workers: usize,
-    /// Memory of the state. `None` is enough for all of it; otherwise files are read and written past the page cache.
-    pub(crate) small_memory: Option<u64>,
+    pub(crate) memory: Memory,
     /// Whether resolved events go to standard output instead of nowhere.
     pub(crate) shown: bool,
     /// Whether this is the job of the hot referent: its input is followed until standard input ends.
@@ -51,10 +59,7 @@ impl Job<'_> {
         writeln!(text, "[sink.resolved]\n{} = true", if *shown { "stdout" } else { "null" })?;
         writeln!(text, "[sink.dead_letter]\nnull = true")?;
         writeln!(text, "[state]\npath = {}", quoted(&directory.join("state"))?)?;
-        match self.small_memory {
-            Some(bytes) => writeln!(text, "memory = \"{}MiB\"\ndirect_io = true", bytes >> 20)?,
-            None => writeln!(text, "memory = \"1GiB\"")?,
-        }
+        writeln!(text, "memory = \"{}MiB\"\ndirect_io = {}", self.memory.bytes >> 20, self.memory.outgrown)?;
         writeln!(text, "[metrics]\nlisten = \"off\"")?;
         Ok(text)
     }

@@ -30,7 +30,7 @@ mod tally;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use mimalloc::MiMalloc;
 
 use common::Result;
@@ -61,7 +61,8 @@ const LOAD_HIGH: f64 = 0.5;
 #[derive(Debug, Parser)]
 #[command(name = "speed")]
 struct Arguments {
-    /// Events of the inputs
+    /// Events of the inputs. The state that outgrows its memory is eleven times as large as that: with up to four
+    /// million events 16 MiB, the least that a job accepts, and people and auctions are padded; else as much as it takes
     #[arg(long, value_name = "N", default_value_t = 2_000_000, value_parser = clap::value_parser!(u64).range(50_000..))]
     events: u64,
 
@@ -72,6 +73,10 @@ struct Arguments {
     /// How often each contestant runs; those on the large input every other time
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
     rounds: u64,
+
+    /// Nothing but this: `plain`, `large` (the state outgrows its memory) or `hot` (many wait for one referent)
+    #[arg(long, value_name = "PART", value_delimiter = ',', value_enum)]
+    only: Vec<Part>,
 
     /// To try it out: 200,000 events, 100,000 dependents, one round
     #[arg(long, conflicts_with_all = ["events", "dependents", "rounds"])]
@@ -84,6 +89,20 @@ struct Arguments {
     /// Cargo adds this
     #[arg(long, hide = true)]
     bench: bool,
+}
+
+/// A part of the comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Part {
+    Plain,
+    Large,
+    Hot,
+}
+
+impl Arguments {
+    fn has(&self, part: Part) -> bool {
+        self.only.is_empty() || self.only.contains(&part)
+    }
 }
 
 fn main() -> ExitCode {
@@ -104,14 +123,17 @@ fn compare(arguments: &Arguments) -> Result<()> {
     let scratch = temporary.join("speed");
     std::fs::create_dir_all(&scratch)?;
     let (plain, large) = (input::plain(&scratch, events)?, input::large(&scratch, events)?);
-    let inputs = [(&plain, &PLAIN[..]), (&large, &LARGE[..])];
-    let rights = inputs.iter().map(|(input, contestants)| verify(input, contestants, &scratch));
+    let inputs = [(&plain, &PLAIN[..], Part::Plain), (&large, &LARGE[..], Part::Large)];
+    let inputs: Vec<_> = inputs.into_iter().filter(|(.., part)| arguments.has(*part)).collect();
+    let rights = inputs.iter().map(|(input, contestants, _)| verify(input, contestants, &scratch));
     let rights = rights.collect::<Result<Vec<Right>>>()?;
     let mut runs = Vec::new();
     for round in 1..=rounds {
-        // The large input takes most of the time, and turns in every other round.
-        let turns = if round % 2 == 1 { inputs.len() } else { 1 };
-        for ((input, contestants), right) in inputs.iter().zip(&rights).take(turns) {
+        for ((input, contestants, part), right) in inputs.iter().zip(&rights) {
+            // Where both have turns the large input takes most of the time, and only every other round.
+            if *part == Part::Large && inputs.len() > 1 && round % 2 == 0 {
+                continue;
+            }
             for contestant in *contestants {
                 let measured = contestant::timed(*contestant, input, &scratch)?;
                 let run = Run { round, contestant: *contestant, events: input.events, measured };
@@ -122,7 +144,10 @@ fn compare(arguments: &Arguments) -> Result<()> {
         }
     }
     let hot = [What::Streaming, What::Deferred].map(|what| Contestant::new(what, 2, On::Hot));
-    let hot = hot.into_iter().map(|contestant| measure_hot(contestant, dependents, &scratch));
+    let hot = hot
+        .into_iter()
+        .filter(|_| arguments.has(Part::Hot))
+        .map(|contestant| measure_hot(contestant, dependents, &scratch));
     let hot = hot.collect::<Result<Vec<Hot>>>()?;
     let sitting = Sitting { machine: Machine::here(), load_before, plain, large, runs, hot };
     sitting.print();

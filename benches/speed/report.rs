@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::contestant::{Contestant, Measured, On, What};
 use crate::hot::Hot;
-use crate::input::{Input, SMALL_MEMORY};
+use crate::input::Input;
 use crate::machine::{self, Machine};
 use crate::{BOUND_1, BOUND_2, DECODE, DEFERRED_1, DEFERRED_2, INDEPENDENT, Result, STREAMING_1, STREAMING_2};
 
@@ -134,12 +134,11 @@ impl Sitting {
             targets.push(ratio(0.5, deferred, ample));
             targets.push(ratio(0.25, deferred, streaming));
             let runs = || self.runs_of(deferred).map(|run| &run.measured);
+            let memory = self.large.small_memory() as f64;
             // What is kept is all referents; their size in memory and what is on disk, the lesser.
-            let state = Spread::of(
-                runs().map(|run| run.state_bytes.min(self.large.referent_bytes) as f64 / SMALL_MEMORY as f64),
-            );
+            let state = Spread::of(runs().map(|run| run.state_bytes.min(self.large.referent_bytes) as f64 / memory));
             targets.push(Target::at_least(10.0, format!("{deferred}: state / memory"), state, None));
-            let beyond = Spread::of(runs().map(|run| run.peak_bytes as f64 / MIB - SMALL_MEMORY as f64 / MIB));
+            let beyond = Spread::of(runs().map(|run| (run.peak_bytes as f64 - memory) / MIB));
             let what = format!("{deferred}: MiB resident beyond the budget");
             targets.push(Target::at_most(BEYOND_BUDGET_MAX, what, beyond));
         }
@@ -152,6 +151,8 @@ impl Sitting {
                 Spread::of([hot.during.p99_ms / hot.usual.p99_ms].into_iter()),
             ));
         }
+        // Of what did not run.
+        targets.retain(|target| !target.found.median.is_nan());
         targets
     }
 
@@ -174,6 +175,7 @@ impl Sitting {
             let (whole, referents) = (input.bytes as f64 / MIB, input.referent_bytes as f64 / MIB);
             println!("{name}: {} events, {whole:.0} MiB, of them referents {referents:.0} MiB", input.events);
         }
+        println!("memory where the state outgrows it: {} MiB", self.large.small_memory() >> 20);
         println!(
             "\n{:<34} {:>9} {:>19} {:>9} {:>9} {:>9} {:>7}",
             "", "events/s", "least to most", "CPU s/M", "peak MiB", "disk MiB", "others"
@@ -253,7 +255,8 @@ impl Sitting {
         let path = directory.join(format!("speed-{}.jsonl", Timestamp::now().strftime("%Y%m%dT%H%M%SZ")));
         let mut file = File::create(&path)?;
         let load = json!({ "before": self.load_before, "after": machine::load() });
-        let about = json!({ "machine": self.machine, "load": load, "plain": self.plain, "large": self.large });
+        let about = json!({ "machine": self.machine, "load": load, "plain": self.plain, "large": self.large,
+            "small_memory": self.large.small_memory() });
         writeln!(file, "{about}")?;
         for run in &self.runs {
             writeln!(file, "{}", json!({ "run": run }))?;
