@@ -12,6 +12,7 @@ mod summary;
 mod summary_json;
 
 use std::io::{self, IsTerminal};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::thread;
 
@@ -83,6 +84,7 @@ fn launch(launcher: &Launcher, options: &Options, console: &Console) -> Result<(
         return answered(&config::describe(&job));
     }
     check_compact(&job, options)?;
+    check_summary(&job, options)?;
     let file = options.summary_json.as_deref().map(SummaryFile::create).transpose().map_err(Failure::usage)?;
     let metrics = Metrics::new(&job.name);
     // A question is asked beside a job that runs, which has the address.
@@ -143,6 +145,23 @@ fn check_compact(job: &Job, options: &Options) -> Result<(), Failure> {
         return Err(Failure::usage(NotCompact::NoEnd));
     }
     Ok(())
+}
+
+/// The file of the summary is emptied when the job starts.
+#[derive(Debug, thiserror::Error, Diagnostic)]
+#[error("{} {part}: the summary (`--summary-json`) would be written over it", path.display())]
+#[diagnostic(help("name another file"))]
+struct WrittenOver {
+    path: PathBuf,
+    part: &'static str,
+}
+
+fn check_summary(job: &Job, options: &Options) -> Result<(), Failure> {
+    let Some(path) = &options.summary_json else { return Ok(()) };
+    match job.lost_at(&options.config, path) {
+        Some(part) => Err(Failure::usage(WrittenOver { path: path.clone(), part })),
+        None => Ok(()),
+    }
 }
 
 /// Whether the input has an end by itself.

@@ -56,6 +56,30 @@ fn mistakes_end_with_status_2_and_change_nothing() {
     }
 }
 
+/// The file of the summary is emptied before the job runs.
+#[test]
+fn a_summary_is_written_over_nothing_of_the_job() {
+    let workspace = Workspace::with(SHOP, &(orders(0..10) + &payments(0..10)));
+    std::os::unix::fs::symlink("events.jsonl", workspace.path("link")).unwrap();
+    workspace.run(Program::Sedd, &[]).succeeded();
+    let before = workspace.snapshot(".");
+    for (path, part) in [
+        ("job.toml", "is the configuration of the job"),
+        ("events.jsonl", "is read by the source"),
+        ("link", "is read by the source"),
+        ("./state/../events.jsonl", "is read by the source"),
+        ("resolved.jsonl", "is the file of a sink"),
+        ("dead.jsonl", "is the file of a sink"),
+        ("state/summary.json", "is in the directory of the state"),
+    ] {
+        for flags in [&["--summary-json", path][..], &["--fresh", "--summary-json", path]] {
+            workspace.run(Program::Sedd, flags).failed(2, &[part, "name another file"]);
+        }
+    }
+    assert!(workspace.snapshot(".") == before);
+    workspace.run(Program::Sedd, &["--summary-json", "summary.json"]).succeeded();
+}
+
 #[test]
 fn a_bad_configuration_is_shown_where_it_is_bad() {
     let job =

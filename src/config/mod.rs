@@ -6,6 +6,7 @@
 mod describe;
 mod environment;
 mod kafka;
+mod places;
 mod preset;
 mod problem;
 mod section;

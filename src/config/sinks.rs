@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::kafka::read_producer;
+use super::places::{inputs, real};
 use super::section::{Section, meant, quoted};
 use super::settings::General;
 use super::sources::Source;
@@ -203,12 +204,7 @@ fn directory_of(path: &Path) -> &Path {
 
 /// Refuses files that something else of the job writes or reads.
 fn check_outputs(root: &Section<'_>, outputs: &[Output], source: Option<&Source>, state: &Path) {
-    let inputs: Vec<PathBuf> = match source.map(|source| &source.settings) {
-        Some(source::Settings::File(files)) => {
-            files.inputs.iter().filter(|input| input.path != "-").map(|input| real(Path::new(&input.path))).collect()
-        }
-        Some(source::Settings::Kafka(_) | source::Settings::Synthetic(_)) | None => Vec::new(),
-    };
+    let inputs = source.map_or_else(Vec::new, |source| inputs(&source.settings));
     let state = real(state);
     for (at, output) in outputs.iter().enumerate() {
         let path = real(&output.path);
@@ -226,22 +222,4 @@ fn check_outputs(root: &Section<'_>, outputs: &[Output], source: Option<&Source>
             report("is in the directory of the state, which `--fresh` deletes", "write to a file outside it");
         }
     }
-}
-
-/// A path by which two names of one file are equal: links followed as far as the path exists, `.` and `..` gone.
-fn real(path: &Path) -> PathBuf {
-    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
-    for there in absolute.ancestors() {
-        if let (Ok(real), Ok(rest)) = (there.canonicalize(), absolute.strip_prefix(there)) {
-            // What does not exist cannot be a link, so `..` leaves just what stands before it.
-            return rest.components().fold(real, |mut path, part| {
-                match part {
-                    std::path::Component::ParentDir => _ = path.pop(),
-                    other => path.push(other),
-                }
-                path
-            });
-        }
-    }
-    absolute
 }
