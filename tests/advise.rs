@@ -262,6 +262,27 @@ fn no_span_is_told_of_what_has_no_time() {
     assert!(!text.contains("from first to last") && !text.contains("a day"), "{text}");
 }
 
+/// Nothing is told of how old referents were where none was referred to, and of records that are a little out of order not that they come at once.
+#[test]
+fn notes_are_of_what_was_found() {
+    let timed = timed_shop();
+    let told = |events: &str| {
+        let workspace = Workspace::with(&timed, events);
+        advise(&workspace, &["--latency", "50ms"]).succeeded().stdout
+    };
+    let order = |id: u64, at: u64| format!("{{\"type\":\"order\",\"id\":{id},\"at\":{at}}}\n");
+    let alone = told(&(0..300).map(|id| order(id, id * 1_000)).collect::<String>());
+    assert!(alone.contains("a day") && !alone.contains("999 of"), "{alone}");
+
+    let shuffled = |within: u64| {
+        let place = move |id: u64| id / within * within + (within - 1 - id % within);
+        told(&(0..300).map(|id| order(id, place(id) * 1_000)).collect::<String>())
+    };
+    let (little, all) = (shuffled(10), shuffled(300));
+    assert!(!little.contains("arrive all at once"), "{little}");
+    assert!(all.contains("they arrive all at once"), "{all}");
+}
+
 #[test]
 fn it_ends_as_the_other_programs_do() {
     let workspace = Workspace::with(SHOP, "");

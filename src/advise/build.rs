@@ -11,7 +11,7 @@ use super::decide::{
     UNDECIDED_MOST, Within, micros,
 };
 use super::events::ByDependency;
-use super::lags::Lags;
+use super::lags::{self, Lags};
 use super::references::{Found, Referents};
 use super::report::{
     ClockReport, DependencyReport, EntityReport, Keys, MemoryReport, PartitionReport, Report, SampleReport,
@@ -22,29 +22,6 @@ use super::{End, Options, Quantiles, Sample, notes, toml};
 use crate::config::{Job, show_duration};
 use crate::dependency::{Dependency, Mode, OnExpiry, Stream};
 use crate::event::{EntityId, PartitionId};
-
-const SECOND: u64 = 1_000_000;
-
-/// The bars of a histogram over time, in microseconds.
-const TIME_BOUNDS: [u64; 14] = [
-    0,
-    SECOND / 1000,
-    SECOND / 100,
-    SECOND / 10,
-    SECOND,
-    10 * SECOND,
-    60 * SECOND,
-    600 * SECOND,
-    3_600 * SECOND,
-    6 * 3_600 * SECOND,
-    86_400 * SECOND,
-    7 * 86_400 * SECOND,
-    30 * 86_400 * SECOND,
-    365 * 86_400 * SECOND,
-];
-
-/// The bars of a histogram over records.
-const RECORD_BOUNDS: [u64; 10] = [0, 1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000];
 
 /// One dependency on its way to a report.
 pub(super) struct Subject<'a> {
@@ -228,7 +205,7 @@ fn dependency(
 ) -> DependencyReport {
     let Subject { stream, dependency, counts, effective_keys, .. } = subject;
     let (measured, advice) = (&considered.measured, considered.advice);
-    let bounds: &[u64] = if sample.has_time() { &TIME_BOUNDS } else { &RECORD_BOUNDS };
+    let bounds = lags::bounds(sample.has_time());
     // 1.96 standard errors of a share of one half, with whole keys as what was drawn.
     let error_percent = if sample.found.one_in == 1 { 0.0 } else { (98.0 / effective_keys.sqrt()).min(100.0) };
     DependencyReport {

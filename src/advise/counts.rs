@@ -31,6 +31,11 @@ pub(super) struct Counts {
 }
 
 impl Counts {
+    /// None yet. How many lags are within these bounds is counted exactly.
+    pub(super) fn new(bounds: &[u64]) -> Counts {
+        Counts { lags: Lags::new(bounds), ..Counts::default() }
+    }
+
     /// Those whose referent came later.
     pub(super) fn later(&self) -> u64 {
         self.lags.count() - self.before

@@ -68,9 +68,12 @@ pub(super) struct Events {
 }
 
 impl Events {
-    pub(super) fn new(rules: &Rules, has_time: bool) -> Events {
+    /// How many lags are within `bounds` is counted exactly.
+    pub(super) fn new(rules: &Rules, has_time: bool, bounds: &[u64]) -> Events {
+        let lags = || Lags::new(bounds);
+        let by = || ByDependency { own: lags(), whole: lags(), ..ByDependency::default() };
         let of =
-            |dependencies: usize| OfStream { by: vec![ByDependency::default(); dependencies], ..OfStream::default() };
+            |dependencies: usize| OfStream { complete: lags(), by: vec![by(); dependencies], ..OfStream::default() };
         let streams = rules.streams().iter().map(|stream| of(stream.depends_on.len()));
         Events { held: Slab::new(), streams: has_time.then(|| streams.collect()) }
     }

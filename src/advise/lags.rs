@@ -8,9 +8,40 @@ use serde::Serialize;
 /// Significant decimal digits of a lag: values are told apart to one in a hundred.
 const DIGITS: u8 = 2;
 
+const SECOND: u64 = 1_000_000;
+
+/// The bars of a histogram over time, in microseconds.
+const TIME_BOUNDS: [u64; 14] = [
+    0,
+    SECOND / 1000,
+    SECOND / 100,
+    SECOND / 10,
+    SECOND,
+    10 * SECOND,
+    60 * SECOND,
+    600 * SECOND,
+    3_600 * SECOND,
+    6 * 3_600 * SECOND,
+    86_400 * SECOND,
+    7 * 86_400 * SECOND,
+    30 * 86_400 * SECOND,
+    365 * 86_400 * SECOND,
+];
+
+/// The bars of a histogram over records.
+const RECORD_BOUNDS: [u64; 10] = [0, 1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000];
+
+/// The bars of a histogram over time, or over records.
+pub(super) fn bounds(has_time: bool) -> &'static [u64] {
+    if has_time { &TIME_BOUNDS } else { &RECORD_BOUNDS }
+}
+
 /// Lags in ticks, with how many each stands for.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Lags {
+    /// Bounds, in order, and how many are within each and not within the one before: counted by themselves, for to the histogram a lag just above a bound may
+    /// be within it.
+    exact: Vec<(u64, u64)>,
     /// Made with the first lag: most pairs of stream and dependency have few, and one takes up to 50 KB.
     histogram: Option<Histogram<u64>>,
     /// The longest, which the histogram has only to its digits.
@@ -42,9 +73,19 @@ pub struct Bar {
 }
 
 impl Lags {
+    /// None yet. How many are within these bounds is counted exactly.
+    pub(super) fn new(bounds: &[u64]) -> Lags {
+        let mut exact: Vec<(u64, u64)> = bounds.iter().map(|bound| (*bound, 0)).collect();
+        exact.sort_unstable();
+        exact.dedup();
+        Lags { exact, ..Lags::default() }
+    }
+
     /// Adds a lag that stands for `weight` of them.
     pub(super) fn add(&mut self, lag: u64, weight: u64) {
         self.max = self.max.max(lag);
+        let first = self.exact.partition_point(|(bound, _)| *bound < lag);
+        self.exact.iter_mut().skip(first).take(1).for_each(|(_, count)| *count += weight);
         if self.histogram.is_none() {
             self.histogram = Histogram::new(DIGITS).ok();
         }
@@ -59,8 +100,11 @@ impl Lags {
         self.histogram.as_ref().map_or(0, Histogram::len)
     }
 
-    /// How many are no longer than `bound`.
+    /// How many are no longer than `bound`: of one of the bounds that are counted exactly, and otherwise to the histogram's digits.
     pub(super) fn within(&self, bound: u64) -> u64 {
+        if let Ok(at) = self.exact.binary_search_by_key(&bound, |(bound, _)| *bound) {
+            return self.exact.iter().take(at + 1).map(|(_, count)| count).sum();
+        }
         self.histogram.as_ref().map_or(0, |histogram| histogram.count_between(0, bound))
     }
 
@@ -83,7 +127,7 @@ impl Lags {
         let mut before = 0;
         for bound in bounds {
             // Cumulated, so that no lag is in two bars whatever the width of the histogram's own.
-            let within = histogram.count_between(0, *bound);
+            let within = self.within(*bound);
             bars.push(Bar { up_to: Some(*bound), count: within - before });
             before = within;
         }
@@ -159,6 +203,17 @@ mod tests {
         let lags = Lags::default();
         assert_eq!((lags.count(), lags.within(5), lags.quantiles()), (0, 0, Quantiles::default()));
         assert!(lags.bars(&[1, 2]).is_empty());
+    }
+
+    /// Lags are often just above a round number: those of a batch that comes every second, say.
+    #[test]
+    fn what_is_just_above_a_bound_is_not_within_it() {
+        let of = [(999_999, 1), (1_000_000, 2), (1_000_001, 4), (1_003_000, 8)];
+        let mut lags = Lags::new(&[1_000_000, 10_000_000, 1_000_000, 0]);
+        of.iter().for_each(|(lag, weight)| lags.add(*lag, *weight));
+        assert_eq!((lags.within(0), lags.within(1_000_000), lags.within(10_000_000)), (0, 3, 15));
+        let bars: Vec<_> = lags.bars(&[0, 1_000_000, 10_000_000]).iter().map(|bar| (bar.up_to, bar.count)).collect();
+        assert_eq!(bars, [(Some(1_000_000), 3), (Some(10_000_000), 12)]);
     }
 
     #[test]

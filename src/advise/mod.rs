@@ -169,9 +169,11 @@ fn read(
     let began = Instant::now();
     let mut source = source::open(&settings, limits, &partitions, &from, None, &Clock::start(), &host)?;
     let rules = Arc::new((*job.rules).clone().all_streaming());
+    // Those of the histograms, and the target.
+    let bounds = [lags::bounds(clock.has_time()), &[decide::micros(options.latency)]].concat();
     let mut reader = Reader {
         decoder: Decoder::new(Arc::clone(&rules), job.stream_field.as_ref()),
-        references: References::new(rules, options.memory, clock.has_time()),
+        references: References::new(rules, options.memory, clock.has_time(), &bounds),
         arrivals: Arrivals::new(clock),
         events: 0,
         rejected: 0,

@@ -5,14 +5,17 @@ use std::time::Duration;
 use indicatif::HumanCount;
 
 use super::build::Subject;
-use super::decide::{self, Considered, Reason, UNDECIDED_MOST, micros};
+use super::decide::{self, Considered, Reason, Settings, UNDECIDED_MOST, micros};
 use super::report::MemoryReport;
 use super::{ArrivalClock, End, Options, Sample};
 use crate::config::{Job, show_duration, show_size};
 use crate::dependency::{Mode, Need, OnExpiry};
-use crate::source::Settings;
+use crate::source;
 
 const DAY: Duration = Duration::from_secs(86_400);
+
+/// Records of which half are further behind their clock than this part of all the time that it tells come at once by it.
+const AT_ONCE: u64 = 4;
 
 pub(super) fn notes(
     job: &Job,
@@ -46,8 +49,18 @@ fn of_the_sample(sample: &Sample, considered: &[Considered], notes: &mut Vec<Str
             End::Sample => "raise --sample",
             End::Present | End::Memory => "ask again when there is more input",
         };
+        let settings = considered.iter().map(|d| d.advice.settings);
+        let is_long = |settings: Settings| {
+            settings.mode == Mode::Deferred || matches!(settings.on_expiry, OnExpiry::Defer { .. })
+        };
+        let waits = match settings.into_iter().any(is_long) {
+            true => {
+                " Waits in the state are advised to be twice as long as the sample where more than 1 % of the references could not be told."
+            }
+            false => "",
+        };
         notes.push(format!(
-            "the sample is short beside the lags, as far as they are known: what still waited at its end may come later; {longer}"
+            "the sample is short beside the lags, as far as they are known: what still waited at its end may come later; {longer}.{waits}"
         ));
     }
     if sample.found.one_in > 1 {
@@ -70,7 +83,8 @@ fn of_the_clock(job: &Job, options: &Options, sample: &Sample, notes: &mut Vec<S
     let clock = sample.arrivals.clock();
     match clock {
         ArrivalClock::EventTime | ArrivalClock::RecordTime if sample.has_time() => {
-            let are_far_behind = sample.arrivals.behind().quantiles().p50 > micros(options.latency);
+            let behind = sample.arrivals.behind().quantiles().p50;
+            let are_far_behind = behind > micros(options.latency).max(sample.arrivals.span() / AT_ONCE);
             for (id, partition) in sample.partitions() {
                 let name = sample.partitions.name(id);
                 let name = job.shown(&name);
@@ -90,7 +104,7 @@ fn of_the_clock(job: &Job, options: &Options, sample: &Sample, notes: &mut Vec<S
             notes.push("no record had a time: nothing can be said of lags; give a rate with --rate".to_owned());
         }
         ArrivalClock::Rate(_) | ArrivalClock::Records => {
-            if matches!(&job.source, Settings::File(files) if files.interleave && files.inputs.len() > 1) {
+            if matches!(&job.source, source::Settings::File(files) if files.interleave && files.inputs.len() > 1) {
                 notes.push(
                     "files are read by turns, a block of each: the order between records of two files is that of reading, not that of their arrival".to_owned(),
                 );
@@ -152,23 +166,25 @@ fn of_memory(
             continue;
         }
         let a_day = (referents as f64 / span.as_secs_f64() * DAY.as_secs_f64()) as u64;
-        let age = oldest(subjects, dependency.entity);
+        let ages = oldest(subjects, dependency.entity).map_or(String::new(), |age| {
+            let age = show_duration(decide::round_up(Duration::from_micros(age)));
+            format!("; 999 of 1,000 that were there when they were referred to were no older than {age}")
+        });
         notes.push(format!(
-            "{}: no `retain`, so its referents are kept for ever, and a restart reads all input again. In the sample they came to {} in {}, {} a day; 999 of \
-             1,000 that were there when they were referred to were no older than {}",
+            "{}: no `retain`, so its referents are kept for ever, and a restart reads all input again. In the sample they came to {} in {}, {} a day{ages}",
             job.shown(&entity.name),
             show_bytes(referents),
             show_span(span),
             show_bytes(a_day),
-            show_duration(decide::round_up(Duration::from_micros(age)))
         ));
     }
 }
 
-/// The age that 999 of 1,000 referents of an entity did not exceed when they were referred to: the greatest of all dependencies on it.
-fn oldest(subjects: &[Subject<'_>], entity: usize) -> u64 {
+/// The age that 999 of 1,000 referents of an entity did not exceed when they were referred to: the greatest of all dependencies on it. `None` where none was
+/// there.
+fn oldest(subjects: &[Subject<'_>], entity: usize) -> Option<u64> {
     let of_entity = subjects.iter().filter(|subject| usize::from(subject.dependency.entity.0) == entity);
-    of_entity.map(|subject| subject.counts.ages.quantiles().p999).max().unwrap_or(0)
+    of_entity.filter(|subject| subject.counts.before > 0).map(|subject| subject.counts.ages.quantiles().p999).max()
 }
 
 fn of_modes(

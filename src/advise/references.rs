@@ -149,16 +149,17 @@ pub(super) struct References {
 
 impl References {
     /// Looks at as many keys as fit in `memory_max` bytes. Every dependency of `rules` is looked up.
-    pub(super) fn new(rules: Arc<Rules>, memory_max: usize, has_time: bool) -> References {
+    /// How many lags are within `bounds` is counted exactly.
+    pub(super) fn new(rules: Arc<Rules>, memory_max: usize, has_time: bool, bounds: &[u64]) -> References {
         let mut named = vec![false; rules.entities().len()];
         for dependency in rules.streams().iter().flat_map(|stream| &stream.depends_on) {
             if let Some(named) = named.get_mut(usize::from(dependency.entity.0)) {
                 *named = true;
             }
         }
-        let counts = rules.streams().iter().map(|stream| vec![Counts::default(); stream.depends_on.len()]).collect();
+        let counts = rules.streams().iter().map(|stream| vec![Counts::new(bounds); stream.depends_on.len()]).collect();
         References {
-            events: Events::new(&rules, has_time),
+            events: Events::new(&rules, has_time, bounds),
             rules,
             named,
             entries: HashTable::new(),
