@@ -79,6 +79,9 @@ fn what_cannot_be_meant_is_refused_with_what_could() {
         assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
     }
     run(&["--from", "/nowhere.jsonl"]).failed(1, &["/nowhere.jsonl"]);
+    // There is nothing left to measure.
+    run(&["--from", "/nowhere.jsonl", "--rates", "1000"]).failed(2, &["--from", "--rates"]);
+    run(&[&SHORT[..], &["/proc/here"]].concat()).failed(1, &["/proc/here (--output)"]);
 }
 
 /// The numbers that are in a directory.
@@ -111,6 +114,14 @@ fn it_ends_as_always_where_nobody_reads_what_it_says() {
     let open = run(&["--from", file, "--compare", file]);
     assert!(open.stdout.contains(&format!("numbers: {file}")), "{}", open.stdout);
     assert_eq!(closed(&["--from", file, "--compare", file]), Some(open.code()));
+
+    // The page goes where it is asked for, and a number that is missing is not passed over in silence.
+    let (whole, other) = (fs::read_to_string(file).unwrap(), directory.path().join("other"));
+    let cut = directory.path().join("cut.jsonl");
+    fs::write(&cut, whole.trim_end()).unwrap();
+    let told = run(&["--from", cut.to_str().unwrap(), "--output", other.to_str().unwrap()]).succeeded();
+    assert!(told.stderr.contains("its last line is cut off"), "{}", told.stderr);
+    assert!(other.join("cut.html").exists() && !cut.with_extension("html").exists());
 }
 
 /// The child of a process whose command line has `phrase`: its id, and the directory that it runs in.

@@ -18,6 +18,32 @@ use super::pure::setting::{Arrivals, Mode};
 /// What the configuration of a job takes for a `wait`.
 const WAITS: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(36_500 * 86_400);
 
+/// What says what to measure.
+const MEASURING: [&str; 22] = [
+    "modes",
+    "rates",
+    "dependents",
+    "disorder",
+    "late",
+    "late_by",
+    "references",
+    "skew",
+    "payload",
+    "workers",
+    "arrivals",
+    "cross",
+    "at",
+    "bound",
+    "seconds",
+    "records_max",
+    "repetitions",
+    "reach",
+    "wait",
+    "seed",
+    "quick",
+    "no_crash",
+];
+
 /// The modes compared: what a dependency costs, and what each way of waiting buys
 ///
 /// Each axis takes a list, separated by commas; the first value is the base. The base is measured at every rate, and its highest sustained rate is searched;
@@ -121,11 +147,11 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "OLD.jsonl")]
     pub(crate) compare: Option<PathBuf>,
 
-    /// Take the numbers from a file instead of measuring
-    #[arg(long, value_name = "FILE.jsonl")]
+    /// Take the numbers from a file instead of measuring: nothing that says what to measure goes with it
+    #[arg(long, value_name = "FILE.jsonl", conflicts_with_all = MEASURING)]
     pub(crate) from: Option<PathBuf>,
 
-    /// Where numbers and page are written [default: the target directory]
+    /// Where numbers and page are written [default: the target directory; with --from, beside the file]
     #[arg(long, value_name = "DIR")]
     pub(crate) output: Option<PathBuf>,
 

@@ -109,8 +109,13 @@ fn run(arguments: &Arguments) -> Result<bool> {
         None => measure(arguments, old.as_ref())?,
     };
     tell(&report(&results)?)?;
-    let html = file.with_extension("html");
-    fs::write(&html, page(&results))?;
+    // What is measured lies where it is asked for anyway.
+    let html = match (&arguments.output, file.file_name()) {
+        (Some(output), Some(name)) => directory(output)?.join(name),
+        _ => file.clone(),
+    };
+    let html = html.with_extension("html");
+    fs::write(&html, page(&results)).map_err(|error| format!("{}: {error}", html.display()))?;
     tell(&format!("\nnumbers: {}\npage:    {}\n", file.display(), html.display()))?;
     let Some(old) = old else { return Ok(false) };
     let comparison = compare(&old, &results);
@@ -132,8 +137,17 @@ fn report(results: &Results) -> Result<String> {
     Ok(text)
 }
 
+/// A directory to write to, made where there is none.
+fn directory(path: &Path) -> Result<&Path> {
+    fs::create_dir_all(path).map_err(|error| format!("{} (--output): {error}", path.display()))?;
+    Ok(path)
+}
+
 fn read(file: &Path) -> Result<Results> {
     let text = fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+    if !text.ends_with('\n') && !text.is_empty() {
+        say(format_args!("warning: {}: its last line is cut off, and passed over", file.display()));
+    }
     Results::parse(&text).map_err(|error| format!("{}: {error}", file.display()).into())
 }
 
@@ -142,8 +156,7 @@ fn measure(arguments: &Arguments, old: Option<&Results>) -> Result<(Results, Pat
     let temporary = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let (scratch, claim) = scratch(temporary)?;
     let output = arguments.output.as_deref().unwrap_or_else(|| temporary.parent().unwrap_or(temporary));
-    fs::create_dir_all(output)?;
-    let file = output.join(format!("modes-{}.jsonl", jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ")));
+    let file = directory(output)?.join(format!("modes-{}.jsonl", jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ")));
     let results = Sitting::new(arguments, &scratch, &file).and_then(|sitting| sitting.run(old));
     // It stays where another sitting is under way.
     if claim.try_lock().is_ok() {
