@@ -237,6 +237,16 @@ fn every_wait_ends_at_the_end_of_the_input_however_short_epochs_are() {
 }
 
 #[test]
+fn what_the_end_of_the_input_ends_is_told_in_the_order_in_which_it_came() {
+    for program in Program::JOINING {
+        let workspace = Workspace::with(SHOP, &payments(0..500));
+        workspace.run(program, &["--workers", "1", "--until-end=expire"]).succeeded();
+        let orders: Vec<u64> = workspace.outcomes().iter().map(|o| o.event["order"].as_u64().unwrap()).collect();
+        assert!(orders.iter().copied().eq(0..500), "{program:?}: {orders:?}");
+    }
+}
+
+#[test]
 fn what_was_kept_goes_on_in_the_next_run() {
     for program in Program::JOINING {
         let workspace = Workspace::with(SHOP, &payments(0..10));

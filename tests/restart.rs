@@ -30,6 +30,28 @@ fn totals_go_on_over_restarts() {
     }
 }
 
+/// A stop may come while a job still reads its input again: what waits then is not where it was, but nothing is lost.
+#[test]
+fn a_stop_before_a_job_is_ready_counts_what_waits() {
+    for program in [Program::Sedd, Program::Dedd] {
+        let workspace = Workspace::with(SHOP, &(orders(0..100_000) + &payments(200_000..200_100)));
+        workspace.run(program, &["--quiet"]).succeeded();
+        let stopped = (1..=10).filter(|tenths| {
+            let running = workspace.start(program, &["--workers", "2"]);
+            std::thread::sleep(Duration::from_millis(20 * tenths));
+            running.terminate();
+            let ended = running.wait();
+            // It may not have begun to listen to signals.
+            assert!(ended.status.code() == Some(0) || ended.status.code().is_none(), "{program:?}: {}", ended.stderr);
+            ended.status.success() && Summary::parse(&ended.stderr).waiting == 100
+        });
+        assert!(stopped.count() > 0, "{program:?}");
+        workspace.append("events.jsonl", orders(200_000..200_100));
+        let summary = Summary::parse(&workspace.run(program, &[]).succeeded().stderr);
+        assert_eq!((summary.read, summary.resolved, summary.waiting), (100_200, 100_200, 0), "{program:?}");
+    }
+}
+
 /// The committed part of the input is made blank, all but what tells a rewritten file: who does not read it again does not see that.
 #[test]
 fn deferred_goes_on_without_reading_committed_input_again() {

@@ -9,7 +9,6 @@ use super::settings::General;
 use super::sources::Source;
 use crate::dependency::Rules;
 use crate::sink::{KafkaSettings, KeyRule, Settings, Target, TopicSettings};
-use crate::source;
 
 /// Bytes of the largest record that librdkafka sends unless its property `message.max.bytes` says otherwise.
 const RECORD_BYTES_MAX: usize = 1_000_000;

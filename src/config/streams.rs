@@ -198,7 +198,7 @@ fn report(reader: &Reader<'_>, sections: &[(Section<'_>, Vec<Section<'_>>)], err
             part.problem("entity", format!("{found}{hint}"), right);
         }
         RuleProblem::NeverResolves { .. } => {
-            let right = "break the cycle: `required = false` where the field may be absent, or need = \"arrived\"";
+            let right = "break the cycle: `required = false` where the field may be absent or an empty array, or need = \"arrived\"";
             reader.problem(part.key("need"), Some(part.span_of("need")), found, right);
         }
     }

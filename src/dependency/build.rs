@@ -98,7 +98,7 @@ pub enum RuleProblem {
         known: Vec<String>,
     },
     /// A stream of which no event can ever be resolved, for a cycle of `need = "resolved"`.
-    #[error("no event of stream {stream:?} can ever be resolved: {cycle}")]
+    #[error("no event of stream {stream:?} can ever be resolved, but where an array is empty: {cycle}")]
     NeverResolves {
         /// The stream.
         stream: String,

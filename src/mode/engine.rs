@@ -312,7 +312,10 @@ impl Engine {
             Phase::Replay | Phase::CatchUp | Phase::Closing => {}
             Phase::Live => self.residency.fetch_due(self.now),
             Phase::Ending if self.ending.is_none() => {
-                self.ending = Some(self.table.waiters().map(|(id, _)| id).collect());
+                // Who came last is at the front: they leave in the order in which they came.
+                let mut ending: Vec<_> = self.table.waiters().map(|(id, waiter)| (waiter.came(), id)).collect();
+                ending.sort_unstable_by(|a, b| b.cmp(a));
+                self.ending = Some(ending.into_iter().map(|(_, id)| id).collect());
                 self.residency.fetch_all();
             }
             Phase::Ending => {}

@@ -428,6 +428,11 @@ impl Table {
 }
 
 impl Waiter {
+    /// Orders those of one worker by when they came.
+    pub(super) fn came(&self) -> (Timestamp, u64) {
+        (self.arrival, self.ticket)
+    }
+
     /// Whether the log does not have it, or not as it is.
     pub(super) fn is_unlogged(&self) -> bool {
         self.unlogged > 0

@@ -82,6 +82,8 @@ pub(super) struct Setup {
 struct Shared {
     read: Cell<u64>,
     replayed: Cell<u64>,
+    /// Events that waited when an earlier run stopped, and are still to be brought in.
+    to_bring_in: Cell<usize>,
     /// Whether the memory of maintained results was full before.
     was_full: Cell<bool>,
     accepted_at: RefCell<Times>,
@@ -180,7 +182,8 @@ fn end_epoch(
         accepted_at: shared.accepted_at.take(),
         changes,
         memory: engine.memory(),
-        waiting: engine.waiting() as u64,
+        // A stop may come before all is where it was.
+        waiting: (engine.waiting() + shared.to_bring_in.get()) as u64,
         oldest: engine.oldest(),
         has_deadline: engine.has_deadline(),
         draining: engine.drains().1 as u64,
@@ -219,6 +222,7 @@ fn read<'scope>(
         unresolved: Arc::clone(&setup.unresolved),
         ticked: Epoch(0),
     };
+    reading.shared.to_bring_in.set(reading.waiting.len());
     let activator_cell = Rc::new(RefCell::new(None));
     let to_caller = Rc::clone(&activator_cell);
     let intake = Arc::clone(&setup.intake);
@@ -332,6 +336,7 @@ impl Reading {
         for dependent in self.waiting.drain(..) {
             session.give(mode::wake(dependent, self.workers));
         }
+        self.shared.to_bring_in.set(0);
     }
 
     fn decode(&mut self, block: &Block, phase: Phase, mut send: impl FnMut(Message)) {
