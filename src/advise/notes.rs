@@ -44,23 +44,18 @@ fn of_the_sample(sample: &Sample, considered: &[Considered], notes: &mut Vec<Str
                 .to_owned(),
         );
     }
-    if considered.iter().any(|d| d.measured.undecided_percent() > UNDECIDED_MOST) {
+    let mut undecided = considered.iter().filter(|d| d.measured.undecided_percent() > UNDECIDED_MOST).peekable();
+    if undecided.peek().is_some() {
         let longer = match sample.end {
             End::Sample => "raise --sample",
             End::Present | End::Memory => "ask again when there is more input",
         };
-        let settings = considered.iter().map(|d| d.advice.settings);
-        let is_long = |settings: Settings| {
-            settings.mode == Mode::Deferred || matches!(settings.on_expiry, OnExpiry::Defer { .. })
-        };
-        let waits = match settings.into_iter().any(is_long) {
-            true => {
-                " Waits in the state are advised to be twice as long as the sample where more than 1 % of the references could not be told."
-            }
+        let waits = match undecided.any(|d| waits_in_the_state(d.advice.settings)) {
+            true => ". Waits in the state for what could not be told are advised to be twice as long as the sample",
             false => "",
         };
         notes.push(format!(
-            "the sample is short beside the lags, as far as they are known: what still waited at its end may come later; {longer}.{waits}"
+            "the sample is short beside the lags, as far as they are known: what still waited at its end may come later; {longer}{waits}"
         ));
     }
     if sample.found.one_in > 1 {
@@ -77,6 +72,10 @@ fn of_the_sample(sample: &Sample, considered: &[Considered], notes: &mut Vec<Str
             );
         }
     }
+}
+
+fn waits_in_the_state(settings: Settings) -> bool {
+    settings.mode == Mode::Deferred || matches!(settings.on_expiry, OnExpiry::Defer { .. })
 }
 
 fn of_the_clock(job: &Job, options: &Options, sample: &Sample, notes: &mut Vec<String>) {

@@ -73,8 +73,8 @@ pub enum UntilEnd {
 const SLICES_BYTES_MAX: u64 = 2 << 20;
 
 /// An epoch ends early when its changes of the state come to this part of the state's memory, within [`CHANGES_BYTES`]: until they are durable they are held
-/// three or four times over, as batches of the workers, as one write, and in memtables; while they are written there is also a list to sort them, of 100
-/// bytes each.
+/// three or four times over, as batches of the workers, as one write, and in memtables. Beside them are, for each, where it is in
+/// its batch (24 bytes), and while they are written a list to sort them (32, and as much as half of that to sort it).
 const CHANGES_SHARE: u64 = 16;
 
 /// The least and the most such bytes: fewer would not be worth a commit, and more would be worth no memory.

@@ -16,7 +16,7 @@ const DELETE: u8 = 0x80;
 /// Changes that are looked at together before they are handed over.
 const AT_A_TIME: usize = 16;
 
-/// Changes to be written together: plain data in one growing buffer.
+/// Changes to be written together: plain data in one growing buffer, and a list of where each is.
 ///
 /// Later changes win over earlier ones to the same key. The bytes of a batch may be kept as a value and read back
 /// ([`Batch::as_bytes`], [`Batch::from_bytes`]): their layout belongs to the format version of the state.
