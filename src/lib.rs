@@ -33,6 +33,9 @@
 //! Imports go downward: state, event, metrics, stages, config, pipeline, jobs. timely is named in [`mode`] and [`pipeline`] only,
 //! differential dataflow in [`mode`] only, RocksDB in the state only, rdkafka in [`kafka`], `source/kafka` and `sink/kafka` only.
 
+/// Cargo compiles the crate again when this changes: see `.ci/optimize`.
+const _: Option<&str> = option_env!("RESOLVENT_PROFILE");
+
 pub mod advise;
 pub mod checkpoint;
 pub mod clock;

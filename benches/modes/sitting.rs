@@ -277,7 +277,8 @@ fn truths(
 /// How the jobs were compiled, as far as that can be told here: with the same profile as this program.
 fn build() -> String {
     let assertions = if cfg!(debug_assertions) { ", with debug assertions" } else { "" };
-    format!("profile bench (release){assertions}, {}-{}", std::env::consts::ARCH, std::env::consts::OS)
+    let optimized = if machine::OPTIMIZED { ", optimized for how it ran" } else { "" };
+    format!("profile bench (release){optimized}{assertions}, {}-{}", std::env::consts::ARCH, std::env::consts::OS)
 }
 
 fn progress(run: &Run, about: &About) -> String {

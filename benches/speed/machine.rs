@@ -9,6 +9,9 @@ use serde::Serialize;
 /// Clock ticks a second in `/proc/stat`: part of the kernel's interface.
 pub(crate) const TICKS_PER_SECOND: f64 = 100.0;
 
+/// As `.ci/optimize` says when it compiles.
+pub(crate) const OPTIMIZED: bool = option_env!("RESOLVENT_PROFILE").is_some();
+
 /// The machine and the build; what cannot be found out is empty.
 #[derive(Debug, Serialize)]
 pub(crate) struct Machine {
@@ -17,6 +20,8 @@ pub(crate) struct Machine {
     pub(crate) memory_bytes: u64,
     pub(crate) kernel: String,
     pub(crate) rustc: String,
+    /// Whether this program and the jobs were compiled for how they ran (`make optimized`).
+    pub(crate) optimized: bool,
     /// That of the checkout from which this program was built, as it is now; `+` after it: with changes that are not committed.
     pub(crate) commit: String,
 }
@@ -33,6 +38,7 @@ impl Machine {
             memory_bytes: kibibytes.map_or(0, |kibibytes| kibibytes * 1024),
             kernel: fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned(),
             rustc: first_line("rustc", &["--version"]),
+            optimized: OPTIMIZED,
             commit: git(&["rev-parse", "--short", "HEAD"]) + if changes.is_empty() { "" } else { "+" },
         }
     }

@@ -169,7 +169,8 @@ impl Sitting {
     pub(crate) fn print(&self) {
         let machine = &self.machine;
         println!("\n{}, {} cores, {:.0} GiB", machine.cpu, machine.cores, machine.memory_bytes as f64 / MIB / 1024.0);
-        println!("kernel {}, {}, commit {}", machine.kernel, machine.rustc, machine.commit);
+        let optimized = if machine.optimized { ", optimized for how it ran" } else { "" };
+        println!("kernel {}, {}, commit {}{optimized}", machine.kernel, machine.rustc, machine.commit);
         println!("load {:.2} before, {:.2} after (the benchmark's own)", self.load_before, machine::load());
         for (name, input) in [("input", &self.plain), ("large input", &self.large)] {
             let (whole, referents) = (input.bytes as f64 / MIB, input.referent_bytes as f64 / MIB);

@@ -44,6 +44,9 @@
 //! - A key is below 8 MiB and a value below 4 GiB (limits of RocksDB); a batch fits in memory three times while it is written.
 //! - One process at a time opens a state to write; any number may read it beside that ([`State::open_read_only`]).
 
+/// Cargo compiles the crate again when this changes: see `.ci/optimize`.
+const _: Option<&str> = option_env!("RESOLVENT_PROFILE");
+
 mod batch;
 mod directory;
 mod error;
