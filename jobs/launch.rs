@@ -167,7 +167,7 @@ fn check_summary(job: &Job, options: &Options) -> Result<(), Failure> {
 /// Whether the input has an end by itself.
 fn ends(job: &Job) -> bool {
     match &job.source {
-        Settings::File(files) => !files.follow,
+        Settings::File(files) => files.follow.ends(),
         Settings::Kafka(_) => false,
         Settings::Synthetic(_) => true,
     }

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::support::{FILES, Program, SHOP, Summary, Workspace, binary, eventually, orders, payments};
+use crate::support::{FILES, Program, SHOP, Summary, Workspace, binary, eventually, followed_shop, orders, payments};
 
 #[test]
 fn help_says_all_there_is() {
@@ -256,6 +256,22 @@ fn what_was_kept_goes_on_in_the_next_run() {
         let ended = workspace.run(program, &["--until-end=expire"]).succeeded();
         let summary = Summary::parse(&ended.stderr);
         assert_eq!((summary.resolved, summary.expired, summary.waiting), (10, 5, 0));
+    }
+}
+
+/// Half a line that another process is writing is no record, and the next run does not miss its other half.
+#[test]
+fn a_line_that_is_being_appended_is_left_at_the_present_end() {
+    for program in [Program::Independent, Program::Sedd, Program::Dedd] {
+        let text = orders(0..100) + &payments(0..100);
+        let (before, after) = text.split_at(text.len() - 10);
+        let workspace = Workspace::with(&followed_shop(), before);
+        for added in ["", after] {
+            workspace.append("events.jsonl", added);
+            let summary = Summary::parse(&workspace.run(program, &["--until-end"]).succeeded().stderr);
+            let read = if added.is_empty() { 199 } else { 200 };
+            assert_eq!((summary.read, summary.resolved, summary.rejected), (read, read, 0), "{program:?}");
+        }
     }
 }
 

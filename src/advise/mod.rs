@@ -139,7 +139,7 @@ fn clock_of(job: &Job, options: &Options) -> ArrivalClock {
 fn to_present_end(job: &Job, options: &Options) -> Result<Settings, AdviseError> {
     let mut settings = job.source.clone();
     match &mut settings {
-        Settings::File(files) => files.follow = false,
+        Settings::File(files) => files.follow = files.follow.until_end(),
         Settings::Kafka(kafka) => {
             kafka.until_end = true;
             kafka.start = Start::Earliest;

@@ -10,7 +10,7 @@ use crate::dependency::{Dependency, Mode, Need, OnExpiry, Place, RecordFormat, S
 use crate::event::StreamId;
 use crate::sink::{Acks, KafkaSettings, KeyRule, Target};
 use crate::source::{
-    self, Arrivals, FileInput, FileSettings, ItemSettings, Settings, Start, SyntheticSettings, Workload,
+    self, Arrivals, FileInput, FileSettings, Follow, ItemSettings, Settings, Start, SyntheticSettings, Workload,
 };
 
 /// The job in words: what it depends on, how it waits, where it reads and writes, its limits, and what has no effect.
@@ -131,7 +131,7 @@ impl Description<'_> {
         self.stream_field()?;
         let (order, follow) = (
             if files.interleave { "read by turns" } else { "read in this order" },
-            if files.follow { "; then what is appended" } else { "" },
+            if files.follow == Follow::Yes { "; then what is appended" } else { "" },
         );
         writeln!(self.out, "  {order}{follow}")
     }

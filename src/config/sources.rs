@@ -10,8 +10,8 @@ use crate::event::StreamId;
 use crate::kafka::{ClientSettings, Role};
 use crate::source::workload::{DISORDER_MAX, EVENTS_MAX, PAYLOAD_MAX, REACH_MAX, REFERENCES_MAX};
 use crate::source::{
-    Arrivals, FileInput, FileSettings, ItemSettings, KafkaSettings, KafkaTopic, Settings, Start, SyntheticSettings,
-    Workload,
+    Arrivals, FileInput, FileSettings, Follow, ItemSettings, KafkaSettings, KafkaTopic, Settings, Start,
+    SyntheticSettings, Workload,
 };
 
 /// The source of a job, and what of its records names their stream.
@@ -178,7 +178,7 @@ fn read_file(file: &Section<'_>, rules: Option<&Rules>) -> Option<Source> {
     let paths = file.texts("path", "a path in quotes, or an array of them");
     let streams = file.text_table("streams", "a table, such as { bid = \"bid.jsonl\" }");
     let stream_field = file.pointer("stream");
-    let follow = file.flag("follow").unwrap_or(false);
+    let follow = if file.flag("follow").unwrap_or(false) { Follow::Yes } else { Follow::No };
     file.finish();
     let mut inputs: Vec<(Found<String>, Option<StreamId>)> = Vec::new();
     match (file.has("path"), file.has("streams")) {
@@ -211,7 +211,7 @@ fn read_file(file: &Section<'_>, rules: Option<&Rules>) -> Option<Source> {
     })
 }
 
-fn check_inputs(file: &Section<'_>, inputs: &[(Found<String>, Option<StreamId>)], follow: bool) {
+fn check_inputs(file: &Section<'_>, inputs: &[(Found<String>, Option<StreamId>)], follow: Follow) {
     let key = if file.has("streams") { "streams" } else { "path" };
     if file.is_empty(key) {
         file.problem(key, "it names no file", "name at least one file");
@@ -228,7 +228,7 @@ fn check_inputs(file: &Section<'_>, inputs: &[(Found<String>, Option<StreamId>)]
         if !seen.insert(&path.value) {
             report("is named twice", "name each file once: its records would be read twice");
         }
-        if follow && [".gz", ".zst"].iter().any(|end| path.value.ends_with(end)) {
+        if follow == Follow::Yes && [".gz", ".zst"].iter().any(|end| path.value.ends_with(end)) {
             report("is compressed and cannot be followed", "leave `follow` out, or name a file that is not compressed");
         }
     }

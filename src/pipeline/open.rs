@@ -318,7 +318,7 @@ fn until_end_of(settings: &Settings, options: RunOptions) -> Settings {
     let mut settings = settings.clone();
     if options.until_end.is_some() {
         match &mut settings {
-            Settings::File(files) => files.follow = false,
+            Settings::File(files) => files.follow = files.follow.until_end(),
             Settings::Kafka(kafka) => kafka.until_end = true,
             Settings::Synthetic(_) => {}
         }
@@ -328,7 +328,7 @@ fn until_end_of(settings: &Settings, options: RunOptions) -> Settings {
 
 fn source_ends(settings: &Settings) -> bool {
     match settings {
-        Settings::File(files) => !files.follow,
+        Settings::File(files) => files.follow.ends(),
         Settings::Kafka(kafka) => kafka.until_end,
         Settings::Synthetic(synthetic) => synthetic.events > 0,
     }

@@ -81,7 +81,7 @@ mod tests {
     use super::*;
     use crate::dependency::{DependencyDraft, Mode, Need, OnExpiry, Place, Pointer, StreamDraft};
     use crate::event::{PartitionId, Partitions};
-    use crate::source::{FileInput, FileSettings};
+    use crate::source::{FileInput, FileSettings, Follow};
 
     const SECOND: i64 = 1_000_000;
 
@@ -119,7 +119,7 @@ mod tests {
     /// A file for each stream, or one with all of them.
     fn files(rules: &Rules, names: &[&str]) -> Settings {
         let input = |name: &&str| FileInput { path: (*name).to_owned(), stream: rules.stream_named(name) };
-        Settings::File(FileSettings { inputs: names.iter().map(input).collect(), interleave: true, follow: false })
+        Settings::File(FileSettings { inputs: names.iter().map(input).collect(), interleave: true, follow: Follow::No })
     }
 
     /// Each partition had been read to `10 * second` at each second up to the hundredth.

@@ -22,7 +22,8 @@ use self::lines::Piece;
 pub use self::origin::is_pipe;
 use self::origin::{Encoding, Origin};
 use super::{
-    FileSettings, Fingerprint, Fingerprints, Lag, Limits, Next, SettingsError, Source, SourceError, check_configured,
+    FileSettings, Fingerprint, Fingerprints, Follow, Lag, Limits, Next, SettingsError, Source, SourceError,
+    check_configured,
 };
 use crate::clock::Clock;
 use crate::event::{Block, Content, PartitionId, Partitions, Positions};
@@ -42,7 +43,7 @@ impl FileSettings {
             if !paths.insert(&input.path) {
                 return Err(SettingsError::NamedTwice { path });
             }
-            if self.follow && Encoding::of(&input.path) != Encoding::Plain {
+            if self.follow != Follow::No && Encoding::of(&input.path) != Encoding::Plain {
                 return Err(SettingsError::FollowCompressed { path });
             }
         }

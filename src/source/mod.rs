@@ -85,9 +85,34 @@ pub struct FileSettings {
     pub inputs: Vec<FileInput>,
     /// Read a block of each in turn (a file for each stream) instead of one after the other.
     pub interleave: bool,
-    /// Keep reading what is appended: a last line then waits for its line break. Without it reading stops at the end
-    /// that a file had when it was opened, and a last line without a line break is a record.
-    pub follow: bool,
+    /// Whether they are appended to, and that is read.
+    pub follow: Follow,
+}
+
+/// Whether files are appended to, and what is read of them then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Follow {
+    /// They are as they are: reading stops at the end that a file had when it was opened, and a last line without a line break is a record.
+    No,
+    /// What is appended is read. A last line waits for its line break.
+    Yes,
+    /// What is appended after a file was opened is left for the next run, and so is a last line without a line break: who writes it has not come to its end.
+    UntilEnd,
+}
+
+impl Follow {
+    /// The same, but for what is appended from now on.
+    pub fn until_end(self) -> Follow {
+        match self {
+            Follow::No => Follow::No,
+            Follow::Yes | Follow::UntilEnd => Follow::UntilEnd,
+        }
+    }
+
+    /// Whether reading comes to an end.
+    pub fn ends(self) -> bool {
+        self != Follow::Yes
+    }
 }
 
 /// One file.

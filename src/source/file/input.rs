@@ -7,7 +7,9 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::super::{FileInput, Limits, SourceError};
+use memchr::memrchr;
+
+use super::super::{FileInput, Follow, Limits, SourceError};
 use super::fingerprint::Witness;
 use super::lines::{LineCutter, Piece};
 use super::origin::{self, Encoding, Filled, Origin};
@@ -15,6 +17,9 @@ use crate::event::{PartitionId, StreamId};
 
 /// How long a length that was looked up holds.
 const LENGTH_KEEPS: Duration = Duration::from_millis(100);
+
+/// Bytes that are searched at once for the last line break. Few in tests, so that small files have more.
+const SEARCHED_AT_ONCE: usize = if cfg!(test) { 3 } else { 64 << 10 };
 
 /// What an input has next.
 pub(super) enum Polled {
@@ -52,15 +57,14 @@ pub(super) struct Input {
 }
 
 impl Input {
-    /// Opens an input to be read from `from` to `to`; without `to`: to its present end, or without end where `follow`
-    /// is set.
+    /// Opens an input to be read from `from` to `to`; without `to`: as far as `follow` says.
     pub(super) fn open(
         input: &FileInput,
         partition: PartitionId,
         limits: Limits,
         from: u64,
         to: Option<u64>,
-        follow: bool,
+        follow: Follow,
     ) -> Result<Input, SourceError> {
         let mut opened = Input {
             path: input.path.clone(),
@@ -92,8 +96,14 @@ impl Input {
                     LineStart::Here => false,
                 };
                 opened.length_at_open = Some(length);
-                if !follow && to.is_none() {
-                    opened.to = Some(length);
+                if to.is_none() {
+                    opened.to = match follow {
+                        Follow::No => Some(length),
+                        Follow::UntilEnd => {
+                            Some(whole_lines(file, from, length).map_err(|source| opened.read_error(source))?)
+                        }
+                        Follow::Yes => None,
+                    };
                 }
             }
             Origin::Compressed(..) => opened.skip = from,
@@ -251,6 +261,22 @@ impl Input {
             (_, Encoding::Gzip | Encoding::Zstd) => SourceError::Damaged { path, offset, source },
         }
     }
+}
+
+/// Where the last line break before `to` ends, and nowhere before `from`.
+fn whole_lines(file: &File, from: u64, to: u64) -> io::Result<u64> {
+    let mut end = to;
+    let mut bytes = vec![0; SEARCHED_AT_ONCE];
+    while end > from {
+        let start = end.saturating_sub(SEARCHED_AT_ONCE as u64).max(from);
+        let part = usize::try_from(end - start).ok().and_then(|length| bytes.get_mut(..length)).unwrap_or_default();
+        file.read_exact_at(part, start)?;
+        if let Some(at) = memrchr(b'\n', part) {
+            return Ok(start + at as u64 + 1);
+        }
+        end = start;
+    }
+    Ok(from)
 }
 
 /// What a place in a plain file is to the lines around it.

@@ -12,7 +12,9 @@ use tempfile::TempDir;
 
 use crate::clock::Clock;
 use crate::event::{Block, Content, PartitionId, Partitions, Positions, Timestamp};
-use crate::source::{FileInput, FileSettings, Host, Limits, Next, Settings, SettingsError, Source, SourceError, open};
+use crate::source::{
+    FileInput, FileSettings, Follow, Host, Limits, Next, Settings, SettingsError, Source, SourceError, open,
+};
 
 const LIMITS: Limits = Limits { block_bytes: 64, record_bytes_max: 1000 };
 const ONLY: PartitionId = PartitionId(0);
@@ -31,12 +33,12 @@ impl Files {
             fs::write(&path, content).unwrap();
             FileInput { path: path.to_str().unwrap().to_owned(), stream: None }
         });
-        let settings = FileSettings { inputs: inputs.collect(), interleave: false, follow: false };
+        let settings = FileSettings { inputs: inputs.collect(), interleave: false, follow: Follow::No };
         Files { directory, settings }
     }
 
     fn followed(mut self) -> Files {
-        self.settings.follow = true;
+        self.settings.follow = Follow::Yes;
         self
     }
 
@@ -279,6 +281,31 @@ fn what_is_appended_after_the_opening_is_left_for_the_next_run() {
     assert_eq!(records(&files.read(LIMITS, 4, None).unwrap()), [(4, b"3".to_vec(), None)]);
 }
 
+/// Who appends to a file may be in the middle of a line: half of it is no record, and the next run goes on at its start.
+#[test]
+fn a_line_that_is_being_appended_is_left_for_the_next_run() {
+    let mut files = Files::new(&[("input.jsonl", b"")]);
+    files.settings.follow = Follow::UntilEnd;
+    for (content, from, read, left) in [
+        (&b""[..], 0, &[][..], 0),
+        (b"half", 0, &[], 4),
+        (b"1\n", 0, &[(0, "1")], 0),
+        (b"1\n\n", 0, &[(0, "1")], 0),
+        (b"1\n2\nhalf a line", 0, &[(0, "1"), (2, "2")], 11),
+        (b"1\nhalf a line", 2, &[], 11),
+        (b"1\n2\nhalf", 2, &[(2, "2")], 4),
+        (b"1\n2", 3, &[], 0),
+        (b"1\n2\nhalf", 3, &[], 4),
+    ] {
+        fs::write(files.path(0), content).unwrap();
+        let mut source = files.open(LIMITS, from, None).unwrap();
+        let blocks = read_all(&mut *source).unwrap();
+        let expected: Vec<_> = read.iter().map(|(at, line)| (*at, line.as_bytes().to_vec(), None)).collect();
+        let case = String::from_utf8_lossy(content);
+        assert_eq!((records(&blocks), source.lag().bytes), (expected, Some(left)), "{case:?} from {from}");
+    }
+}
+
 #[test]
 fn a_last_line_that_was_taken_without_its_line_break_may_only_get_that() {
     let files = Files::new(&[("input.jsonl", b"1\n2")]);
@@ -360,7 +387,7 @@ fn a_pipe_is_read_as_it_comes_and_counts_on_after_a_restart() {
     let path = directory.path().join("pipe");
     assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
     let input = FileInput { path: path.to_str().unwrap().to_owned(), stream: None };
-    let settings = FileSettings { inputs: vec![input], interleave: false, follow: true };
+    let settings = FileSettings { inputs: vec![input], interleave: false, follow: Follow::Yes };
     let files = Files { directory, settings };
 
     assert!(read_all(&mut *files.open(LIMITS, 0, Some(100)).unwrap()).unwrap().is_empty(), "it is not replayed");
@@ -387,9 +414,10 @@ fn blocks_carry_arrival_and_stream() {
 fn settings_that_cannot_be_meant_are_refused() {
     let input = |path: &str| FileInput { path: path.to_owned(), stream: None };
     let cases = [
-        (vec![], false, SettingsError::NoFile),
-        (vec![input("a"), input("b"), input("a")], false, SettingsError::NamedTwice { path: "a".to_owned() }),
-        (vec![input("a.zst")], true, SettingsError::FollowCompressed { path: "a.zst".to_owned() }),
+        (vec![], Follow::No, SettingsError::NoFile),
+        (vec![input("a"), input("b"), input("a")], Follow::No, SettingsError::NamedTwice { path: "a".to_owned() }),
+        (vec![input("a.zst")], Follow::Yes, SettingsError::FollowCompressed { path: "a.zst".to_owned() }),
+        (vec![input("a.zst")], Follow::UntilEnd, SettingsError::FollowCompressed { path: "a.zst".to_owned() }),
     ];
     for (inputs, follow, error) in cases {
         let settings = Settings::File(FileSettings { inputs, interleave: false, follow });
