@@ -19,7 +19,7 @@ use crate::event::{PartitionId, StreamId};
 const LENGTH_KEEPS: Duration = Duration::from_millis(100);
 
 /// Bytes that are searched at once for the last line break. Few in tests, so that small files have more.
-const SEARCHED_AT_ONCE: usize = if cfg!(test) { 3 } else { 64 << 10 };
+const SEARCHED_AT_ONCE: usize = if cfg!(test) { 3 } else { 16 << 10 };
 
 /// What an input has next.
 pub(super) enum Polled {
@@ -266,7 +266,7 @@ impl Input {
 /// Where the last line break before `to` ends, and nowhere before `from`.
 fn whole_lines(file: &File, from: u64, to: u64) -> io::Result<u64> {
     let mut end = to;
-    let mut bytes = vec![0; SEARCHED_AT_ONCE];
+    let mut bytes = [0; SEARCHED_AT_ONCE];
     while end > from {
         let start = end.saturating_sub(SEARCHED_AT_ONCE as u64).max(from);
         let part = usize::try_from(end - start).ok().and_then(|length| bytes.get_mut(..length)).unwrap_or_default();
