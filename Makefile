@@ -27,7 +27,7 @@ setup: ## Install what is missing to build
 build: setup ## Build the jobs
 	cargo build --release --locked --bins
 
-optimized: setup ## Build them once more, for how they run: some tenth faster (six minutes more; into optimized/release)
+optimized: setup ## Build them once more, for how they run: about a tenth faster (six minutes more; into optimized/release)
 	@.ci/optimize
 
 demo: EVENTS ?= 2000000
