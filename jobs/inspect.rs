@@ -100,7 +100,9 @@ fn main() -> ExitCode {
 
 fn answer(options: &Options) -> Result<Answer, Failure> {
     let (job, state) = open(options)?;
+    let listed = pipeline::listed(&job, &state).map_err(Failure::at_run_time)?;
     let inspector = Inspector::new(state, job.rules.clone(), Clock::start().now()).map_err(Failure::at_run_time)?;
+    let inspector = inspector.with_listed(listed);
     let question = &options.question;
     if let Some(position) = &question.event {
         let report = inspector.event(event_id(&inspector, position)?).map_err(Failure::at_run_time)?;

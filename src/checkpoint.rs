@@ -4,6 +4,9 @@
 //! made durable first; then one synced write to the state decides. After a crash the files are cut back to the lengths that the state has, and reading goes on
 //! from its positions: what was written in between is written again.
 //!
+//! Of events that began to wait in an epoch that write may have no more than a list of where their records are. The list goes with the next epoch, which writes what
+//! waits still; a start puts it into the log before anything else ([`Committed::log_listed`]).
+//!
 //! With topics the broker decides. An epoch's records are produced within one transaction while it fills. At its end the files are made durable, then one
 //! synced write keeps all that the epoch changes as one *pending* value, but for the log of waiting events, whose values stand under keys of this epoch and
 //! are passed over while it does not count; then the transaction commits, with the number of the epoch in it (the *marker*); then
@@ -63,7 +66,7 @@ pub enum CheckpointError {
     Damaged(String),
     /// It was written by another version of the program.
     #[error(
-        "the state's last commit has version {0}, this program reads {VERSION}: use the program that wrote it, or start over with --fresh"
+        "the state's last commit has version {0}, this program reads those up to {VERSION}: use the program that wrote it, or start over with --fresh"
     )]
     Version(u8),
     /// An epoch was given to topics, and the job is now set up in a way that does not ask the broker for it.
@@ -349,7 +352,8 @@ impl Checkpoint {
         let idle = !self.written
             && end.positions == self.committed.positions
             && end.totals == Totals::default()
-            && end.changes.iter().all(|(_, changes)| changes.is_empty());
+            && end.changes.iter().all(|(_, changes)| changes.is_empty())
+            && self.committed.listed.is_empty();
         if idle {
             if let Some(topics) = &mut self.topics {
                 topics.refresh(&self.committed)?;
@@ -379,6 +383,7 @@ impl Checkpoint {
         self.committed.fingerprints.extend(end.fingerprints);
         self.committed.partitions = end.partitions;
         self.committed.totals.add(&end.totals);
+        news.had_lists = !std::mem::take(&mut self.committed.listed).is_empty();
         let (mut rows, (changed, logged)) = (Batch::default(), self.account(epoch, end.changes));
         self.drop_dead_log(&mut rows);
         if let Some(timeline) = &mut self.timeline {
@@ -442,6 +447,9 @@ impl Checkpoint {
                 if let Some(of_epoch) = self.log.get_mut(&obsolete) {
                     of_epoch.live = of_epoch.live.saturating_sub(1);
                 }
+            }
+            if !changes.listed.is_empty() {
+                self.committed.listed.push(changes.listed.into());
             }
             changed.push(changes.batch);
             logged.push(changes.logged);

@@ -401,3 +401,106 @@ fn what_waits_for_maintained_results_is_shown_and_ended() {
     assert_eq!(job.answer(0, &[])["waiting"], 0);
     assert_eq!(job.dead(), dead);
 }
+
+const LAST_EPOCH: &str = r#"
+[job]
+name = "social"
+workers = 2
+epoch = "2s"
+[[stream]]
+name = "person"
+key = "/id"
+[[stream]]
+name = "post"
+key = "/id"
+[[stream]]
+name = "like"
+depends_on = [
+  { entity = "person", by = "/person" },
+  { entity = "post", by = "/post", wait = "1h" },
+  { name = "friends", entity = "person", by = "/friends", required = false },
+]
+[source.file]
+path = "in.jsonl"
+stream = "/type"
+follow = true
+[sink.resolved]
+file = "resolved.jsonl"
+[sink.dead_letter]
+file = "dead.jsonl"
+[metrics]
+listen = "off"
+[state]
+path = "state"
+"#;
+
+/// A job that is killed has no more than the positions of what began to wait in its last epoch.
+#[test]
+fn what_the_last_epoch_only_listed_is_read_again_as_it_was() {
+    let job = Job::new("sedd", "");
+    fs::write(job.path("job.toml"), LAST_EPOCH).unwrap();
+    let person = job.append(r#"{"type":"person","id":1}"#);
+    let like = job.append(r#"{"type":"like","person":1,"post":7,"friends":[1,3]}"#);
+    let other = job.append(r#"{"type":"like","person":1,"post":8}"#);
+    let mut running = Running::start(&job);
+    let overview = running.has_read(&job, 3);
+    let shown = job.answer(0, &["--event", &like]);
+    drop(running);
+    assert_eq!((&overview["waiting"], &overview["waiting_in_memory"]), (&2.into(), &2.into()));
+    assert_eq!(overview["conservation_broken"], Value::Null);
+
+    // It is shown as it was, with what it had found and until when it waits: after the kill, and once more when a job has gone on with it.
+    let check = |event: &Value| {
+        let found = |at: usize| (&event["references"][at]["found"], &event["references"][at]["position"]);
+        assert_eq!((&event["status"], &event["waits_in"]), (&"waiting".into(), &"memory".into()), "{event}");
+        let names: Vec<&str> = (0..4).map(|at| event["references"][at]["dependency"].as_str().unwrap()).collect();
+        for (at, name) in names.into_iter().enumerate() {
+            match (name, event["references"][at]["key"].as_i64().unwrap()) {
+                ("person", 1) | ("friends", 1) => assert_eq!(found(at), (&"present".into(), &person.as_str().into())),
+                _ => assert_eq!(found(at).0, "missing", "{event}"),
+            }
+        }
+        assert_eq!((&event["since"], &event["until"]), (&shown["since"], &shown["until"]));
+    };
+    check(&shown);
+    check(&job.answer(0, &["--event", &like]));
+
+    // What it is read from has to be there, and to be what it was.
+    fs::rename(job.path("in.jsonl"), job.path("gone.jsonl")).unwrap();
+    let refusal = job.refusal(1, &[]);
+    assert!(refusal.contains("is to be read again") && refusal.contains("cannot open `in.jsonl`"), "{refusal}");
+    fs::rename(job.path("gone.jsonl"), job.path("in.jsonl")).unwrap();
+    fs::write(job.path("job.toml"), LAST_EPOCH.replace(", required = false", "")).unwrap();
+    let refusal = job.refusal(1, &[]);
+    assert!(refusal.contains(&format!("the record at {other} waits")), "{refusal}");
+    let output = job.command("sedd").args(["--quiet", "--until-end"]).output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        output.status.code() == Some(1) && stderr.contains("start the job once with the configuration"),
+        "{stderr}"
+    );
+
+    // One is ended by hand, and has what it had found.
+    fs::write(job.path("job.toml"), LAST_EPOCH).unwrap();
+    job.answer(0, &["--expire", &other]);
+    let dead = job.dead();
+    assert_eq!((&dead[0]["position"], &dead[0]["reason"]), (&other.as_str().into(), &"operator".into()));
+    assert_eq!(dead[0]["dependencies"]["person"]["id"], 1);
+    assert_eq!(dead[0]["missing"].as_array().unwrap().len(), 1);
+
+    // A longer wait is for those that come later.
+    fs::write(job.path("job.toml"), LAST_EPOCH.replace("1h", "2h")).unwrap();
+    job.run();
+    check(&job.answer(0, &["--event", &like]));
+    job.append(r#"{"type":"post","id":7}"#);
+    job.append(r#"{"type":"person","id":3}"#);
+    job.run();
+    let overview = job.answer(0, &[]);
+    assert_eq!((&overview["waiting"], &overview["totals"]["resolved"]), (&0.into(), &4.into()));
+    let lines = fs::read_to_string(job.path("resolved.jsonl")).unwrap();
+    let likes: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let likes: Vec<&Value> = likes.iter().filter(|line| line["stream"] == "like").collect();
+    assert_eq!(likes.len(), 1);
+    assert_eq!(likes[0]["dependencies"]["friends"][1]["id"], 3);
+    assert_eq!(job.dead(), dead);
+}

@@ -23,7 +23,8 @@ Examples:
 
 The job may run: it is shown as of the last epoch that it has committed, and is not disturbed. What an event lacks is
 shown as of when it last asked. It asks again when the referent that it waits at comes, and when a deadline passes. Where
-results are maintained (emit = \"changes\") it is shown as of that epoch.
+results are maintained (emit = \"changes\") it is shown as of that epoch. While a job runs, and after it was killed, what
+began to wait in its last epoch is read from its input files: they have to be where the job reads them.
 
 Exit status:
   0  answered; with --event: it waits; with --expire: the wait was ended

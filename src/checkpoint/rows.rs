@@ -1,12 +1,14 @@
 //! What a commit leaves in the state for the next start: its rows, and the epoch that is not decided yet.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use bincode::Options;
-use resolvent_state::{Batch, State, Table};
+use resolvent_state::{Batch, Durability, State, Table};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
 
 use super::CheckpointError;
 use crate::event::{Epoch, PartitionId, Partitions, Positions};
@@ -32,8 +34,14 @@ const INPUT: &[u8] = b"input/";
 /// The row of an epoch that topics have been given, and that the broker has not been heard of.
 const PENDING: &[u8] = b"pending";
 
+/// The row of the lists of events that the last epoch has not written down otherwise; there where it has some.
+const LISTED: &[u8] = b"listed";
+
 /// The version of these rows.
-pub(super) const VERSION: u8 = 2;
+pub(super) const VERSION: u8 = 3;
+
+/// Those that are read: without lists, as before version 3, they are the same.
+const VERSIONS: RangeInclusive<u8> = 2..=VERSION;
 
 /// All that the last commit says, and what the next one builds on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -54,6 +62,8 @@ pub struct Committed {
     pub waiting_in_state: u64,
     /// Where the broker's marker is, for a job that commits to topics in transactions.
     pub place: Option<Place>,
+    /// Lists of events that wait and that the state does not have otherwise: a start [reads them again](crate::mode::read_listed).
+    pub listed: Vec<ByteBuf>,
     pub(super) files: BTreeMap<PathBuf, u64>,
     /// How many names of partitions were read: more of them may turn up at any time.
     pub(super) names: usize,
@@ -74,6 +84,8 @@ struct Row {
 pub(super) struct News {
     pub(super) partitions: bool,
     pub(super) origins: bool,
+    /// Whether the commit before had lists.
+    pub(super) had_lists: bool,
     /// Partitions whose fingerprint is another one.
     pub(super) inputs: Vec<PartitionId>,
 }
@@ -117,6 +129,7 @@ impl Committed {
             totals: Totals { retracted: read_row(get(RETRACTED)?)?.unwrap_or_default(), ..row.totals },
             waiting_in_state: row.waiting_in_state,
             place: row.place,
+            listed: read_row(get(LISTED)?)?.unwrap_or_default(),
             files: row.files.into_iter().collect(),
         })
     }
@@ -142,11 +155,32 @@ impl Committed {
         if news.origins {
             put_row(batch, ORIGINS, &pairs(&self.origins))?;
         }
+        if !self.listed.is_empty() {
+            put_row(batch, LISTED, &self.listed)?;
+        } else if news.had_lists {
+            Self::forget_lists(batch);
+        }
         for partition in &news.inputs {
             if let Some(fingerprint) = self.fingerprints.get(partition) {
                 put_row(batch, &input_row(*partition), fingerprint)?;
             }
         }
+        Ok(())
+    }
+
+    fn forget_lists(batch: &mut Batch) {
+        batch.delete(Table::Meta, LISTED);
+    }
+
+    /// Puts what the last commit has only listed into the log.
+    ///
+    /// # Errors
+    ///
+    /// The state cannot be written.
+    pub fn log_listed(&mut self, state: &State, mut logged: Batch) -> Result<(), CheckpointError> {
+        Self::forget_lists(&mut logged);
+        state.write(&logged, Durability::Synced)?;
+        self.listed.clear();
         Ok(())
     }
 
@@ -224,7 +258,7 @@ pub(super) fn pairs(positions: &Positions) -> Vec<(u32, u64)> {
 fn versioned(row: Option<Vec<u8>>) -> Result<Option<Vec<u8>>, CheckpointError> {
     let Some(mut bytes) = row else { return Ok(None) };
     match bytes.first() {
-        Some(&VERSION) => {
+        Some(version) if VERSIONS.contains(version) => {
             bytes.remove(0);
             Ok(Some(bytes))
         }
@@ -247,4 +281,32 @@ fn put_row(batch: &mut Batch, row: &[u8], value: &impl Serialize) -> Result<(), 
 
 pub(super) fn options() -> impl Options {
     bincode::DefaultOptions::new()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_of_the_version_before_are_read_and_others_are_refused() {
+        for (version, is_read) in [(1, false), (2, true), (VERSION, true), (VERSION + 1, false)] {
+            let committed = Committed { epoch: Epoch(7), ..Committed::default() };
+            let mut rows = Batch::default();
+            committed.put(&News::default(), &mut rows).expect("rows");
+            let mut changed = Batch::default();
+            for (row, value) in rows.changes_of(Table::Meta) {
+                let mut value = value.expect("a put").to_vec();
+                value[0] = version;
+                changed.put(Table::Meta, row, &value);
+            }
+            let state = State::in_memory();
+            state.write(&changed, Durability::Synced).expect("a state");
+            match Committed::read(&state) {
+                Ok(read) => assert!(is_read && read == committed, "{version}"),
+                Err(error) => {
+                    assert!(!is_read && matches!(error, CheckpointError::Version(v) if v == version), "{error}")
+                }
+            }
+        }
+    }
 }

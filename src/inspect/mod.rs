@@ -3,7 +3,8 @@
 //! It only reads, and shows the job as of the last epoch committed. A state has a waiting event as it was when it began to wait: what of it came later is
 //! known where its entity is kept in the state (some dependency on it is deferred), and otherwise only once the event asks again, which it does when the
 //! referent that it waits at comes and when a deadline passes. Where results are maintained the state has all that they follow from, and what an event lacks
-//! is what it lacked at the end of that epoch.
+//! is what it lacked at the end of that epoch. Of events that began to wait in that epoch a state may have no more than where their records are: who asks reads
+//! these again ([`Inspector::with_listed`]).
 //!
 //! * [`Inspector::overview`]: positions, totals, and what waits in all.
 //! * [`Inspector::event`]: one event: what it lacks, since when, until when.
@@ -96,6 +97,14 @@ impl Inspector {
             Waits::Logged(Log::read(&state, committed.epoch)?)
         };
         Ok(Inspector { state, rules, committed, waits, now })
+    }
+
+    /// Adds the events that the last epoch has only listed, as they were [read again](mode::read_listed).
+    pub fn with_listed(mut self, listed: Vec<Box<Dependent>>) -> Inspector {
+        if let Waits::Logged(log) = &mut self.waits {
+            log.add(self.committed.epoch, listed);
+        }
+        self
     }
 
     fn each_waiting(&self, mut see: impl FnMut(&Dependent)) -> Result<(), InspectError> {

@@ -109,6 +109,7 @@ impl Job {
             changes_bytes: 1 << 20,
             accepted: true,
             state_has_referents: false,
+            rereads: false,
         };
         let sinks = sink::Settings { resolved: Target::Null { checksum: false }, dead_letter: None, accepted: None };
         Job {

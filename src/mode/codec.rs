@@ -236,14 +236,14 @@ fn options() -> impl Options {
     bincode::DefaultOptions::new()
 }
 
-fn write(value: &impl Serialize, out: &mut Vec<u8>) {
+pub(super) fn write(value: &impl Serialize, out: &mut Vec<u8>) {
     out.push(VERSION);
     // Writing to memory does not fail, and no type here has a length that bincode cannot know.
     let written = options().serialize_into(out, value);
     debug_assert!(written.is_ok());
 }
 
-fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, StoredError> {
+pub(super) fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, StoredError> {
     match bytes.split_first() {
         Some((&VERSION, rest)) => options().deserialize(rest).map_err(|error| StoredError::Damaged(error.to_string())),
         Some((version, _)) => Err(StoredError::Version(*version)),

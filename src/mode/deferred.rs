@@ -4,8 +4,9 @@
 //! [`Changes`] value. Queries are answered from a state that has every earlier epoch, so that what moved out at the end of one epoch is found in the next.
 //!
 //! Waiting events are written to a log, an epoch's new ones in one value, since most of them leave within a few epochs: a key of its own is only given
-//! to an event that leaves memory. Where those that wait fill a quarter of their memory, events are packed before that, into the bytes that the log has of
-//! them. Referents of deferred dependencies are written in the epoch in which they come.
+//! to an event that leaves memory. What may be [listed](super::listed) comes into the log with the end of the next epoch. Where those that wait fill a quarter of
+//! their memory, events are packed before that, into the bytes that the log has of them. Referents of deferred dependencies are written in the epoch in which they
+//! come.
 
 mod changes;
 mod epoch;
@@ -15,6 +16,7 @@ mod query;
 
 pub use changes::Changes;
 pub(super) use epoch::{end_epoch, is_full};
+pub use log::log_waiting;
 pub use query::{Answer, Query};
 pub(super) use query::{Drain, DuePass, Kept};
 
@@ -90,7 +92,10 @@ pub(super) struct Residency {
     due_pass: Option<DuePass>,
     all_from: Option<Vec<u8>>,
     asked: usize,
-    /// Events that were parked in this epoch, some of which have left again: their places and tickets.
+    /// Whether events may be listed, and whether an epoch follows that writes of them what waits still.
+    rereads: bool,
+    goes_on: bool,
+    /// Events that were parked in this epoch or listed by the one before, some of which have left again: their places and tickets.
     parked: Vec<(WaiterId, u64)>,
     /// By how much memory was over its bounds when the epoch began.
     over_at_first: usize,
@@ -122,6 +127,8 @@ impl Residency {
             due_pass: None,
             all_from: None,
             asked: 0,
+            rereads: settings.rereads,
+            goes_on: true,
             parked: Vec::new(),
             over_at_first: 0,
             changes: Changes::default(),

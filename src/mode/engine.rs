@@ -36,6 +36,8 @@ pub struct Settings {
     pub accepted: bool,
     /// Whether the state has referents of an earlier run.
     pub state_has_referents: bool,
+    /// Whether every record can be read again by its position.
+    pub rereads: bool,
 }
 
 /// Epochs for which events that ended unresolved still count as waiting for each other.

@@ -9,6 +9,7 @@
 //!   `deadline`s of what waits, what it lacks besides the referent that it waits at (`claims`), the queues of `ordered_by` (`order`), and the graph of
 //!   events that may wait for each other (`cycle`, which maintained results have too).
 //! * `deletion`: tombstones, and what they hide from whom.
+//! * `listed`: events that have waited for less than an epoch, written down by their positions alone.
 //! * `held`: how memory holds an event that waits, whole or packed; `ages`: since when events wait.
 //! * `preload`: looks at memory before it is needed.
 //! * `streaming`: what is particular to references that are joined in memory: rebuilding them after a restart.
@@ -30,6 +31,7 @@ mod engine;
 mod exchange;
 mod held;
 mod independent;
+mod listed;
 pub mod maintained;
 mod operator;
 mod order;
@@ -52,11 +54,12 @@ use crate::event::{Dependent, EntityId, Event, EventId, Key, KeyHash, Outcome, R
 pub use answer::answer;
 pub use codec::{StoredError, stored_referent_bytes, stored_waiting_bytes};
 pub use deadline::{DEADLINE_BYTES, lacks_deferred, next as next_deadline};
-pub use deferred::{Answer, Changes, Query};
+pub use deferred::{Answer, Changes, Query, log_waiting};
 pub use deletion::{Hidden, tombstones_kept};
 pub use engine::{Backlog, Engine, Phase, Settings};
 pub use exchange::ByWorker;
 pub use independent::accept;
+pub use listed::{Position, read_listed};
 pub use operator::{Lookup, resolve};
 pub use restore::{
     Log, LogEpoch, RestoreError, Restored, WaitingRow, discard_log, each_waiting, end_waiting, find_referent,

@@ -54,6 +54,13 @@ impl Engine {
         black_box(seen.fold(0, |all, seen| all ^ seen));
     }
 
+    /// Looks at events that wait and may be listed.
+    pub(super) fn preload_heads(&self, waiters: impl Iterator<Item = WaiterId>) {
+        let waiters = waiters.filter_map(|waiter| self.table.waiter(waiter)).filter(|waiter| !waiter.deferred);
+        let seen = waiters.map(|waiter| waiter.held.look_at());
+        black_box(seen.fold(0, |all, seen| all ^ seen));
+    }
+
     /// Looks at events that are about to be woken.
     pub(super) fn preload_chain(&self, chain: &Chain, count: usize) {
         black_box(self.table.preload_chain(chain, count));

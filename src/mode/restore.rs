@@ -140,6 +140,7 @@ pub struct Log {
     /// What each epoch wrote.
     pub epochs: BTreeMap<Epoch, LogEpoch>,
     live: FxHashMap<EventId, LogPlace>,
+    listed: BTreeMap<EventId, Box<Dependent>>,
 }
 
 impl Log {
@@ -178,13 +179,22 @@ impl Log {
         Ok(log)
     }
 
+    /// Adds the events that the last epoch has only listed, as they were [read again](super::read_listed), for somebody who only looks.
+    pub fn add(&mut self, last: Epoch, listed: Vec<Box<Dependent>>) {
+        self.listed.extend(listed.into_iter().map(|mut dependent| {
+            dependent.stored = Stored::Log(last);
+            (dependent.event.header.header.id, dependent)
+        }));
+    }
+
     /// How many events in it wait still.
     pub fn waiting(&self) -> u64 {
-        self.live.len() as u64
+        (self.live.len() + self.listed.len()) as u64
     }
 
     /// Shows every event in it that waits still.
     fn each(&self, state: &State, rules: &Rules, mut see: impl FnMut(Box<Dependent>)) -> Result<(), RestoreError> {
+        self.listed.values().for_each(|dependent| see(dependent.clone()));
         each(state, Table::Log, &[], |key, value| {
             let (epoch, key) = split_log_key(key)?;
             let is_live = |at, bytes: &[u8]| {
@@ -196,6 +206,9 @@ impl Log {
     }
 
     fn find(&self, state: &State, rules: &Rules, id: EventId) -> Result<Option<Box<Dependent>>, RestoreError> {
+        if let Some(dependent) = self.listed.get(&id) {
+            return Ok(Some(dependent.clone()));
+        }
         let Some((key, wanted)) = self.live.get(&id) else { return Ok(None) };
         let (epoch, key) = split_log_key(key)?;
         let Some(value) = state.get(Table::Log, &key)? else { return Ok(None) };

@@ -15,6 +15,7 @@ use crate::event::{self, Dependent, EntityId, Event, Key, KeyHash, Reference, Ti
 
 use super::ages::Ages;
 use super::held::{Held, Packed};
+use super::listed::Listed;
 
 pub(super) use chain::Chain;
 use chain::narrow;
@@ -79,6 +80,8 @@ pub(super) struct Waiter {
     number: u32,
     /// About how many bytes the log will have of it; 0 once it is written there as it is.
     unlogged: u32,
+    /// Whether the epoch before has listed it.
+    listed: bool,
 }
 
 const _: () = assert!(size_of::<Option<Waiter>>() == 64, "a cache line");
@@ -118,6 +121,8 @@ pub(super) struct Table {
     rules: Arc<Rules>,
     memory: Memory,
     unlogged: Unlogged,
+    /// Those of them that the epoch before has listed are counted here instead.
+    listed: Unlogged,
     tickets: u64,
     hand: Hand,
     old_hand: Hand,
@@ -132,6 +137,7 @@ impl Table {
             rules,
             memory: Memory::default(),
             unlogged: Unlogged::default(),
+            listed: Unlogged::default(),
             tickets: 0,
             hand: Hand::default(),
             old_hand: Hand::default(),
@@ -146,9 +152,14 @@ impl Table {
         self.waiters.iter()
     }
 
-    /// The events that are still to be written to the log.
+    /// The events that are still to be written to the log or listed.
     pub(super) fn unlogged(&self) -> Unlogged {
         self.unlogged
+    }
+
+    /// The events that the epoch before has listed, and that are still to be written to the log.
+    pub(super) fn listed(&self) -> Unlogged {
+        self.listed
     }
 
     /// Notes that an event that waits is to be written to the log as it is now. Returns whether that is new.
@@ -159,13 +170,26 @@ impl Table {
     /// Notes that an event that waits has been written to the log.
     pub(super) fn logged(&mut self, id: WaiterId) {
         self.count_unlogged(id, 0);
+        if let Some(waiter) = self.waiters.get_mut(id.0) {
+            waiter.listed = false;
+        }
+    }
+
+    /// Notes that an event that is to be written to the log has been listed: the next epoch writes it.
+    pub(super) fn set_listed(&mut self, id: WaiterId) {
+        if let Some(waiter) = self.waiters.get_mut(id.0).filter(|waiter| !waiter.listed) {
+            waiter.listed = true;
+            self.unlogged.remove(waiter.unlogged);
+            self.listed.add(waiter.unlogged);
+        }
     }
 
     fn count_unlogged(&mut self, id: WaiterId, bytes: u32) -> Option<u32> {
         let waiter = self.waiters.get_mut(id.0)?;
         let before = std::mem::replace(&mut waiter.unlogged, bytes);
-        self.unlogged.remove(before);
-        self.unlogged.add(bytes);
+        let counted = if waiter.listed { &mut self.listed } else { &mut self.unlogged };
+        counted.remove(before);
+        counted.add(bytes);
         Some(before)
     }
 
@@ -262,7 +286,7 @@ impl Table {
         self.ages.add(arrival);
         let ticket = self.tickets;
         let held = Held::Whole(dependent);
-        let waiter = Waiter { held, parked, ticket, deferred, bytes, arrival, number: 0, unlogged: 0 };
+        let waiter = Waiter { held, parked, ticket, deferred, bytes, arrival, number: 0, unlogged: 0, listed: false };
         let id = self.waiters.insert(waiter);
         if let Parked::At(reference) = parked {
             self.chain(id, reference);
@@ -342,7 +366,8 @@ impl Table {
     fn remove(&mut self, place: u32) -> Option<Waiter> {
         let waiter = self.waiters.remove(place)?;
         *waiting_part(&mut self.memory, waiter.deferred) -= waiter.bytes as usize;
-        self.unlogged.remove(waiter.unlogged);
+        let counted = if waiter.listed { &mut self.listed } else { &mut self.unlogged };
+        counted.remove(waiter.unlogged);
         self.ages.remove(waiter.arrival);
         Some(waiter)
     }
@@ -431,6 +456,15 @@ impl Waiter {
     /// Orders those of one worker by when they came.
     pub(super) fn came(&self) -> (Timestamp, u64) {
         (self.arrival, self.ticket)
+    }
+
+    /// What is to be listed of it, unless it has to be written to the log: the epoch before has listed it, its wait is deferred, or it has more than its record
+    /// tells.
+    pub(super) fn listed(&self, rules: &Rules) -> Option<Listed> {
+        match &self.held {
+            Held::Whole(dependent) if !self.listed && !self.deferred => Listed::of(rules, dependent),
+            Held::Whole(_) | Held::Packed(_) => None,
+        }
     }
 
     /// Whether the log does not have it, or not as it is.

@@ -298,7 +298,9 @@ impl Committer {
     fn then(&self, phase: Phase, closed: &Closed, ends: &[WorkerEnd]) -> Then {
         let idle = ends.iter().all(|end| end.backlog == Backlog::None);
         if closed.stopped {
-            return Then::Finish;
+            // Who stops leaves all that waits in the state. An epoch that was closed before knew nothing of that.
+            let lists = ends.iter().any(|end| !end.changes.listed.is_empty());
+            return if lists { Then::Open(phase) } else { Then::Finish };
         }
         if phase == Phase::Replay {
             return Then::Open(if closed.ended { Phase::CatchUp } else { Phase::Replay });

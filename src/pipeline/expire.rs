@@ -15,6 +15,7 @@ use crate::mode::maintained::Snapshot;
 use crate::mode::{self, Changes, Log, RestoreError};
 use crate::sink::{self, Renderer, SinkError, SinkKind};
 
+use super::listed::{self, ListedError};
 use super::open::{connect, new_instance, open_state};
 
 /// Why a wait was not ended. Nothing has changed then, but where [`ExpireError::Commit`] leaves that unknown until the job starts.
@@ -26,6 +27,9 @@ pub enum ExpireError {
     /// The state cannot be read.
     #[error(transparent)]
     Restore(#[from] RestoreError),
+    /// What waits cannot be read again.
+    #[error(transparent)]
+    Listed(#[from] ListedError),
     /// The outcome cannot be committed.
     #[error(transparent)]
     Commit(#[from] CheckpointError),
@@ -69,7 +73,7 @@ pub struct Ended {
 /// The state is in use, the event does not wait or needs no end, or the outcome cannot be written.
 pub fn expire(job: &Job, id: EventId) -> Result<Ended, ExpireError> {
     let (state, (recovery, topics)) = open_state(job, |state| look(job, state))?;
-    let committed = recovery.settle(&state)?;
+    let committed = listed::settle(job, &job.source, &state, recovery.settle(&state)?)?;
     let log = Log::read(&state, committed.epoch)?;
     let position = committed.partitions.position(id);
     let now = Clock::start().now();

@@ -325,6 +325,12 @@ impl Intake {
         if inner.open { self.limits.epoch.saturating_sub(inner.opened.elapsed()) } else { self.limits.epoch }
     }
 
+    /// Whether the input has ended or the job is to stop: the epoch that is closed may be the last one.
+    pub(super) fn is_ending(&self) -> bool {
+        let inner = self.lock();
+        inner.ended || inner.stop
+    }
+
     /// Whether the job is over.
     pub(super) fn is_finished(&self) -> bool {
         self.lock().finished

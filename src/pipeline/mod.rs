@@ -9,6 +9,7 @@ mod committer;
 mod durable;
 mod expire;
 mod intake;
+mod listed;
 mod lookup;
 mod open;
 mod reading;
@@ -39,6 +40,7 @@ use crate::sink::{self, SinkError, SinkKind, Target};
 use crate::source::SourceError;
 
 pub use expire::{Ended, ExpireError, expire};
+pub use listed::{ListedError, listed};
 pub use open::identity;
 
 use committer::{Committer, Told};
@@ -176,6 +178,9 @@ pub enum RunError {
     /// The state cannot be read.
     #[error(transparent)]
     Restore(#[from] RestoreError),
+    /// What waits cannot be read again.
+    #[error(transparent)]
+    Listed(#[from] ListedError),
     /// The source cannot be read.
     #[error(transparent)]
     Source(#[from] SourceError),
@@ -488,5 +493,6 @@ fn engine_settings(job: &Job, state_has_referents: bool) -> mode::Settings {
         changes_bytes: share(changes_bytes.min(job.epoch_size)),
         accepted: job.sinks.accepted.is_some(),
         state_has_referents,
+        rereads: job.source.rereads(),
     }
 }

@@ -20,8 +20,8 @@ use crate::mode::{self, Referent, Visit};
 use crate::sink::{self, Format, Place, SinkError, Target};
 use crate::source::{self, Fingerprints, GroupOffsets, Host, Limits, Settings, Source};
 
-use super::replay;
 use super::{RunError, RunOptions, StopFlag, UntilEnd, engine_settings};
+use super::{listed, replay};
 
 /// Bytes that a block of records aims at: some milliseconds of work for a worker.
 const BLOCK_BYTES: usize = 256 << 10;
@@ -190,7 +190,7 @@ pub(super) fn open(job: &Job, start: &mut Start, clock: &Clock) -> Result<Opened
         None => open_state(job, |state| Found::look(job, &settings, state, start, clock))?,
     };
     let Found { recovery, topics, partitions, source, fingerprints, replay } = found;
-    let committed = recovery.settle(&state)?;
+    let committed = listed::settle(job, &settings, &state, recovery.settle(&state)?)?;
     let restored = mode::restore(&state, &job.rules, committed.epoch)?;
     let rows = if job.rules.is_maintained() { maintained::restore(&state, &job.rules)? } else { Vec::new() };
     if replay::is_needed(&job.rules) {

@@ -167,6 +167,7 @@ fn end_epoch(
     setup: &Setup,
 ) -> WorkerEnd {
     engine.rewrite_log_before(Epoch(setup.rewrite.load(Ordering::Relaxed)));
+    engine.goes_on(!setup.intake.is_ending());
     let mut effects = mode::Effects::default();
     let changes = engine.end_epoch(&mut effects);
     // What is logged is mostly far more than what else is changed.

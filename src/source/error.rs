@@ -114,7 +114,7 @@ pub enum SourceError {
     },
     /// A partition has to be read again and is not configured any more.
     #[error(
-        "`{partition}` was read in an earlier run and must be read again to rebuild the referents, \
+        "`{partition}` was read in an earlier run and must be read again to rebuild the referents or what waits, \
          but it is no longer among the sources; \
          configure it again, or start over with --fresh"
     )]

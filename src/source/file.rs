@@ -7,6 +7,7 @@ mod fingerprint;
 mod input;
 mod lines;
 mod origin;
+mod records;
 #[cfg(test)]
 mod tests;
 
@@ -21,6 +22,7 @@ use self::input::{Input, Polled};
 use self::lines::Piece;
 pub use self::origin::is_pipe;
 use self::origin::{Encoding, Origin};
+pub(super) use self::records::FileRecords;
 use super::{
     FileSettings, Fingerprint, Fingerprints, Follow, Lag, Limits, Next, SettingsError, Source, SourceError,
     check_configured,
@@ -48,6 +50,11 @@ impl FileSettings {
             }
         }
         Ok(())
+    }
+
+    /// See [`super::Settings::rereads`]: what is compressed would have to be read from its start.
+    pub(super) fn rereads(&self) -> bool {
+        self.inputs.iter().all(|input| Encoding::of(&input.path) == Encoding::Plain && !origin::is_pipe(&input.path))
     }
 
     /// See [`super::check_readable`].

@@ -22,7 +22,9 @@ pub use kafka::{GroupOffsets, KafkaSettings, KafkaTopic, RecordFingerprint, Star
 pub use workload::{Arrivals, ItemSettings, SyntheticSettings, Workload};
 
 use crate::clock::Clock;
-use crate::event::{Block, PartitionId, Partitions, Positions, StreamId};
+use file::FileRecords;
+
+use crate::event::{Block, EventId, PartitionId, Partitions, Positions, StreamId, Timestamp};
 use crate::kafka::{Membership, Waiting};
 use crate::metrics::Metrics;
 
@@ -65,6 +67,14 @@ impl Settings {
             Settings::File(settings) => settings.check(),
             Settings::Kafka(settings) => settings.check(),
             Settings::Synthetic(settings) => settings.check(),
+        }
+    }
+
+    /// Whether any record can be read again [by its position](Records).
+    pub fn rereads(&self) -> bool {
+        match self {
+            Settings::File(settings) => settings.rereads(),
+            Settings::Kafka(_) | Settings::Synthetic(_) => false,
         }
     }
 
@@ -270,6 +280,34 @@ pub fn open(
             Box::new(synthetic::SyntheticSource::open(settings, limits, partitions, from, to, clock.clone())?)
         }
     })
+}
+
+/// Reads single records of a source again, where it [can](Settings::rereads).
+#[derive(Debug)]
+pub struct Records {
+    files: FileRecords,
+    partitions: Partitions,
+}
+
+impl Records {
+    /// Reads those of these settings; `partitions` has the names of what was read.
+    pub fn new(settings: &Settings, partitions: &Partitions) -> Records {
+        let none = FileSettings { inputs: Vec::new(), interleave: false, follow: Follow::No };
+        let files = match settings {
+            Settings::File(settings) => settings,
+            Settings::Kafka(_) | Settings::Synthetic(_) => &none,
+        };
+        Records { files: FileRecords::new(files, partitions), partitions: partitions.clone() }
+    }
+
+    /// The record at a position, in a block of its own. Where none begins there, it is part of one, or there is none in it.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or is not configured any more.
+    pub fn read(&mut self, id: EventId, arrival: Timestamp) -> Result<Block, SourceError> {
+        let read = self.files.read(id, arrival)?;
+        read.ok_or_else(|| SourceError::NotConfigured { partition: self.partitions.name(id.partition).to_string() })
+    }
 }
 
 /// Refuses sources that cannot be opened from their start; reads nothing of them.

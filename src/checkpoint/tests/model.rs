@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
 use resolvent_state::{Batch, State, Table};
+use serde_bytes::ByteBuf;
 
 use crate::checkpoint::failpoint;
 use crate::checkpoint::{Checkpoint, CheckpointError, Committed, Ending, EpochEnd, Instance, Recovery, Topics};
@@ -141,6 +142,11 @@ pub(super) struct Job {
 /// Records of an epoch.
 const STEP: u64 = 4;
 
+/// What the epoch lists that ends at a position: every other one has something.
+fn listed(position: u64) -> Option<ByteBuf> {
+    (position % (2 * STEP) == STEP).then(|| ByteBuf::from(position.to_be_bytes()))
+}
+
 impl Job {
     pub(super) fn new(directory: &Path, records: u64) -> Job {
         let (model, file) = (Model::default(), directory.join("dead.jsonl"));
@@ -167,8 +173,16 @@ impl Job {
         let mut topics = self.topics(instance);
         let recovery = Recovery::find(Some(state), Some(&mut topics))?;
         failpoint::pass("found");
-        let committed = recovery.settle(state)?;
+        let mut committed = recovery.settle(state)?;
         failpoint::pass("settled");
+        let position = committed.positions.0.get(&PartitionId(0)).copied().unwrap_or(0);
+        let is_logged = state.get(Table::Meta, b"logged")?.is_some_and(|logged| *logged == position.to_be_bytes());
+        let expected: Vec<ByteBuf> = listed(position).filter(|_| !is_logged).into_iter().collect();
+        assert_eq!(committed.listed, expected, "what the last epoch listed");
+        let mut logged = Batch::default();
+        logged.put(Table::Meta, b"logged", &position.to_be_bytes());
+        committed.log_listed(state, logged)?;
+        failpoint::pass("listed");
         let sinks = sink::Settings {
             resolved: Target::Topic(TopicSettings {
                 topic: "resolved".to_owned(),
@@ -202,6 +216,7 @@ impl Job {
             let key = [committed.epoch.next().0.to_be_bytes(), record.to_be_bytes()].concat();
             changes.logged.put(Table::Log, &key, &record.to_be_bytes());
         }
+        changes.listed = listed(to).unwrap_or_default().into_vec();
         committed.partitions.id("input:0");
         let end = EpochEnd {
             positions: Positions([(PartitionId(0), to)].into()),

@@ -17,6 +17,9 @@ pub struct Changes {
     pub logged: Batch,
     /// What they are.
     pub log: LogEpoch,
+    /// The list of those that are in neither, and that a start [reads again](crate::mode::read_listed): it takes the place of that of the epoch before. Empty for
+    /// none.
+    pub listed: Vec<u8>,
     /// For each event in the log that has left it or is written anew: the epoch that wrote it.
     pub obsolete: Vec<Epoch>,
     /// Waiting events in the state and not in memory: how many more than before.
@@ -30,7 +33,7 @@ pub struct Changes {
 impl Changes {
     /// Whether nothing has changed.
     pub fn is_empty(&self) -> bool {
-        self.batch.is_empty() && self.logged.is_empty()
+        self.batch.is_empty() && self.logged.is_empty() && self.listed.is_empty()
     }
 
     /// Takes an event out of the table of waiting events.

@@ -27,6 +27,13 @@ pub(super) fn write_to_log(engine: &mut Engine, waiter: WaiterId, ticket: Option
     engine.table.logged(waiter);
 }
 
+/// What the log would have of events that an epoch has only listed: values beside those of all workers.
+pub fn log_waiting(rules: &Rules, epoch: Epoch, waiting: &[Box<Dependent>]) -> Batch {
+    let mut log = LogWriter::of(epoch, WorkerIndex(usize::from(u16::MAX)), Batch::default());
+    waiting.iter().for_each(|dependent| log.add_whole(rules, dependent));
+    log.finish(&[]).1
+}
+
 /// Builds the log's values, each where it stays, in the batch: there are many megabytes of them. A referent that events have taken is written once in a value,
 /// before the first of them: most are taken by many.
 #[derive(Debug)]
@@ -42,24 +49,36 @@ pub(super) struct LogWriter {
 }
 
 impl LogWriter {
-    pub(super) fn new(engine: &mut Engine) -> Self {
+    /// For about so many bytes.
+    pub(super) fn new(engine: &mut Engine, bytes: usize) -> Self {
         let mut batch = std::mem::take(&mut engine.residency.changes.logged);
-        batch.reserve(engine.table.unlogged().bytes);
-        let (epoch, worker) = (engine.epoch, engine.me);
+        batch.reserve(bytes);
+        LogWriter::of(engine.epoch, engine.me, batch)
+    }
+
+    fn of(epoch: Epoch, worker: WorkerIndex, batch: Batch) -> Self {
         LogWriter { epoch, worker, batch, open: None, numbers: FxHashMap::default(), written: LogEpoch::default() }
     }
 
     fn add(&mut self, rules: &Rules, held: &Held) {
-        if self.open.is_none() {
-            self.begin(&[]);
-        }
         match held {
             Held::Whole(dependent) => self.add_whole(rules, dependent),
             // It carries no referent.
             Held::Packed(packed) => {
+                self.begin_if_closed();
                 restore::put_in_log(Logged::Event, self.batch.end(), |value| value.extend_from_slice(packed.value()));
+                self.added();
             }
         }
+    }
+
+    fn begin_if_closed(&mut self) {
+        if self.open.is_none() {
+            self.begin(&[]);
+        }
+    }
+
+    fn added(&mut self) {
         self.written.written += 1;
         self.written.live += 1;
         if self.open.as_ref().is_some_and(|(open, _)| self.batch.open_bytes(open) >= LOG_VALUE_BYTES) {
@@ -68,6 +87,7 @@ impl LogWriter {
     }
 
     fn add_whole(&mut self, rules: &Rules, dependent: &Dependent) {
+        self.begin_if_closed();
         for referent in codec::carried(rules, dependent) {
             // A value is closed long before it has as many.
             let next = u32::try_from(self.numbers.len()).unwrap_or(u32::MAX);
@@ -84,6 +104,7 @@ impl LogWriter {
                 value,
             );
         });
+        self.added();
     }
 
     fn begin(&mut self, removed: &[EventId]) {

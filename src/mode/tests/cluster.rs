@@ -57,6 +57,8 @@ pub(super) struct Cluster {
     memory: usize,
     /// Bytes of changes after which an epoch should end. Little in every other case, so that not all that is over its bound leaves memory at once.
     changes_bytes: usize,
+    /// Whether records can be read again. In every other case of each kind.
+    rereads: bool,
     /// Events that one tick works through.
     budget: usize,
     pub(super) now: Timestamp,
@@ -100,6 +102,7 @@ impl Cluster {
             engines: Vec::new(),
             memory,
             changes_bytes: if seed.is_multiple_of(2) { 1 << 10 } else { PLENTY },
+            rereads: (seed / 2).is_multiple_of(2),
             budget,
             now: Timestamp(1_000_000_000),
             epoch: Epoch(0),
@@ -125,6 +128,7 @@ impl Cluster {
             changes_bytes: self.changes_bytes,
             accepted: true,
             state_has_referents,
+            rereads: self.rereads,
         };
         let engine = |worker| Engine::new(Arc::clone(&self.rules), WorkerIndex(worker), workers, settings);
         self.engines = (0..workers).map(engine).collect();
@@ -137,7 +141,9 @@ impl Cluster {
 
     /// Whatever was not committed is lost; another process goes on, as `pipeline::open` does it.
     pub(super) fn restart(&mut self, workers: usize) {
-        let committed = Committed::read(&self.state).expect("a commit");
+        let mut committed = Committed::read(&self.state).expect("a commit");
+        let listed = self.read_listed(&committed);
+        committed.log_listed(&self.state, mode::log_waiting(&self.rules, committed.epoch, &listed)).expect("a state");
         let restored = mode::restore(&self.state, &self.rules, committed.epoch).expect("a state");
         self.epoch = committed.epoch;
         let replays = self.rules.entities().iter().any(|entity| entity.streaming && !entity.deferred);
@@ -161,6 +167,18 @@ impl Cluster {
         }
         self.phase = Phase::CatchUp;
         self.waiting = restored.waiting;
+    }
+
+    /// The events that the last commit has only listed, of the records that were read in committed epochs.
+    fn read_listed(&mut self, committed: &Committed) -> Vec<Box<Dependent>> {
+        let listed = mode::read_listed(&committed.listed, |at| {
+            let (_, record) = self.committed.iter().find(|(_, record)| record.id == at.id()).expect("a record").clone();
+            match self.decode_at(&record, at.arrival()) {
+                Decoded::Event(dependent) => Ok::<_, mode::StoredError>(dependent),
+                Decoded::Rejected(rejection) => panic!("{rejection:?} waited"),
+            }
+        });
+        listed.expect("lists")
     }
 
     fn replay(&mut self, unresolved: &rustc_hash::FxHashSet<EventId>) {
@@ -321,9 +339,11 @@ impl Cluster {
         let rewrite =
             if self.chance.one_in(4) { Epoch(self.chance.below(1 + self.epoch.0 as usize) as u64) } else { Epoch(0) };
         let mut changes = Vec::new();
+        let last = self.chance.one_in(8);
         for (worker, engine) in self.engines.iter_mut().enumerate() {
             let mut effects = Effects::default();
             engine.rewrite_log_before(rewrite);
+            engine.goes_on(!last);
             changes.push((WorkerIndex(worker), engine.end_epoch(&mut effects)));
             assert!(effects.messages.is_empty() && effects.queries.is_empty());
             self.outcomes.extend(effects.outcomes);

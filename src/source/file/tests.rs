@@ -11,9 +11,9 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use crate::clock::Clock;
-use crate::event::{Block, Content, PartitionId, Partitions, Positions, Timestamp};
+use crate::event::{Block, Content, EventId, PartitionId, Partitions, Positions, StreamId, Timestamp};
 use crate::source::{
-    FileInput, FileSettings, Follow, Host, Limits, Next, Settings, SettingsError, Source, SourceError, open,
+    FileInput, FileSettings, Follow, Host, Limits, Next, Records, Settings, SettingsError, Source, SourceError, open,
 };
 
 const LIMITS: Limits = Limits { block_bytes: 64, record_bytes_max: 1000 };
@@ -444,5 +444,49 @@ fn a_partition_that_is_not_configured_any_more_cannot_be_replayed() {
     match open(&settings, LIMITS, &partitions, &Positions::default(), Some(&to), &clock, &Host::patient()) {
         Err(SourceError::NotConfigured { partition }) => assert_eq!(partition, "gone.jsonl"),
         other => panic!("{:?}", other.map(|_| ())),
+    }
+}
+
+/// A record by its position is the line that the source had there, whole and with its stream, whichever file was read before.
+#[test]
+fn any_record_is_read_again() {
+    let long = "x".repeat(10_000);
+    let contents = [format!("a\n\n{long}\nlast"), "b\r\n c \n".to_owned()];
+    let mut files = Files::new(&[("one", contents[0].as_bytes()), ("two", contents[1].as_bytes())]);
+    files.settings.inputs[1].stream = Some(StreamId(3));
+    let settings = Settings::File(files.settings.clone());
+    assert!(settings.rereads());
+    let partitions = Partitions::new(files.settings.inputs.iter().map(|input| input.path.as_str().into()));
+    let mut records = Records::new(&settings, &partitions);
+    let last = contents[0].len() as u64 - 4;
+    let cases = [(0, 0, "a\n"), (1, 3, " c \n"), (0, 3, &format!("{long}\n")), (0, last, "last"), (1, 0, "b\r\n")];
+    for (partition, offset, line) in cases {
+        let id = EventId { partition: PartitionId(partition), offset };
+        let block = records.read(id, Timestamp(5)).unwrap();
+        let Content::Lines { base, bytes } = &block.content else { panic!("{block:?}") };
+        assert_eq!((*base, bytes.as_slice()), (offset, line.as_bytes()));
+        assert_eq!((block.partition, block.arrival), (id.partition, Timestamp(5)));
+        assert_eq!(block.stream, (partition == 1).then_some(StreamId(3)));
+        assert_eq!(block.next_offset, offset + line.len() as u64);
+    }
+    let unknown = EventId { partition: partitions.id("gone"), offset: 0 };
+    assert!(
+        matches!(records.read(unknown, Timestamp(5)), Err(SourceError::NotConfigured { partition }) if partition == "gone")
+    );
+    fs::remove_file(files.path(1)).unwrap();
+    let removed = EventId { partition: PartitionId(1), offset: 0 };
+    let mut records = Records::new(&settings, &partitions);
+    assert!(matches!(records.read(removed, Timestamp(5)), Err(SourceError::Open { .. })));
+}
+
+#[test]
+fn what_is_compressed_or_piped_is_not_read_again_by_its_position() {
+    for (path, rereads) in
+        [("a.jsonl", true), ("a.jsonl.gz", false), ("a.jsonl.zst", false), ("-", false), ("/dev/null", false)]
+    {
+        let other = FileInput { path: "other".to_owned(), stream: None };
+        let inputs = vec![other, FileInput { path: path.to_owned(), stream: None }];
+        let settings = Settings::File(FileSettings { inputs, interleave: false, follow: Follow::No });
+        assert_eq!(settings.rereads(), rereads, "{path}");
     }
 }
