@@ -66,7 +66,7 @@ pub enum CheckpointError {
     Damaged(String),
     /// It was written by another version of the program.
     #[error(
-        "the state's last commit has version {0}, this program reads those up to {VERSION}: use the program that wrote it, or start over with --fresh"
+        "the state's last commit has version {0}, this program reads 2 and {VERSION}: use the program that wrote it, or start over with --fresh"
     )]
     Version(u8),
     /// An epoch was given to topics, and the job is now set up in a way that does not ask the broker for it.

@@ -472,13 +472,25 @@ fn what_the_last_epoch_only_listed_is_read_again_as_it_was() {
     fs::rename(job.path("gone.jsonl"), job.path("in.jsonl")).unwrap();
     fs::write(job.path("job.toml"), LAST_EPOCH.replace(", required = false", "")).unwrap();
     let refusal = job.refusal(1, &[]);
-    assert!(refusal.contains(&format!("the record at {other} waits")), "{refusal}");
+    assert!(refusal.contains(&format!("the record at {other} belongs to what waits")), "{refusal}");
     let output = job.command("sedd").args(["--quiet", "--until-end"]).output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(
-        output.status.code() == Some(1) && stderr.contains("start the job once with the configuration"),
-        "{stderr}"
-    );
+    assert!(output.status.code() == Some(1) && stderr.contains("belongs to what waits"), "{stderr}");
+
+    // Another file with lines of the same length is not taken for it.
+    let input = fs::read(job.path("in.jsonl")).unwrap();
+    let text = String::from_utf8(input.clone()).unwrap();
+    fs::write(job.path("job.toml"), LAST_EPOCH).unwrap();
+    for (old, new) in
+        [("\"post\":8", "\"post\":9"), ("\"id\":1", "\"id\":4"), ("\"type\":\"person\"", "\"kind\":\"person\"")]
+    {
+        fs::write(job.path("in.jsonl"), text.replace(old, new)).unwrap();
+        for arguments in [&[][..], &["--expire", &other]] {
+            let refusal = job.refusal(1, arguments);
+            assert!(refusal.contains("is not the file that was read"), "{refusal}");
+        }
+    }
+    fs::write(job.path("in.jsonl"), input).unwrap();
 
     // One is ended by hand, and has what it had found.
     fs::write(job.path("job.toml"), LAST_EPOCH).unwrap();
@@ -488,8 +500,10 @@ fn what_the_last_epoch_only_listed_is_read_again_as_it_was() {
     assert_eq!(dead[0]["dependencies"]["person"]["id"], 1);
     assert_eq!(dead[0]["missing"].as_array().unwrap().len(), 1);
 
-    // A longer wait is for those that come later.
-    fs::write(job.path("job.toml"), LAST_EPOCH.replace("1h", "2h")).unwrap();
+    // A longer wait is for those that come later, and so is an order, which nobody else could let it go by.
+    let changed =
+        LAST_EPOCH.replace("1h", "2h").replace("name = \"like\"", "name = \"like\"\nordered_by = \"/person\"");
+    fs::write(job.path("job.toml"), changed).unwrap();
     job.run();
     check(&job.answer(0, &["--event", &like]));
     job.append(r#"{"type":"post","id":7}"#);

@@ -45,7 +45,7 @@ pub enum InspectError {
     Commit(#[from] CheckpointError),
 }
 
-/// Answers questions about the waiting events of one state. Holds some 50 bytes for each event that the job has in memory; where its results are maintained
+/// Answers questions about the waiting events of one state. Holds some 50 bytes for each event that the job has in memory, and those that were [only listed](Inspector::with_listed); where its results are maintained
 /// several times as much, for each event that is here: see [`Snapshot`].
 #[derive(Debug)]
 pub struct Inspector {

@@ -16,18 +16,26 @@ use crate::event::{Dependent, Event, EventId, Found, PartitionId, Stored, Stream
 
 use super::codec::{self, StoredError};
 
-/// Where a record is, and when it arrived.
+/// Where a record is, when it arrived, and what it is known again by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Position {
     partition: u32,
     offset: u64,
     arrival: i64,
+    stream: u16,
+    length: u32,
 }
 
 impl Position {
     fn of(event: &Event) -> Position {
         let header = &event.header.header;
-        Position { partition: header.id.partition.0, offset: header.id.offset, arrival: header.arrival.0 }
+        Position {
+            partition: header.id.partition.0,
+            offset: header.id.offset,
+            arrival: header.arrival.0,
+            stream: header.stream.0,
+            length: u32::try_from(event.slice.len()).unwrap_or(u32::MAX),
+        }
     }
 
     /// Where it is.
@@ -46,6 +54,8 @@ impl Position {
 pub(super) struct Listed {
     /// Its record.
     event: Position,
+    /// What all that it refers to is known again by.
+    references: u64,
     /// When the last of the referents that it has taken arrived.
     completed_at: i64,
     /// What it has taken, each with the number of the reference.
@@ -88,7 +98,7 @@ impl Listed {
             }
         }
         let (event, completed_at) = (Position::of(&dependent.event), dependent.completed_at.0);
-        Some(Listed { event, completed_at, taken })
+        Some(Listed { event, references: references(dependent), completed_at, taken })
     }
 
     /// The records of the referents that it has taken.
@@ -99,31 +109,45 @@ impl Listed {
         })
     }
 
-    /// The event as it waited, of what its record becomes when it is decoded again. `referents` are what became of the other records.
+    /// The event as it waited, of what its record becomes when it is decoded again. `referents` are what became of the other records. `None` where it is not what it
+    /// was.
     fn restore(
         &self,
         mut decoded: Box<Dependent>,
         waits: &Waits,
         referents: &FxHashMap<Position, Event>,
-    ) -> Result<Box<Dependent>, StoredError> {
+    ) -> Option<Box<Dependent>> {
+        if references(&decoded) != self.references {
+            return None;
+        }
         let (stream, arrival) = (decoded.event.header.header.stream, self.event.arrival());
         for reference in &mut decoded.references {
             let wait = waits.of(stream, reference.dependency);
             reference.deadline = wait.map_or(Timestamp::MAX, |wait| arrival.after(wait));
         }
         for (number, taken) in &self.taken {
-            let found = match taken {
-                Taken::Kept => Some(Found::Kept),
-                Taken::Record(position) => referents.get(position).cloned().map(Found::Present),
+            let reference = decoded.references.get_mut(*number as usize)?;
+            reference.found = match taken {
+                Taken::Kept => Found::Kept,
+                Taken::Record(position) => {
+                    let referent = referents.get(position)?;
+                    if referent.header.header.key.as_ref() != Some(&reference.key) {
+                        return None;
+                    }
+                    Found::Present(referent.clone())
+                }
             };
-            let no_such = || StoredError::Damaged(format!("a listed event has no reference {number}"));
-            let reference = decoded.references.get_mut(*number as usize);
-            let (reference, found) = reference.zip(found).ok_or_else(no_such)?;
-            reference.found = found;
         }
         decoded.completed_at = Timestamp(self.completed_at);
-        Ok(decoded)
+        // It had no place in a queue, whatever is configured now.
+        decoded.order = None;
+        Some(decoded)
     }
+}
+
+/// What all that an event refers to is known again by, in this order.
+fn references(dependent: &Dependent) -> u64 {
+    dependent.references.iter().fold(0, |seen: u64, reference| seen.rotate_left(1) ^ reference.hash.0)
 }
 
 /// For how long each dependency of each stream is waited for, when events were listed: what is configured now holds for later ones.
@@ -163,15 +187,21 @@ impl List {
     }
 }
 
-/// The events of lists as they waited, in the order of their positions. `read` reads the record of a position once more and decodes it.
+/// The events of lists as they waited, in the order of their positions. `read` reads the record of a position once more and decodes it; `changed` is what is told
+/// where that gives something else than was listed.
 ///
 /// # Errors
 ///
-/// A list is damaged or of another version, or `read` fails.
+/// A list is damaged or of another version, `read` fails, or a record is not what it was.
 pub fn read_listed<E: From<StoredError>>(
     lists: &[impl AsRef<[u8]>],
     mut read: impl FnMut(Position) -> Result<Box<Dependent>, E>,
+    changed: impl Fn(Position) -> E,
 ) -> Result<Vec<Box<Dependent>>, E> {
+    let mut read = |position: Position| {
+        let decoded = read(position)?;
+        if Position::of(&decoded.event) == position { Ok(decoded) } else { Err(changed(position)) }
+    };
     let mut waiting = Vec::new();
     for list in lists {
         let List { waits, mut events } = codec::read(list.as_ref())?;
@@ -184,7 +214,8 @@ pub fn read_listed<E: From<StoredError>>(
             referents.insert(position, read(position)?.event.clone());
         }
         for listed in events {
-            waiting.push(listed.restore(read(listed.event)?, &waits, &referents)?);
+            let restored = listed.restore(read(listed.event)?, &waits, &referents);
+            waiting.push(restored.ok_or_else(|| changed(listed.event))?);
         }
     }
     waiting.sort_by_key(|dependent| dependent.event.header.header.id);

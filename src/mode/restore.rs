@@ -134,7 +134,7 @@ pub(super) fn log_key(epoch: Epoch, worker: WorkerIndex, part: usize) -> Vec<u8>
 type LogPlace = ([u8; LOG_KEY_BYTES], usize);
 
 /// The log of waiting events: what each epoch wrote to it, and where the events are that wait still. Holds some 50 bytes for each of those, and not
-/// the events themselves.
+/// the events themselves, but for those that are [added](Log::add).
 #[derive(Debug, Default)]
 pub struct Log {
     /// What each epoch wrote.

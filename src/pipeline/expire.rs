@@ -72,8 +72,9 @@ pub struct Ended {
 ///
 /// The state is in use, the event does not wait or needs no end, or the outcome cannot be written.
 pub fn expire(job: &Job, id: EventId) -> Result<Ended, ExpireError> {
-    let (state, (recovery, topics)) = open_state(job, |state| look(job, state))?;
-    let committed = listed::settle(job, &job.source, &state, recovery.settle(&state)?)?;
+    let (state, (recovery, topics, listed)) = open_state(job, |state| look(job, state))?;
+    let mut committed = recovery.settle(&state)?;
+    listed::log(job, &state, &mut committed, &listed)?;
     let log = Log::read(&state, committed.epoch)?;
     let position = committed.partitions.position(id);
     let now = Clock::start().now();
@@ -142,13 +143,17 @@ fn end_maintained(
     Ok((dependent, Changes { batch, waiting_in_state: -1, ..Changes::default() }))
 }
 
-/// The last commit, and the topics that outcomes go to; refuses output that does not go with it.
-fn look(job: &Job, state: Option<&State>) -> Result<(Recovery, Option<Topics>), ExpireError> {
+/// What is found before anything is touched: the last commit, the topics that outcomes go to, and what waits besides what is in the state.
+type Looked = (Recovery, Option<Topics>, Vec<Box<Dependent>>);
+
+/// Refuses input and output that do not go with the last commit.
+fn look(job: &Job, state: Option<&State>) -> Result<Looked, ExpireError> {
     let never: sink::GiveUp = Arc::new(|| false);
     let mut topics = connect(job, new_instance(), None, false, &Metrics::new(&job.name), never)?;
     let recovery = Recovery::find(state, topics.as_mut())?;
     recovery.committed().check_sinks(&job.sinks)?;
-    Ok((recovery, topics))
+    let listed = listed::read(job, recovery.committed())?;
+    Ok((recovery, topics, listed))
 }
 
 /// Visits what the event lacks once more, as the job does before it ends a wait: referents that the state has, it takes. So it does with those that it

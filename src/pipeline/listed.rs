@@ -9,24 +9,24 @@ use crate::config::Job;
 use crate::decode::{Decoded, Decoder};
 use crate::event::Dependent;
 use crate::mode::{self, Position, StoredError};
-use crate::source::{self, Records, SourceError};
+use crate::source::{Records, SourceError};
 
-/// An event that waits cannot be read again. Nothing has changed then.
+/// An event that waits cannot be read again.
 #[derive(Debug, Error)]
 pub enum ListedError {
     /// The lists cannot be read.
     #[error("{0}; restore the state directory from a copy, or start over with --fresh")]
     Stored(#[from] StoredError),
-    /// The last commit cannot be read, or what was found cannot be written.
+    /// The last commit cannot be read.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
-    /// A file cannot be read.
+    /// A file cannot be read, or is another one.
     #[error("an event that waits is to be read again: {0}")]
     Source(#[from] SourceError),
     /// A record is no event any more.
     #[error(
-        "the record at {position} waits, and is no event as the configuration is now ({why}): start the job once with the configuration as it was, stop it, then \
-         change it"
+        "the record at {position} belongs to what waits, and is no event as the configuration is now ({why}): start the job once with the configuration as it was, \
+         stop it, then change it"
     )]
     NoEvent {
         /// Where it is.
@@ -34,21 +34,12 @@ pub enum ListedError {
         /// What is wrong with it.
         why: String,
     },
-}
-
-/// Puts the events that the last epoch has only listed into the log of a state.
-pub(super) fn settle(
-    job: &Job,
-    settings: &source::Settings,
-    state: &State,
-    mut committed: Committed,
-) -> Result<Committed, ListedError> {
-    if !committed.listed.is_empty() {
-        let waiting = read(job, settings, &committed)?;
-        info!(events = waiting.len(), "read again what had begun to wait in the last epoch");
-        committed.log_listed(state, mode::log_waiting(&job.rules, committed.epoch, &waiting))?;
-    }
-    Ok(committed)
+    /// A record is another one.
+    #[error(
+        "the record at {0} belongs to what waits, and is not the one that was read: restore its file, or the names of streams and fields in the configuration as they \
+         were; or start over with --fresh"
+    )]
+    Changed(String),
 }
 
 /// The events that the last epoch of a job has only listed: what waits besides what is in its state.
@@ -57,21 +48,43 @@ pub(super) fn settle(
 ///
 /// The state does not answer, or their records cannot be read.
 pub fn listed(job: &Job, state: &State) -> Result<Vec<Box<Dependent>>, ListedError> {
-    read(job, &job.source, &Committed::read(state)?)
+    read(job, &Committed::read(state)?)
 }
 
-fn read(job: &Job, settings: &source::Settings, committed: &Committed) -> Result<Vec<Box<Dependent>>, ListedError> {
-    let mut records = Records::new(settings, &committed.partitions);
+/// The events that a commit has only listed. Nothing is modified.
+pub(super) fn read(job: &Job, committed: &Committed) -> Result<Vec<Box<Dependent>>, ListedError> {
+    if committed.listed.is_empty() {
+        return Ok(Vec::new());
+    }
+    let Committed { partitions, positions, fingerprints, .. } = committed;
+    let mut records = Records::open(&job.source, partitions, positions, fingerprints)?;
     let mut decoder = Decoder::new(job.rules.clone(), job.stream_field.as_ref());
-    mode::read_listed(&committed.listed, |at: Position| {
+    let changed = |at: Position| ListedError::Changed(partitions.position(at.id()));
+    let read_one = |at: Position| {
         let block = records.read(at.id(), at.arrival())?;
         let mut decoded = None;
         decoder.decode(&block, &mut |record| decoded = Some(record));
-        let no_event = |why| ListedError::NoEvent { position: committed.partitions.position(at.id()), why };
         match decoded {
             Some(Decoded::Event(dependent)) => Ok(dependent),
-            Some(Decoded::Rejected(rejection)) => Err(no_event(rejection.detail)),
-            None => Err(no_event("the file has no record there".to_owned())),
+            Some(Decoded::Rejected(rejection)) => {
+                Err(ListedError::NoEvent { position: partitions.position(at.id()), why: rejection.detail })
+            }
+            None => Err(changed(at)),
         }
-    })
+    };
+    mode::read_listed(&committed.listed, read_one, changed)
+}
+
+/// Puts what was [read] into the log of a state.
+pub(super) fn log(
+    job: &Job,
+    state: &State,
+    committed: &mut Committed,
+    listed: &[Box<Dependent>],
+) -> Result<(), CheckpointError> {
+    if committed.listed.is_empty() {
+        return Ok(());
+    }
+    info!(events = listed.len(), "read again what had begun to wait in the last epoch");
+    committed.log_listed(state, mode::log_waiting(&job.rules, committed.epoch, listed))
 }

@@ -31,7 +31,7 @@ use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::clock::Clock;
 use crate::config::Job;
 use crate::dependency::Rules;
-use crate::event::WorkerIndex;
+use crate::event::{Partitions, WorkerIndex};
 use crate::kafka::ClientError;
 use crate::metrics::{ConservationError, Metrics, Totals};
 use crate::mode::maintained::StoredRow;
@@ -76,7 +76,8 @@ const SLICES_BYTES_MAX: u64 = 2 << 20;
 
 /// An epoch ends early when its changes of the state come to this part of the state's memory, within [`CHANGES_BYTES`]: until they are durable they are held
 /// three or four times over, as batches of the workers, as one write, and in memtables. Beside them are, for each, where it is in
-/// its batch (24 bytes), and while they are written a list to sort them (32, and as much as half of that to sort it).
+/// its batch (24 bytes), and while they are written a list to sort them (32, and as much as half of that to sort it). Waiting events that an epoch only lists count
+/// as if it wrote them; the next one writes those of them that wait still, besides its own.
 const CHANGES_SHARE: u64 = 16;
 
 /// The least and the most such bytes: fewer would not be worth a commit, and more would be worth no memory.
@@ -483,7 +484,7 @@ fn start_workers(workers: usize, setup: worker::Setup, tell: Sender<Told>) -> st
 }
 
 /// The engine's share of a job's memory, for each of its workers.
-fn engine_settings(job: &Job, state_has_referents: bool) -> mode::Settings {
+fn engine_settings(job: &Job, partitions: &Partitions, state_has_referents: bool) -> mode::Settings {
     let share = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX) / job.workers.max(1);
     let changes_bytes = (job.state.memory / CHANGES_SHARE).clamp(*CHANGES_BYTES.start(), *CHANGES_BYTES.end());
     mode::Settings {
@@ -493,6 +494,6 @@ fn engine_settings(job: &Job, state_has_referents: bool) -> mode::Settings {
         changes_bytes: share(changes_bytes.min(job.epoch_size)),
         accepted: job.sinks.accepted.is_some(),
         state_has_referents,
-        rereads: job.source.rereads(),
+        rereads: job.source.rereads(partitions),
     }
 }

@@ -136,6 +136,8 @@ struct Found {
     source: Box<dyn Source>,
     fingerprints: Fingerprints,
     replay: Option<Box<dyn Source>>,
+    /// What waits besides what is in the state.
+    listed: Vec<Box<Dependent>>,
 }
 
 impl Found {
@@ -156,6 +158,7 @@ impl Found {
         let host = start.host();
         let mut source = source::open(settings, limits, &partitions, &committed.positions, None, clock, &host)?;
         let fingerprints = source.fingerprints(&committed.fingerprints)?;
+        let listed = listed::read(job, committed)?;
         let timeline = state.zip(replay::arrivals_kept(&job.rules)).map(|(state, keep)| Timeline::read(state, keep));
         let timeline = timeline.transpose()?;
         let range = replay::range(&job.rules, settings, committed, timeline.as_ref(), clock.now());
@@ -169,7 +172,7 @@ impl Found {
             }
             None => None,
         };
-        Ok(Found { recovery, topics, partitions, source, fingerprints, replay })
+        Ok(Found { recovery, topics, partitions, source, fingerprints, replay, listed })
     }
 }
 
@@ -189,8 +192,9 @@ pub(super) fn open(job: &Job, start: &mut Start, clock: &Clock) -> Result<Opened
         Some(state) => (state.clone(), Found::look(job, &settings, Some(state), start, clock)?),
         None => open_state(job, |state| Found::look(job, &settings, state, start, clock))?,
     };
-    let Found { recovery, topics, partitions, source, fingerprints, replay } = found;
-    let committed = listed::settle(job, &settings, &state, recovery.settle(&state)?)?;
+    let Found { recovery, topics, partitions, source, fingerprints, replay, listed } = found;
+    let mut committed = recovery.settle(&state)?;
+    listed::log(job, &state, &mut committed, &listed)?;
     let restored = mode::restore(&state, &job.rules, committed.epoch)?;
     let rows = if job.rules.is_maintained() { maintained::restore(&state, &job.rules)? } else { Vec::new() };
     if replay::is_needed(&job.rules) {
@@ -206,6 +210,7 @@ pub(super) fn open(job: &Job, start: &mut Start, clock: &Clock) -> Result<Opened
     if let Some(timeline) = &timeline {
         checkpoint.keep_timeline(timeline.clone());
     }
+    let engine = engine_settings(job, &partitions, restored.has_referents);
     let group_offsets = source.group_offsets().filter(|_| !commits_offsets && !options.compact);
     Ok(Opened {
         state,
@@ -223,7 +228,7 @@ pub(super) fn open(job: &Job, start: &mut Start, clock: &Clock) -> Result<Opened
         rows,
         waited_for: restored.waited_for,
         next_due: restored.next_due,
-        engine: engine_settings(job, restored.has_referents),
+        engine,
         formats,
         until_end,
     })
@@ -245,6 +250,7 @@ fn open_member(job: &Job, settings: &Settings, start: &Start, clock: &Clock) -> 
     let fingerprints = source.fingerprints(&committed.fingerprints)?;
     let restored = mode::restore(&state, &job.rules, committed.epoch)?;
     let formats = job.sinks.formats(topics.as_ref().map(|topics| &*topics.broker));
+    let engine = engine_settings(job, &partitions, restored.has_referents);
     let mut checkpoint = Checkpoint::open(state.clone(), committed, restored.log, &job.sinks, topics)?;
     if let Some(membership) = membership {
         checkpoint.commit_to(Group { membership, topics: settings.topics() });
@@ -265,7 +271,7 @@ fn open_member(job: &Job, settings: &Settings, start: &Start, clock: &Clock) -> 
         rows: Vec::new(),
         waited_for: restored.waited_for,
         next_due: restored.next_due,
-        engine: engine_settings(job, restored.has_referents),
+        engine,
         formats,
         until_end: start.options.until_end,
     })

@@ -52,9 +52,16 @@ impl FileSettings {
         Ok(())
     }
 
-    /// See [`super::Settings::rereads`]: what is compressed would have to be read from its start.
-    pub(super) fn rereads(&self) -> bool {
-        self.inputs.iter().all(|input| Encoding::of(&input.path) == Encoding::Plain && !origin::is_pipe(&input.path))
+    /// See [`super::Settings::rereads`]: what is compressed would have to be read from its start, and what was read before and is not configured any more, nobody
+    /// can find.
+    pub(super) fn rereads(&self, partitions: &Partitions) -> bool {
+        let is_known = |name: &str| self.inputs.iter().any(|input| input.path == name);
+        self.inputs.iter().all(|input| is_plain(&input.path)) && partitions.names().iter().all(|name| is_known(name))
+    }
+
+    /// Leaves out what is not plain, or not wanted.
+    pub(super) fn only_plain(&mut self, is_wanted: impl Fn(&str) -> bool) {
+        self.inputs.retain(|input| is_plain(&input.path) && is_wanted(&input.path));
     }
 
     /// See [`super::check_readable`].
@@ -62,6 +69,11 @@ impl FileSettings {
         let mut files = self.inputs.iter().filter(|input| !origin::is_pipe(&input.path));
         files.try_for_each(|input| Origin::open(&input.path).map(drop))
     }
+}
+
+/// Whether any record of a file can be found by its position.
+fn is_plain(path: &str) -> bool {
+    Encoding::of(path) == Encoding::Plain && !origin::is_pipe(path)
 }
 
 /// Reads the files of a job: up to the end that each had in the order that was asked for, then, where they are

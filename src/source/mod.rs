@@ -70,10 +70,10 @@ impl Settings {
         }
     }
 
-    /// Whether any record can be read again [by its position](Records).
-    pub fn rereads(&self) -> bool {
+    /// Whether any record of these partitions can be read again [by its position](Records).
+    pub fn rereads(&self, partitions: &Partitions) -> bool {
         match self {
-            Settings::File(settings) => settings.rereads(),
+            Settings::File(settings) => settings.rereads(partitions),
             Settings::Kafka(_) | Settings::Synthetic(_) => false,
         }
     }
@@ -282,6 +282,9 @@ pub fn open(
     })
 }
 
+/// Of files that are only looked at.
+const LOOKED_AT: Limits = Limits { block_bytes: 1, record_bytes_max: 1 };
+
 /// Reads single records of a source again, where it [can](Settings::rereads).
 #[derive(Debug)]
 pub struct Records {
@@ -290,14 +293,25 @@ pub struct Records {
 }
 
 impl Records {
-    /// Reads those of these settings; `partitions` has the names of what was read.
-    pub fn new(settings: &Settings, partitions: &Partitions) -> Records {
-        let none = FileSettings { inputs: Vec::new(), interleave: false, follow: Follow::No };
-        let files = match settings {
-            Settings::File(settings) => settings,
-            Settings::Kafka(_) | Settings::Synthetic(_) => &none,
+    /// Opens what was read up to `positions`; files that are not those that were `known` then are refused. `partitions` has their names.
+    ///
+    /// # Errors
+    /// If a file cannot be opened, or is another one.
+    pub fn open(
+        settings: &Settings,
+        partitions: &Partitions,
+        positions: &Positions,
+        known: &BTreeMap<PartitionId, Fingerprint>,
+    ) -> Result<Records, SourceError> {
+        let mut files = match settings {
+            Settings::File(settings) => settings.clone(),
+            Settings::Kafka(_) | Settings::Synthetic(_) => {
+                FileSettings { inputs: Vec::new(), interleave: false, follow: Follow::No }
+            }
         };
-        Records { files: FileRecords::new(files, partitions), partitions: partitions.clone() }
+        files.only_plain(|path| positions.0.contains_key(&partitions.id(path)));
+        file::FileSource::open(&files, LOOKED_AT, partitions, positions, None, Clock::start())?.fingerprints(known)?;
+        Ok(Records { files: FileRecords::new(&files, partitions), partitions: partitions.clone() })
     }
 
     /// The record at a position, in a block of its own. Where none begins there, it is part of one, or there is none in it.

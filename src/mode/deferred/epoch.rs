@@ -9,7 +9,7 @@ use crate::mode::held::Held;
 use crate::mode::listed::{List, Listed};
 use crate::mode::table::{Unlogged, WaiterId};
 
-/// Events on the list of those that were parked in an epoch before it is looked through for those that have left. Few in tests.
+/// Events on the list of those that are to be written before it is looked through for those that have left. Few in tests.
 const PARKED_MIN: usize = if cfg!(test) { 4 } else { 4096 };
 
 /// Where an event waits, and its ticket there.
@@ -60,7 +60,7 @@ pub(in crate::mode) fn end_epoch(engine: &mut Engine, effects: &mut Effects) -> 
     changes
 }
 
-/// For each event that was parked in this epoch, what may be listed of it.
+/// For each event that is to be written, what may be listed of it in place.
 fn to_list(engine: &Engine, parked: &[Place]) -> Vec<Option<Listed>> {
     if !engine.residency.rereads || !engine.residency.goes_on {
         return Vec::new();
@@ -122,7 +122,7 @@ impl Engine {
         }
     }
 
-    /// Takes events that were parked in this epoch, and have left again, off the list of those.
+    /// Takes events that have left again off the list of those that are still to be written.
     fn forget_left(&mut self) {
         let Engine { residency, table, .. } = self;
         residency.parked.retain(|(waiter, ticket)| table.waiter(*waiter).is_some_and(|w| w.ticket == *ticket));
@@ -132,7 +132,7 @@ impl Engine {
 /// Gives the `accepted` notice of an event, if it is due.
 fn give_notice(engine: &mut Engine, waiter: WaiterId, ticket: u64, effects: &mut Effects) {
     let Some(w) = engine.table.waiter_mut(waiter).filter(|w| w.ticket == ticket && w.deferred) else { return };
-    // What was parked in this epoch is not packed yet.
+    // What was parked in this epoch is not packed yet, and what was listed before waits for nothing deferred.
     let Held::Whole(dependent) = &mut w.held else { return };
     if !dependent.accepted {
         dependent.accepted = true;

@@ -25,7 +25,7 @@ pub(super) fn forget_old(engine: &mut Engine) {
     });
 }
 
-/// Packs events that were parked in this epoch and wait still, where those that wait fill a quarter of their memory: what waits for longer than an epoch need not
+/// Packs events that were parked in this epoch or listed by the one before and wait still, where those that wait fill a quarter of their memory: what waits for longer than an epoch need not
 /// be at hand. Referents do not count: in time they fill any memory, and the cold ones of them go first.
 pub(super) fn pack(engine: &mut Engine, parked: &[(WaiterId, u64)]) {
     let mut value = std::mem::take(&mut engine.residency.packing);

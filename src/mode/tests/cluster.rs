@@ -171,14 +171,14 @@ impl Cluster {
 
     /// The events that the last commit has only listed, of the records that were read in committed epochs.
     fn read_listed(&mut self, committed: &Committed) -> Vec<Box<Dependent>> {
-        let listed = mode::read_listed(&committed.listed, |at| {
+        let read = |at: mode::Position| {
             let (_, record) = self.committed.iter().find(|(_, record)| record.id == at.id()).expect("a record").clone();
             match self.decode_at(&record, at.arrival()) {
                 Decoded::Event(dependent) => Ok::<_, mode::StoredError>(dependent),
                 Decoded::Rejected(rejection) => panic!("{rejection:?} waited"),
             }
-        });
-        listed.expect("lists")
+        };
+        mode::read_listed(&committed.listed, read, |at| panic!("{at:?} is another record")).expect("lists")
     }
 
     fn replay(&mut self, unresolved: &rustc_hash::FxHashSet<EventId>) {

@@ -2,6 +2,7 @@
 
 mod rewritten;
 
+use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::PathBuf;
@@ -455,9 +456,11 @@ fn any_record_is_read_again() {
     let mut files = Files::new(&[("one", contents[0].as_bytes()), ("two", contents[1].as_bytes())]);
     files.settings.inputs[1].stream = Some(StreamId(3));
     let settings = Settings::File(files.settings.clone());
-    assert!(settings.rereads());
     let partitions = Partitions::new(files.settings.inputs.iter().map(|input| input.path.as_str().into()));
-    let mut records = Records::new(&settings, &partitions);
+    assert!(settings.rereads(&partitions));
+    let known = BTreeMap::new();
+    let mut positions = Positions([(PartitionId(0), 3), (PartitionId(1), 3)].into());
+    let mut records = Records::open(&settings, &partitions, &positions, &known).unwrap();
     let last = contents[0].len() as u64 - 4;
     let cases = [(0, 0, "a\n"), (1, 3, " c \n"), (0, 3, &format!("{long}\n")), (0, last, "last"), (1, 0, "b\r\n")];
     for (partition, offset, line) in cases {
@@ -473,10 +476,12 @@ fn any_record_is_read_again() {
     assert!(
         matches!(records.read(unknown, Timestamp(5)), Err(SourceError::NotConfigured { partition }) if partition == "gone")
     );
+    assert!(!settings.rereads(&partitions), "it was read, and is not there any more");
+    let refused = |positions: &Positions, known| Records::open(&settings, &partitions, positions, known).unwrap_err();
+    positions.0.insert(PartitionId(1), 100);
+    assert!(matches!(refused(&positions, &known), SourceError::NoLongerHeld { offset: 100, .. }));
     fs::remove_file(files.path(1)).unwrap();
-    let removed = EventId { partition: PartitionId(1), offset: 0 };
-    let mut records = Records::new(&settings, &partitions);
-    assert!(matches!(records.read(removed, Timestamp(5)), Err(SourceError::Open { .. })));
+    assert!(matches!(refused(&positions, &known), SourceError::Open { .. }));
 }
 
 #[test]
@@ -487,6 +492,6 @@ fn what_is_compressed_or_piped_is_not_read_again_by_its_position() {
         let other = FileInput { path: "other".to_owned(), stream: None };
         let inputs = vec![other, FileInput { path: path.to_owned(), stream: None }];
         let settings = Settings::File(FileSettings { inputs, interleave: false, follow: Follow::No });
-        assert_eq!(settings.rereads(), rereads, "{path}");
+        assert_eq!(settings.rereads(&Partitions::default()), rereads, "{path}");
     }
 }
