@@ -500,10 +500,8 @@ fn what_the_last_epoch_only_listed_is_read_again_as_it_was() {
     assert_eq!(dead[0]["dependencies"]["person"]["id"], 1);
     assert_eq!(dead[0]["missing"].as_array().unwrap().len(), 1);
 
-    // A longer wait is for those that come later, and so is an order, which nobody else could let it go by.
-    let changed =
-        LAST_EPOCH.replace("1h", "2h").replace("name = \"like\"", "name = \"like\"\nordered_by = \"/person\"");
-    fs::write(job.path("job.toml"), changed).unwrap();
+    // A longer wait is for those that come later.
+    fs::write(job.path("job.toml"), LAST_EPOCH.replace("1h", "2h")).unwrap();
     job.run();
     check(&job.answer(0, &["--event", &like]));
     job.append(r#"{"type":"post","id":7}"#);
@@ -517,4 +515,27 @@ fn what_the_last_epoch_only_listed_is_read_again_as_it_was() {
     assert_eq!(likes.len(), 1);
     assert_eq!(likes[0]["dependencies"]["friends"][1]["id"], 3);
     assert_eq!(job.dead(), dead);
+}
+
+/// What is configured anew holds for later events: a deadline stays, and who had no turn to wait for is not given one that nobody lets go by.
+#[test]
+fn what_was_listed_keeps_its_deadline_and_has_no_turn() {
+    let job = Job::new("sedd", "");
+    fs::write(job.path("job.toml"), LAST_EPOCH).unwrap();
+    job.append(r#"{"type":"person","id":1}"#);
+    job.append(r#"{"type":"like","person":1,"post":7}"#);
+    let waits = job.append(r#"{"type":"like","person":2,"post":8}"#);
+    let mut running = Running::start(&job);
+    running.has_read(&job, 3);
+    let until = job.answer(0, &["--event", &waits])["until"].clone();
+    drop(running);
+    assert!(until.is_string(), "{until}");
+    let changed = LAST_EPOCH.replace("1h", "2h");
+    let changed = changed.replace("name = \"like\"", "name = \"like\"\nordered_by = \"/person\"");
+    fs::write(job.path("job.toml"), changed).unwrap();
+    job.append(r#"{"type":"post","id":7}"#);
+    job.run();
+    let overview = job.answer(0, &[]);
+    assert_eq!((&overview["waiting"], &overview["totals"]["resolved"]), (&1.into(), &3.into()), "{overview}");
+    assert_eq!(job.answer(0, &["--event", &waits])["until"], until);
 }
